@@ -14,7 +14,7 @@ from judge.terms import JudgedRun, JudgeTerms
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
 from records.facts.retirement import LastDay
-from records.facts.standing import ArmDocument, Standing
+from records.facts.standing import ArmDocument, Standing, taken_over
 from routing.caller import Caller
 from routing.canary import Canary
 from verdict.terms.judged_canary import JudgedCanary, ReportSettings
@@ -90,10 +90,15 @@ class StandingCanary:
         return found
 
     @property
-    def candidate(self) -> ArmDocument:
-        """The candidate of the config file, without a model."""
-        found: ArmDocument = self.entry.get("candidate", {})
-        return found
+    def taken_over(self) -> ArmDocument:
+        """What the next candidate has of the baseline in force, if its order says nothing of that."""
+        return taken_over(self.baseline, self.entry.get("candidate", {}))
+
+    def candidate(self, order: ArmDocument) -> ArmDocument:
+        """The candidate of an order with these keys: with those of the config file, and what it has of the
+        baseline in force."""
+        own = {**self.entry.get("candidate", {}), **order}
+        return {**own, **taken_over(self.baseline, own)}
 
     @property
     def baseline(self) -> ArmDocument:

@@ -144,13 +144,15 @@ def _digest(value: object) -> str:
 
 def arm_names(baseline: Arm, candidate: Arm) -> tuple[str, str]:
     """Both arms as `provider/model`. Arms of one model have also that by which alone they differ:
-    `openai/assistant-3 · low effort`."""
-    arms = (baseline, candidate)
-    variant = len({(arm.provider, arm.model) for arm in arms}) == 1
-    first, second = (
-        f"{arm.provider}/{arm.model}{f' · {arm.words}' if variant and arm.words else ''}" for arm in arms
-    )
-    return first, second
+    `openai/assistant-3 · low effort`; and arms of two models their texts, if these differ too."""
+    is_variant = (baseline.provider, baseline.model) == (candidate.provider, candidate.model)
+    same_texts = baseline.text_parts == candidate.text_parts
+
+    def named(arm: Arm) -> str:
+        told = arm.words if is_variant or (arm.text_parts and not same_texts) else ""
+        return f"{arm.provider}/{arm.model}{f' · {told}' if told else ''}"
+
+    return named(baseline), named(candidate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

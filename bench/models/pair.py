@@ -1,7 +1,7 @@
 """Finds the two models of a benchmark from the command line and the config."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.errors import BenchError
 from bench.settings import BenchRubric, BenchSettings, joined
@@ -75,7 +75,7 @@ def pair(settings: BenchSettings, model: str | None, against: str | None) -> Mod
     if model is None:
         return ModelPair(baseline=baseline, candidate=None)
     if not trying:
-        return ModelPair(baseline=baseline, candidate=named(settings, model, at=baseline.provider))
+        return ModelPair(baseline=baseline, candidate=_next(settings, model, baseline))
     candidates = {canary.candidate.provider: _arm(settings, canary.candidate) for canary in trying}
     if len(candidates) > 1:
         raise _ambiguous(model, candidates)
@@ -84,6 +84,19 @@ def pair(settings: BenchSettings, model: str | None, against: str | None) -> Mod
         if current.name == baseline.name:
             return ModelPair(baseline=current, candidate=_arm(settings, canary.candidate), canary=canary)
     return ModelPair(baseline=baseline, candidate=candidates.popitem()[1])
+
+
+def _next(settings: BenchSettings, model: str, baseline: NamedModel) -> NamedModel:
+    """A model that no canary tries: as the standing canary with this baseline would begin it, or alone."""
+    alone = named(settings, model, at=baseline.provider)
+    terms = [
+        each.candidate
+        for each in settings.canaries
+        if not each.candidate.model
+        and each.candidate.provider == alone.provider.name
+        and _arm(settings, each.baseline).name == baseline.name
+    ]
+    return _arm(settings, replace(terms[-1], model=alone.model)) if terms and not alone.arm.words else alone
 
 
 def terms_of(settings: BenchSettings, pair: ModelPair) -> BenchRubric:

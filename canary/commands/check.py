@@ -23,7 +23,7 @@ from records.facts.retirement import LastDay
 from routing.canary import Canary, arm_names
 
 if TYPE_CHECKING:
-    from control.settings import CanarySettings
+    from control.settings import CanarySettings, StandingCanary
     from verdict.planner.assumptions import RampLength
     from verdict.planner.prospect import PlanRequest, Prospect
 
@@ -140,15 +140,19 @@ def _listed(read: Config, data: Path, lanes: CurrentLanes) -> Mapping[str, LastD
 
 def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
     """What a standing canary's users get, since when and by whom, and what the next order does."""
-    arm, since, name = each["baseline"], "by the config", each["name"]
+    since, name = "by the config", each["name"]
     if each["since"] is not None:
         day = datetime.fromtimestamp(each["since"], UTC).strftime("%Y-%m-%d")
         since = f"since {day}: {each['by']} promoted {each['canary']}"
     lane = "" if each["lane"] is None else f" of a lane of {each['lane']:.3%} of the units"
     when = "once somebody starts it" if each["start"] == "manual" else "once its preflight has passed"
+    from pages.words.figures import joined
+
+    taken = [key for key in each["takes_over"] if key != "name"]
+    has = f", with the {joined(taken)} of the baseline" if taken else ""
     told = [
-        f"{name}: standing, everybody gets {arm['provider']}/{arm['model']}, {since}",
-        f"canary begin {name} --model MODEL: the candidate gets {shares}{lane}, {when}",
+        f"{name}: standing, everybody gets {each['in_force']}, {since}",
+        f"canary begin {name} --model MODEL: the candidate gets {shares}{lane}, {when}{has}",
     ]
     return [*told, *([f"{name} tries {', '.join(each['trials'])}"] if each["trials"] else ())]
 
@@ -157,10 +161,16 @@ def _older(config: Path, read: Config) -> list[str]:
     """Where the file's baseline of a standing canary is older than what was promoted."""
     return [
         f"{config}: the baseline of {name} is older than the one in force, which counts: "
-        f"{each.baseline['provider']}/{each.baseline['model']} (`canary show {name} -o yaml` prints it)"
+        f"{_alone(each)} (`canary show {name} -o yaml` prints it)"
         for name, each in read.standing.items()
         if each.begun.baseline is not None and each.in_file != each.baseline
     ]
+
+
+def _alone(standing: "StandingCanary") -> str:
+    """A standing canary's baseline in force, with what it is more than its model."""
+    arm = standing.terms.canary.baseline
+    return arm_names(arm, arm)[0]
 
 
 def _open_to_all(read: Config) -> str:
@@ -254,6 +264,8 @@ def _document(
             {
                 "name": name,
                 "baseline": dict(each.baseline),
+                "in_force": _alone(each),
+                "takes_over": list(each.taken_over),
                 "since": newest.at if newest is not None else None,
                 "by": newest.who if newest is not None else None,
                 "canary": newest.canary if newest is not None else None,

@@ -291,8 +291,8 @@ def _cannot_begin(config: Config, standing: str, model: str, *, by_hand: bool) -
         return f"the config has no standing canary {standing!r}"
     provider, _, name = model.partition("/")
     tried = [trial for trial, each in known.begun.trials.items() if each.candidate["model"] == name]
-    if provider != known.candidate.get("provider"):
-        return f"{model} is not at {known.candidate.get('provider')}"
+    if provider != known.terms.canary.candidate.provider:
+        return f"{model} is not at {known.terms.canary.candidate.provider}"
     if tried:
         return f"{tried[-1]} has tried it"
     terms = known.terms

@@ -1,7 +1,8 @@
 """Standing canaries in the file: each begun trial becomes an entry of its own, before anything is checked.
 
 A trial's entry is the standing one, under its own name, with the arms of its start. The standing entry has
-the baseline that was promoted last. Problems of both are told at the standing entry's lines.
+the baseline that was promoted last, and its candidate what the next one takes over. Problems of both are
+told at the standing entry's lines.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from canary.config.errors import Path
 from canary.config.yaml_document import ConfigDocument, DocumentEntry, is_typed
 from control.settings import CanarySettings, StandingCanary
-from records.facts.standing import ArmDocument, Standing
+from records.facts.standing import ArmDocument, Standing, taken_over
 
 NOTHING = Standing()
 _ARMS = ("baseline", "candidate")
@@ -57,8 +58,7 @@ class StandingEntries:
                 canaries.append(each)
                 continue
             known = begun.get(name, NOTHING)
-            baseline = known.baseline
-            canaries.append(each if baseline is None else _with(each, baseline=baseline.arm))
+            canaries.append(_next_terms(each, known))
             for trial, one in known.open.items():
                 by_hand = {"start": "manual"} if one.by_hand else {}
                 arms = {"baseline": one.baseline, "candidate": one.candidate}
@@ -81,6 +81,17 @@ class StandingEntries:
             )
             for name, each in terms.items()
         }
+
+
+def _next_terms(entry: DocumentEntry, begun: Standing) -> DocumentEntry:
+    """The standing entry with the baseline in force, and the candidate that the next order gets."""
+    if begun.baseline is not None:
+        entry = _with(entry, baseline=begun.baseline.arm)
+    arms = _mapping(entry)
+    taken = taken_over(*(_plain(arms[each]) for each in _ARMS))
+    if not taken:
+        return entry
+    return replace(entry, value={**arms, "candidate": _with(arms["candidate"], **taken)})
 
 
 def _canaries(document: ConfigDocument) -> list[DocumentEntry]:
@@ -108,7 +119,7 @@ def _plain(entry: DocumentEntry) -> dict[str, Any]:
     return plain if isinstance(plain, dict) else {}
 
 
-def _with(entry: DocumentEntry, **values: ArmDocument | str) -> DocumentEntry:
+def _with(entry: DocumentEntry, **values: Any) -> DocumentEntry:
     """The entry with other values of these keys."""
     fresh = {key: _entry(value, (*entry.path, key), entry.line) for key, value in values.items()}
     return replace(entry, value={**_mapping(entry), **fresh})

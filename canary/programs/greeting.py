@@ -78,9 +78,9 @@ def canaries(config: Config, states: States) -> Iterator[str]:
 
 
 def _standing(name: str, each: StandingCanary) -> str:
-    arm = each.baseline
+    arm = each.terms.canary.baseline
     tries = "" if each.begun.open else f"; `canary begin {name} --model MODEL` tries another"
-    return f"{name}: everybody gets {arm['provider']}/{arm['model']}{tries}"
+    return f"{name}: everybody gets {arm_names(arm, arm)[0]}{tries}"
 
 
 def _doing(name: str, candidate: str, state: State | None) -> str:

@@ -36,7 +36,9 @@ def routes(config: Config, before: Mapping[str, Trial]) -> Routes:
 def _trial(config: Config, settings: CanarySettings, before: Trial | None) -> Trial:
     canary = settings.canary
     baseline, candidate = (_target(config, settings, arm) for arm in ARMS)
-    texts = (baseline.texts, candidate.texts)
+    if canary.baseline.text_parts == canary.candidate.text_parts:  # one look at a request for both
+        candidate = replace(candidate, texts=baseline.texts)
+    texts = dict.fromkeys((baseline.texts, candidate.texts))
     return Trial(
         canary=canary,
         definition=definition(canary),

@@ -449,9 +449,9 @@ class Monitor:
 def arm_names(canary: Canary) -> ArmNames:
     """What people call both arms: their models, with their providers if the models are the same, and by what
     they differ if these are, too."""
-    both = [canary.baseline.model, canary.candidate.model]
-    if both[0] == both[1]:
-        both = list(names_of(canary.baseline, canary.candidate))
-    if both[0] == both[1]:
+    ours, theirs = names_of(canary.baseline, canary.candidate)
+    if canary.baseline.model != canary.candidate.model:
+        ours, theirs = (name.partition("/")[2] for name in (ours, theirs))
+    if ours == theirs:
         return ArmNames(fall_back=canary.fall_back)
-    return ArmNames(baseline=both[0], candidate=both[1], fall_back=canary.fall_back)
+    return ArmNames(baseline=ours, candidate=theirs, fall_back=canary.fall_back)

@@ -53,16 +53,16 @@ class StandingOrders:
         """Begin a trial: the standing canary's candidate with what `arm` says, `by_hand` for a person to
         start. Waits until it is taken up."""
         standing = self._standing(name)
-        candidate, model = {**standing.candidate, **arm}, arm.get("model")
+        model = arm.get("model")
         if not isinstance(model, str) or not model.strip():
             raise BadOrder(400, 'begin needs the candidate\'s "model"')
         with _refused():
             begun = (await asyncio.to_thread(self._standings.all)).get(name, Standing())
             trial = _fresh(name, model, {*begun.trials, *self._rollouts.states, *self._settings().canaries})
-            newest = begun.baseline
+            standing = replace(standing, begun=begun)  # the settings may be older
             new = BegunTrial(
-                baseline=standing.in_file if newest is None else newest.arm,
-                candidate=candidate,
+                baseline=standing.baseline,
+                candidate=standing.candidate(arm),
                 at=time.time(),
                 who=who or "unknown",
                 by_hand=by_hand,

@@ -92,6 +92,22 @@ class Standing:
         return replace(self, history=history)
 
 
+_TAKEN_OVER = ("request", "prompt", "tools")
+
+
+def taken_over(baseline: ArmDocument, own: ArmDocument) -> ArmDocument:
+    """What the next candidate has of the baseline in force, beside its `own` keys, so that only the model
+    differs: the texts, the request at the same provider entry, and the name where it is all as the baseline
+    has it."""
+    found = {key: baseline[key] for key in _TAKEN_OVER if key in baseline and key not in own}
+    if own.get("provider") != baseline.get("provider"):
+        found.pop("request", None)
+    is_whole = found.keys() == {key for key in (*baseline, *own) if key in _TAKEN_OVER}
+    if found and is_whole and "name" in baseline and "name" not in own:
+        found["name"] = baseline["name"]
+    return found
+
+
 def in_its_place(name: str, trials: Iterable[str]) -> str:
     """What to say to who names a standing canary where one with a candidate is meant."""
     known = ", ".join(trials)

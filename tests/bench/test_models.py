@@ -50,6 +50,28 @@ def test_another_model_meets_the_same_baseline_at_its_provider_and_is_no_arm() -
     assert (found.baseline.name, found.candidate.name, found.canary) == ("openai/old", "openai/newer", None)
 
 
+def test_the_next_model_of_a_standing_canary_is_asked_as_its_order_would() -> None:
+    text = """
+canaries:
+  - name: standing
+    standing: true
+    match: {models: [gpt]}
+    baseline:
+      provider: openai
+      model: old
+      request: {remove: [temperature]}
+      prompt: {find: {file: v7.md, text: Old.}, put: {file: v8.md, text: New.}}
+    candidate: {provider: openai}
+    share: 5%
+"""
+    found = pair(parse(PROVIDERS + text, "canary.yaml", {}).bench, "newer", None)
+    assert found.candidate is not None
+    assert found.candidate.texts is not None
+    assert (found.candidate.texts.find, found.candidate.texts.put) == ("Old.", "New.")
+    assert found.candidate.request == RequestChanges(remove=("temperature",))
+    assert found.names == ("openai/old", "openai/newer")
+
+
 def test_a_name_with_a_slash_is_a_provider_only_if_there_is_such_an_entry() -> None:
     assert named(ONE, "meta/llama-4").name == "meta/llama-4"
     at = ONE.providers["openai"]

@@ -1,12 +1,13 @@
 """Arms with a name, a prompt and tools in the config: their files, what is refused, what stays."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from canary.config import Config, ConfigError, parse
 from records.facts.arm_texts import KeptTexts
-from routing.canary import arm_names, definition
+from routing.canary import RequestChanges, arm_names, definition
 
 CONFIG = """\
 providers:
@@ -58,6 +59,18 @@ def test_the_texts_are_in_the_definition_and_the_name_is_not(folder: Path) -> No
     assert arm_names(named.baseline, named.candidate) == ("openai/bot", f"openai/bot · v8 ({short})")
 
 
+def test_a_new_model_with_a_new_prompt_is_named_by_both(folder: Path) -> None:
+    arms = read(folder, f"{PROMPT}, name: v8").canaries["trial"].canary
+    newer = replace(arms.candidate, model="bot-2")
+    words = f"v8 ({newer.fingerprint[:6]})"
+    assert arm_names(arms.baseline, newer) == ("openai/bot", f"openai/bot-2 · {words}")
+    assert arm_names(arms.candidate, newer) == ("openai/bot", "openai/bot-2")
+    effort = replace(
+        arms.baseline, model="bot-2", request=RequestChanges(set=(("reasoning_effort", '"low"'),))
+    )
+    assert arm_names(arms.baseline, effort) == ("openai/bot", "openai/bot-2")
+
+
 def test_a_started_canary_keeps_its_texts_whatever_became_of_the_files(folder: Path) -> None:
     kept = {"old.md": "Be kind.", "new.md": "Be old."}
     before = read(folder, PROMPT, kept).canaries["trial"]
@@ -100,11 +113,25 @@ def test_a_text_may_stand_in_the_file_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("match", "warned"),
-    [("paths: [/v1/embeddings]", True), ("models: [text-embedding-3-large]", True), ("models: [gpt]", False)],
+    ("match", "arm", "warned"),
+    [
+        ("paths: [/v1/embeddings]", "model: other", True),
+        ("models: [text-embedding-3-large]", "model: other", True),
+        ("models: [voyage-4]", "model: other", True),
+        ("models: [gpt]", "model: BAAI/bge-m3", True),
+        ("models: [gpt]", "model: other", False),
+        ("models: [embedder], paths: [/v1/chat/completions]", "model: other", False),
+        ("paths: [/v1/embeddings]", "model: bot", False),
+        ("paths: [/v1/embeddings]", "model: bot, request: {set: {dimensions: 256}}", True),
+        ("paths: [/v1/embeddings]", "}\n    standing: true\n    start: {", True),  # whatever comes next
+    ],
 )
-def test_two_models_over_one_index_are_a_warning(match: str, warned: bool) -> None:
-    text = CONFIG.replace("models: [bot]", match).replace("model: bot, ARM", "model: other")
+def test_two_models_over_one_index_are_a_warning(match: str, arm: str, warned: bool) -> None:
+    text = (
+        CONFIG.replace("models: [bot]", match)
+        .replace("model: bot, ARM", arm)
+        .replace("start: {}", "start: auto")
+    )
     assert (
         any("whose vectors cannot be compared" in each for each in parse(text, "canary.yaml", {}).warnings)
         == warned

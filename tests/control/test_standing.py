@@ -11,7 +11,7 @@ from canary.config import parse
 from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
 from pages.words.archive import ending
-from records.facts.standing import BegunTrial, Standing
+from records.facts.standing import BegunTrial, PromotedBaseline, Standing
 from records.store import Act, Store
 from records.store.releases import past_canaries
 from records.store.standing import CannotStand, Standings
@@ -67,6 +67,38 @@ def order(rollouts: Rollouts, trial: str, action: str) -> State:
     state = rollouts.change(trial, Act(at=2.0, action=action, who="bob", reason="r"), way)
     rollouts.settle()
     return state
+
+
+PROMPT = {"find": {"file": "v7.md", "text": "Old."}, "put": {"file": "v8.md", "text": "New."}}
+OF_ARM = {"name": "v8", "prompt": PROMPT, "request": {"set": {"temperature": 0}}}
+IN_FORCE = FIRST | OF_ARM
+
+
+@pytest.mark.parametrize(
+    ("own", "taken"),
+    [
+        ({"provider": "openai"}, OF_ARM),
+        ({"provider": "openai", "name": "mine"}, {"prompt": PROMPT, "request": OF_ARM["request"]}),
+        ({"provider": "openai", "request": {}}, {"prompt": PROMPT}),
+        ({"provider": "openai", "prompt": {}, "request": {}}, {}),
+        ({"provider": "openai", "tools": {}}, {"prompt": PROMPT, "request": OF_ARM["request"]}),
+        ({"provider": "azure"}, {"prompt": PROMPT}),  # a request of another provider's API
+    ],
+)
+def test_the_next_candidate_differs_by_its_model_and_what_its_order_says(
+    own: dict[str, object], taken: dict[str, object]
+) -> None:
+    newest = PromotedBaseline(arm=IN_FORCE, canary="support-second", run=1, at=1.0, who="ann")
+    known = {"support": Standing(history=[newest])}
+    text = CONFIG.replace("{provider: openai}", "{provider: openai}".replace("openai", str(own["provider"])))
+    text = text.replace(
+        "  openai:", '  azure: {api: openai, base_url: "http://127.0.0.1:1/v1", api_key: k}\n  openai:'
+    )
+    standing = parse(text, "canary.yaml", {}, lambda url, data: known).standing["support"]
+    assert standing.candidate(own | {"model": "third"}) == own | {"model": "third"} | taken
+    if own.keys() == {"provider"}:
+        assert standing.taken_over == taken
+        assert standing.terms.canary.candidate.prompt == standing.terms.canary.baseline.prompt
 
 
 def test_what_was_promoted_is_the_baseline_until_it_is_rolled_back(store: Store) -> None:

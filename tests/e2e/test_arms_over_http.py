@@ -2,23 +2,31 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import anthropic
+import boto3
 import httpx2
 import openai
 import pytest
+from botocore.config import Config
 from google import genai
 from google.genai import types as genai_types
+from google.oauth2.credentials import Credentials
 from typer.testing import CliRunner
 
 from canary.cli import app
 from records.store import Store
 from records.store.captures import CaptureStore
+from routing.canary import ArmName
 from tests.e2e.stage import Stage, on_stage
-from tests.serving import eventually
+from tests.servers.aws_issuers import NOWHERE
+from tests.servers.azure import LocalAzure
+from tests.servers.bedrock import BEARER_KEY, LocalBedrock
+from tests.servers.vertex import LocalVertex
+from tests.serving import ProviderThread, eventually
 
 V7 = 'You are "Rex" ☺.\nNever promise a refund to {{name}}.'
 V8 = "You are Rex.\nAsk before a refund."
@@ -109,6 +117,17 @@ def status(stage: Stage, name: str = "prompt") -> dict[str, Any]:
     return found
 
 
+def check(stage: Stage) -> str:
+    """What `canary check` prints beside the running server."""
+    return (
+        CliRunner()
+        .invoke(
+            app, ["check", "--config", str(stage.server.config)], env={"CANARY_DATA": str(stage.server.data)}
+        )
+        .stdout
+    )
+
+
 def test_each_arm_has_its_prompt_and_what_misses_it_counts_for_none(stage: Stage) -> None:
     old, new = json.dumps(V7).encode()[1:-1], V8.replace("\n", "\\n").encode()
     for canary, (_, body) in REQUESTS.items():
@@ -150,10 +169,10 @@ def test_each_arm_has_its_prompt_and_what_misses_it_counts_for_none(stage: Stage
     assert "<td>Never promise a refund to {{name}}.</td><td>Ask before a refund.</td>" in page
     report = stage.canary("report", "prompt", "--config", str(stage.server.config), "-o", "markdown").stdout
     assert "Ask before a refund." in report
-    checked = CliRunner().invoke(app, ["check", "--config", str(stage.server.config)])
-    assert "--- prompts/v7.md\n+++ prompts/v8.md\n" in checked.stdout
-    assert "+Ask before a refund.\n" in checked.stdout
-    assert f"prompt: openai/bot → openai/bot · prompt v8 ({short})" in checked.stdout
+    checked = check(stage)
+    assert "--- prompts/v7.md\n+++ prompts/v8.md\n" in checked
+    assert "+Ask before a refund.\n" in checked
+    assert f"prompt: openai/bot → openai/bot · prompt v8 ({short})" in checked
     metrics = stage.api("GET", "/metrics").text
     assert 'canary_assignments_total{arm="baseline",canary="prompt",reason="prompt_missed"} 2.0' in metrics
 
@@ -197,9 +216,168 @@ def test_unchanged_sdks_ask_with_each_arms_prompt(
     for arm in ("candidate", "baseline"):
         call(stage.server.traffic, next(stage.users(arm, canary, 0.5)))
         asked[arm] = stage.provider.log.entries[-1].body.decode()
+    assert asked["candidate"] == with_v8(asked["baseline"])
+
+
+CLOUDS = """
+providers:
+  azure: {{api: openai, kind: azure, base_url: "{azure}", api_key: entry-key}}
+  bedrock: {{api: anthropic, kind: bedrock, base_url: "{bedrock}", region: eu-west-1, api_key: "{key}"}}
+  gemini: {{api: gemini, kind: vertex, base_url: "{vertex}", api_key: entry-key, project: shop, region: eu}}
+  claude: {{api: anthropic, kind: vertex, base_url: "{vertex}", api_key: entry-key, project: shop,
+           region: eu}}
+canaries:
+"""
+AT_CLOUD = """
+  - name: {name}
+    match: {{models: [bot]}}
+    baseline: {{provider: {name}, model: bot}}
+    candidate:
+      provider: {name}
+      model: bot
+      prompt: {{find: prompts/v7.md, put: prompts/v8.md}}
+      tools: {{get_order: prompts/tool.md}}
+    share: 50%
+"""
+FREE_FORM = {"type": "object", "properties": {}}
+CLAUDES_TOOL = {"name": "get_order", "description": "old", "input_schema": FREE_FORM}
+
+
+def azure_sdk(url: str, user: str) -> object:
+    sdk = openai.AzureOpenAI(
+        azure_endpoint=url,
+        api_key="callers",
+        api_version="2024-10-21",
+        max_retries=0,
+        default_headers={"x-canary-unit": user},
+    )
+    messages: list[Any] = [{"role": "system", "content": V7}, *SAID]
+    tools: list[Any] = [TOOL]
+    return sdk.chat.completions.create(model="bot", messages=messages, tools=tools)
+
+
+def bedrock_sdk(url: str, user: str) -> object:
+    sdk = anthropic.AnthropicBedrock(
+        aws_access_key="AKIACALLER",
+        aws_secret_key="callers",
+        aws_region="eu-west-1",
+        base_url=url,
+        max_retries=0,
+        default_headers={"x-canary-unit": user},
+    )
+    return claudes(sdk)
+
+
+def vertex_claude_sdk(url: str, user: str) -> object:
+    sdk = anthropic.AnthropicVertex(
+        base_url=f"{url}/v1",
+        region="eu",
+        project_id="shop",
+        access_token="callers",
+        max_retries=0,
+        default_headers={"x-canary-unit": user},
+    )
+    return claudes(sdk)
+
+
+def claudes(sdk: Any) -> object:
+    system = [{"type": "text", "text": V7, "cache_control": {"type": "ephemeral"}}]
+    return sdk.messages.create(model="bot", max_tokens=9, system=system, messages=SAID, tools=[CLAUDES_TOOL])
+
+
+def boto_converse(url: str, user: str) -> object:
+    client: Any = boto3.client(
+        "bedrock-runtime",
+        endpoint_url=url,
+        region_name="eu-west-1",
+        aws_access_key_id="AKIACALLER",
+        aws_secret_access_key="callers",
+        config=Config(retries={"total_max_attempts": 1}, proxies={}),
+    )
+
+    def named(params: dict[str, Any], **_: Any) -> None:
+        params["headers"]["x-canary-unit"] = user
+
+    client.meta.events.register("before-call.bedrock-runtime", named)
+    tool = {"name": "get_order", "description": "old", "inputSchema": {"json": FREE_FORM}}
+    return client.converse(
+        modelId="bot",
+        system=[{"text": V7}],
+        messages=[{"role": "user", "content": [{"text": "hi"}]}],
+        toolConfig={"tools": [{"toolSpec": tool}]},
+    )
+
+
+def vertex_gemini_sdk(url: str, user: str) -> object:
+    options = genai_types.HttpOptions(base_url=url, headers={"x-canary-unit": user})
+    declared = genai_types.FunctionDeclaration(name="get_order", description="old")
+    config = genai_types.GenerateContentConfig(
+        system_instruction=V7, tools=[genai_types.Tool(function_declarations=[declared])]
+    )
+    with genai.Client(
+        vertexai=True,
+        project="shop",
+        location="eu",
+        credentials=Credentials(token="callers"),
+        http_options=options,
+    ) as sdk:
+        return sdk.models.generate_content(model="bot", contents="hi", config=config)
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Callable[[str], bytes]]]:
+    """Canary before three clouds, and the newest body at one of its entries."""
+    folder = tmp_path_factory.mktemp("clouds")
+    folder.joinpath("prompts").mkdir()
+    for name, text in (("v7", V7), ("v8", V8), ("tool", "Finds an order.")):
+        folder.joinpath("prompts", f"{name}.md").write_text(text)
+    azure = LocalAzure(key="entry-key", deployments=["bot"])
+    vertex = LocalVertex(project="shop", region="eu", token="entry-key")
+
+    with ExitStack() as up:
+        bedrock = up.enter_context(LocalBedrock("eu-west-1"))
+        threads = [up.enter_context(ProviderThread(each)) for each in (azure, vertex)]
+        urls = {"azure": threads[0].url, "vertex": threads[1].url, "bedrock": bedrock.url}
+        canaries = "".join(AT_CLOUD.format(name=each) for each in ("azure", "bedrock", "gemini", "claude"))
+        config = CLOUDS.format(**urls, key=BEARER_KEY) + canaries
+        stage = Stage(folder, threads[0], config, env=dict(NOWHERE))
+        up.callback(lambda: stage.server.kill())
+
+        def newest(entry: str) -> bytes:
+            if entry == "bedrock":
+                return bedrock.taken[-1].body
+            return (azure if entry == "azure" else vertex).arrived[-1].body
+
+        yield stage, newest
+
+
+@pytest.mark.parametrize(
+    ("call", "entry"),
+    [
+        (azure_sdk, "azure"),
+        (bedrock_sdk, "bedrock"),
+        (boto_converse, "bedrock"),
+        (vertex_claude_sdk, "claude"),
+        (vertex_gemini_sdk, "gemini"),
+    ],
+)
+def test_unchanged_sdks_of_clouds_ask_with_each_arms_prompt_and_tools(
+    clouds: tuple[Stage, Callable[[str], bytes]], call: Callable[[str, str], object], entry: str
+) -> None:
+    stage, newest = clouds
+    asked: dict[ArmName, str] = {}
+    for arm in ("candidate", "baseline"):
+        call(stage.server.traffic, next(stage.users(arm, entry, 0.5)))
+        asked[arm] = newest(entry).decode()
+    assert '"old"' in asked["baseline"]
+    assert asked["candidate"] == with_v8(asked["baseline"]).replace('"old"', '"Finds an order."')
+
+
+def with_v8(body: str) -> str:
+    """A request with the candidate's prompt, however its SDK escapes the caller's."""
     forms = [json.dumps(V7, ensure_ascii=is_ascii)[1:-1] for is_ascii in (False, True)]
-    (old,) = [form for form in forms if form in asked["baseline"]]  # google-genai escapes
-    assert asked["candidate"] == asked["baseline"].replace(old, json.dumps(V8)[1:-1])
+    (old,) = [form for form in forms if form in body]  # google-genai and boto3 escape
+    return body.replace(old, json.dumps(V8)[1:-1])
 
 
 def test_a_file_that_changes_after_the_start_changes_nothing(stage: Stage, folder: Path) -> None:
@@ -256,6 +434,27 @@ def test_a_standing_canary_takes_a_prompt_with_the_order_and_promotes_the_whole_
         assert "name: prompt v8" in shown
         eventually(lambda: new in sent(stage, "prompt", "anybody") or None)
         assert told(stage, "support")["name"] == "prompt v8"
+
+        checked = check(stage)
+        assert "everybody gets openai/bot · prompt v8 (" in checked
+        assert "with the prompt of the baseline" in checked
+        stage.canary("begin", "support", "--model", "bot-2")
+        eventually(lambda: status(stage, "support-bot-2")["state"] == "running" or None)
+        for arm_name, model in (("candidate", "bot-2"), ("baseline", "bot")):
+            user = next(stage.users(arm_name, "support-bot-2", 0.5))  # type: ignore[arg-type]
+            body = sent(stage, "prompt", user)
+            assert new in body and json.loads(body)["model"] == model
+            unit = {"canary": "support-bot-2", "arm": arm_name, "name": "prompt v8", "model": model}
+            assert told(stage, "support-bot-2", user) == unit
+        models = status(stage, "support-bot-2")["models"]
+        assert [each.get("request") for each in models.values()] == [None, None]  # only the model differs
+        assert status(stage, "support-bot-2")["prompt_missed"] == 0
+        checked = check(stage)
+        assert "support-bot-2: openai/bot → openai/bot-2, share" in checked and "--- " not in checked
+        report = stage.canary(
+            "report", "support-bot-2", "--config", str(stage.server.config), "-o", "markdown"
+        )
+        assert "Ask before a refund." not in report.stdout
 
 
 CAPTURED = """
