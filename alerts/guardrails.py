@@ -36,7 +36,7 @@ from alerts.incidents.rollback import (
     sample_of,
     seen_in,
 )
-from alerts.rules.failures import TelemetryRule
+from alerts.rules.failures import AbsoluteState, TelemetryRule
 from alerts.rules.places import (
     ANY,
     CandidateError,
@@ -55,6 +55,7 @@ from records.outcome import THROTTLED, Feedback, InFlight, Outcome
 from routing.canary import ArmName
 
 PHASES = 64
+CALM_NOTES = 32
 
 
 @dataclass(slots=True)
@@ -64,8 +65,9 @@ class WatchState:
     `shift` is added to every incoming time, and `utc_minus_mono` converts to UTC. `shares` holds each ramp
     phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and faulty answers,
     `failing` where they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence
-    over time, and `calm` what it had counted when it last had no evidence. `phase` is the newest phase, whose
-    first exchange began at monotonic `phase_since`;
+    over time, and `calm` what it counted while it had no evidence: UTC seconds since when it has counted so
+    many bad outcomes, all outcomes, and the bad ones. `phase` is the newest phase, whose first exchange began
+    at monotonic `phase_since`;
     `step_units` are candidate users in it, at most as many as a step needs. `running` are the exchanges in
     flight, `sessions` the open sessions.
     """
@@ -82,7 +84,7 @@ class WatchState:
     failing: FailingTally = field(default_factory=FailingTally)
     provider_error: CandidateError | None = None
     paths: dict[str, EvidencePath] = field(default_factory=dict)
-    calm: dict[str, tuple[float, float]] = field(default_factory=dict)
+    calm: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
     phase: int = -1
     phase_since: float = 0.0
     step_phase: int = -1
@@ -391,11 +393,17 @@ class Watch:
         return statuses
 
     def _note_calm(self, statuses: Sequence[GuardrailStatus]) -> None:
-        """Note what each rule over the whole run has counted while it has no evidence."""
+        """Note what each rule over the whole run has counted while it has no evidence.
+
+        Bad outcomes are counted before they are scored, so the newest note may have the first of a rise."""
+        at = self._judged_at + self.state.utc_minus_mono
         for guardrail, status in zip(self.guardrails, statuses, strict=True):
             numbers = status.evidence
             if guardrail.rule.window_s is None and "bad" in numbers and numbers.get("ln_cusum", 0.0) <= 0.0:
-                self.state.calm[status.key] = numbers["outcomes"], numbers["bad"]
+                notes = self.state.calm.setdefault(status.key, [])
+                same = bool(notes) and notes[-1][2] == numbers["bad"]
+                notes.append((notes.pop()[0] if same else at, numbers["outcomes"], numbers["bad"]))
+                del notes[:-CALM_NOTES]
 
     def _located(self, statuses: Sequence[GuardrailStatus]) -> list[GuardrailStatus]:
         """The statuses with the parts of the traffic in which their failing exchanges lie."""
@@ -471,29 +479,41 @@ class Watch:
 
     def trouble(self, status: GuardrailStatus, arms: ArmNames = UNNAMED) -> Trouble:
         """What people on call are told of this status."""
-        path, error = self.state.paths.get(status.key), self.state.provider_error
-        since = path.rising_since if path is not None else None
+        since, error = self._rising_since(status.key), self.state.provider_error
         return replace(
             trouble_of(status),
             baseline=arms.baseline,
             candidate=arms.candidate,
             where="" if status.category or status.segment else status.where.brief,
-            numbers=status.evidence if since is None else self._since_calm(status),
+            numbers=status.evidence if since is None else self._counted_since(since, status),
             since=since,
             seen=seen_in(self.state.failures, fall_back=arms.fall_back),
             said=error.words if error is not None and status.rule in SAYS else "",
         )
 
-    def _since_calm(self, status: GuardrailStatus) -> Mapping[str, float]:
-        """The status's figures, with requests and users only of the time in which the evidence has grown."""
-        numbers, (outcomes, bad) = status.evidence, self.state.calm.get(status.key, (0.0, 0.0))
+    def _rising_since(self, key: str) -> float | None:
+        """UTC seconds since when the rule of this key has had evidence without a break."""
+        for guardrail in self.guardrails:
+            rule, state = guardrail.rule, guardrail.state
+            if isinstance(state, AbsoluteState) and rule_key(rule.rule, rule.category, rule.segment) == key:
+                return None if state.risen_at is None else state.risen_at + self.state.utc_minus_mono
+        path = self.state.paths.get(key)
+        return path.rising_since if path is not None else None
+
+    def _counted_since(self, since: float, status: GuardrailStatus) -> Mapping[str, float]:
+        """The status's figures, with requests and users only since its evidence began to grow, at UTC second
+        `since`."""
+        notes = self.state.calm.get(status.key, [])
+        before = [note for note in notes if note[0] < since] or [(0.0, 0.0, 0.0)]
+        numbers, (_, outcomes, bad) = status.evidence, before[-1]
         if not outcomes or numbers.get("bad", 0.0) <= bad:
             return numbers
-        users = min(numbers["adverse_units"], numbers["bad"] - bad)
-        among = {each: min(numbers[each], numbers["bad"] - bad) for each in _OF_BAD if each in numbers}
-        since = {"outcomes": numbers["outcomes"] - outcomes, "bad": numbers["bad"] - bad}
+        worse = numbers["bad"] - bad
+        users = min(numbers["adverse_units"], worse)
+        among = {each: min(numbers[each], worse) for each in _OF_BAD if each in numbers}
+        counted = {"outcomes": numbers["outcomes"] - outcomes, "bad": worse}
         users = min(users, numbers["adverse_units_since"] or users)
-        return {**numbers, **since, **among, "adverse_units": users}
+        return {**numbers, **counted, **among, "adverse_units": users}
 
     def live_document(self) -> dict[str, Any]:
         """The whole state, for msgspec to encode at once: it changes with the next outcome. Store it in one

@@ -88,10 +88,15 @@ _LONGEST_NAME = 40
 def on_call(trouble: Trouble, done: str, now: float, *, quoting: bool = True) -> str:
     """The whole sentence at UTC second `now`: what fails, where, since when, what users saw, what canary did
     (`done`), and, if `quoting`, the provider's words."""
-    said = f'The provider says: "{trouble.said}".' if quoting and trouble.said else ""
+    said = f'The provider says: "{quoted(trouble.said)}".' if quoting and trouble.said else ""
     what = f"{_fails(trouble, quoting=quoting)}{_since(trouble, now)}"
     parts = [ended(what), _saw(trouble), ended(capitalized(done)), said]
     return " ".join(each for each in parts if each)
+
+
+def quoted(words: str) -> str:
+    """A provider's words as they stand between quotation marks, without a full stop of their own."""
+    return words.rstrip(" .")
 
 
 def title(trouble: Trouble, done: str, now: float) -> str:
@@ -312,21 +317,21 @@ def _own_metric(trouble: Trouble) -> str:
 
 def _compared(trouble: Trouble, words: str, much: str = "as often") -> str:
     """`users of assistant-2 ask for a human 4.1× as often as those of assistant-1: 4 users so far`."""
-    users = count(trouble.numbers.get("adverse_units", 0.0), "user")
+    mine, theirs = trouble.numbers.get("events"), trouble.numbers.get("baseline_events")
+    users = f"{count(trouble.numbers.get('adverse_units', 0.0), 'user')} so far"
+    if mine is not None and theirs is not None:
+        users = f"{count(mine, 'user')} against {count(theirs)}"
     who = f"users of {trouble.candidate}{_segment(trouble)} {words}"
     if trouble.value is None:
-        return f"{who} more often: {users} so far, and none of {trouble.baseline}"
-    return f"{who} {times(trouble.value)} {much} as those of {trouble.baseline}: {users} so far"
+        return f"{who} more often: {users}, and none of {trouble.baseline}"
+    return f"{who} {times(trouble.value)} {much} as those of {trouble.baseline}: {users}"
 
 
 def _colder(trouble: Trouble) -> str:
     users = trouble.numbers.get("outcomes")
     over = f", over {count(users, 'user')}" if users else ""
     least = f", at least {percent(trouble.threshold)} wanted" if trouble.threshold is not None else ""
-    return (
-        f"sessions of {trouble.candidate} have {percent(trouble.value)} of their input tokens from the"
-        f" provider's cache{over}{least}"
-    )
+    return f"sessions of {trouble.candidate} have {percent(trouble.value)} of their input cached{over}{least}"
 
 
 def _sessions_that(words: str) -> Callable[[Trouble], str]:

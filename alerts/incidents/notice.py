@@ -11,8 +11,9 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from alerts.rules.places import CandidateError, to_document
-from alerts.wording import cut
+from alerts.wording import cut, quoted
 from common.concentration import FailingPart
+from common.numbers import count
 
 Offer = Literal["rollback", "pause", "promote", "report"]
 """An order whose dialog is offered, or the report."""
@@ -218,18 +219,18 @@ _MARKS: Mapping[EventName, str] = {
 def describe(notice: Notice, link: str | None = None) -> str:
     """What stands below the headline: canary, start, each rule's sentence, what is affected, owner, link."""
     rules = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
-    if notice.provider_error is not None and notice.provider_error.words not in notice.headline:
+    if notice.provider_error is not None and quoted(notice.provider_error.words) not in notice.headline:
         error = notice.provider_error
         named = f" (request {error.request_id})" if error.request_id else ""
         rules.append(f"the provider's newest error: {error.sentence}{named}")
     opened = f"{notice.canary}: incident since {utc_text(notice.opened_at)}"
-    affected = _affected({"requests": notice.requests, "affected users": notice.users})
+    affected = _affected({"request": notice.requests, "affected user": notice.users})
     owner = [f"owner: {notice.owner}"] if notice.owner else []
     return "\n".join([opened, *rules, *affected, *owner, *([link] if link else [])])
 
 
 def _affected(counts: Mapping[str, int | None]) -> list[str]:
-    known = [f"{count} {what}" for what, count in counts.items() if count is not None]
+    known = [count(number, what) for what, number in counts.items() if number is not None]
     return [", ".join(known)] if known else []
 
 

@@ -92,7 +92,8 @@ class AwaitedOutcomes:
 
 @dataclass(slots=True)
 class AbsoluteState:
-    """The state of an absolute rule, JSON-able."""
+    """The state of an absolute rule, JSON-able. `risen_at`: when the exchange ended with which the evidence
+    began to grow, monotonic; None without evidence."""
 
     candidate: Window
     baseline: Window
@@ -100,6 +101,7 @@ class AbsoluteState:
     awaited: AwaitedOutcomes = field(default_factory=AwaitedOutcomes)
     units: list[str] = field(default_factory=list)
     convicted: bool = False
+    risen_at: float | None = None
 
 
 class AbsoluteRule:
@@ -149,13 +151,14 @@ class AbsoluteRule:
         if limit >= TOO_HIGH:
             return
         failure, success = absolute_steps(limit)
-        evidence = self.state.evidence
-        if not sample.failed:
-            evidence.add(sample.unit, success)
-            return
-        evidence.add(sample.unit, failure)
-        if not self.state.convicted:
-            self.state.convicted = evidence.convicts(self.least_units)
+        state, evidence = self.state, self.state.evidence
+        evidence.add(sample.unit, failure if sample.failed else success)
+        if evidence.cusum <= 0.0:
+            state.risen_at = None
+        elif state.risen_at is None:
+            state.risen_at = sample.completed
+        if sample.failed and not state.convicted:
+            state.convicted = evidence.convicts(self.least_units)
 
     def numbers(self, now: float) -> dict[str, float]:
         """The figures behind the status."""
@@ -171,7 +174,10 @@ class AbsoluteRule:
         if share is not None:
             shown["baseline_recent_share"] = share
             shown["limit_now"] = self.adapted(share)
-        return state.evidence.numbers() | shown
+        counted = state.evidence.numbers()
+        new = {each.unit for each in state.awaited.waiting if each.failed} - state.evidence.units.keys()
+        users = {each: counted[each] + len(new) for each in ("adverse_units", "adverse_units_since")}
+        return counted | shown | users
 
 
 def _show(window: Window, samples: Sequence[GuardrailSample]) -> None:
