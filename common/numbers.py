@@ -55,8 +55,8 @@ def set_dollars(value: float | None) -> str:
 
 
 def times(value: float | None) -> str:
-    """A factor: 1.2×, 1,240×."""
-    return _told(value, lambda size: f"{size:.1f}×" if size < 10 else f"{size:,.0f}×")
+    """A factor: 1.2×, 1,240×; two digits of one that rounds to 0: 0.04×. 0× is none at all."""
+    return _told(value, lambda size: f"{_digits(size, 1 if 0 < size < 10 else 0)}×")
 
 
 def decimal(value: float | None) -> str:

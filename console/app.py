@@ -23,7 +23,7 @@ from console.history import HistoryPages
 from console.issues import IssuePages
 from console.orders import OrderForms
 from console.page import ReadOnlyPages
-from console.rendering import Templates
+from console.rendering import Templates, reports
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 
@@ -42,15 +42,15 @@ def admin_app(
     """The whole admin app. Every route except the open ones needs a token in `access`, or a session that
     began with one or by a sign-in. `closing` is True once the process is shutting down."""
     sessions, templates = Sessions(access.ground, time.time), Templates()
-    login = Login(access, sessions, templates)
+    login, made = Login(access, sessions, templates), reports(operator, time.monotonic)
     routes = [
         *_open_routes(lambda: operator.degraded(), registry),
         *Api(operator).routes(),
         *login.routes(),
         *OidcPages(access.oidc, sessions, login, templates).routes(),
-        *ReadOnlyPages(operator, login, templates, closing).routes(),
+        *ReadOnlyPages(operator, login, templates, made, closing).routes(),
         *HistoryPages(operator, login).routes(),
-        *CapturePages(operator, login).routes(),
+        *CapturePages(operator, login, made.outdate).routes(),
         *DatasetPages(operator, login).routes(),
         *IssuePages(operator, login).routes(),
         *OrderForms(operator, login).routes(),

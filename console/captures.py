@@ -2,7 +2,7 @@
 
 import time
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import quote, urlencode
@@ -44,9 +44,11 @@ _WHO_BOUND, _OPEN_MESSAGES = 200, 3
 class CapturePages:
     """The page with a day's pairs, oldest first, and the one on which they are labelled, with its form."""
 
-    def __init__(self, operator: Operator, login: Login) -> None:
+    def __init__(self, operator: Operator, login: Login, outdate: Callable[[str], None]) -> None:
+        """`outdate` is told the canary whose report has a new label to count."""
         self._operator = operator
         self._login = login
+        self._outdate = outdate
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -120,6 +122,7 @@ class CapturePages:
                 await self._label(name, form, wanted)
         except BadOrder as problem:
             return await self._page(request, wanted, problem)
+        self._outdate(name)
         return RedirectResponse(f"/canaries/{quote(name)}/label?{query(wanted)}", status_code=303)
 
     def _wanted(self, request: Request, fields: Mapping[str, str]) -> PairWanted:

@@ -19,13 +19,13 @@ from common.numbers import set_percent
 from console.access.login import Login
 from console.judged import figures_in
 from console.rendering import (
+    RunCache,
     Templates,
     comparison_in,
     headers,
     headers_of_whole,
     prospect_lines,
     report_in,
-    reports,
 )
 from control.operator.operator import Happenings, Operator
 from control.operator.orders import ORDERS, BadOrder, Order
@@ -115,14 +115,19 @@ class ReadOnlyPages:
     """The read-only pages."""
 
     def __init__(
-        self, operator: Operator, login: Login, templates: Templates, closing: Callable[[], bool]
+        self,
+        operator: Operator,
+        login: Login,
+        templates: Templates,
+        made: RunCache[Mapping[str, Any]],
+        closing: Callable[[], bool],
     ) -> None:
         self._operator = operator
         self._login = login
         self._templates = templates
         self._stream = FigureStream(closing)
         self._nights: Mapping[str, DailyReport] = {}
-        self._reports = reports(operator, time.monotonic)
+        self._reports = made
         self._prospects = prospect_lines(operator, time.monotonic)
         self._static = {
             each.name: each for each in sorted(_STATIC.rglob("*")) if each.suffix in _TYPES and each.is_file()
@@ -349,6 +354,7 @@ class ReadOnlyPages:
         # Importing statistics takes two seconds; making the report has done that already.
         from pages.words import gains, plan, verdict
         from pages.words.figures import bound_words, title
+        from pages.words.reasons import sentences
         from verdict.decision.document import from_json, without_reasons
 
         report = from_json(dict(made))
@@ -359,6 +365,7 @@ class ReadOnlyPages:
             template,
             **{**shown, "report": made},
             whole=report,
+            reasons=sentences(report),
             prose=verdict,
             plan_lines=plan,
             known_of_answers=gains.known_of_answers,

@@ -181,6 +181,13 @@ class RunCache(Generic[T]):
         known = self._made.get((canary, run))
         return None if known is None else known[0]
 
+    def outdate(self, canary: str) -> None:
+        """What was made of this canary is no longer fresh."""
+        self._made = {
+            key: (made, float("-inf") if key[0] == canary else until)
+            for key, (made, until) in self._made.items()
+        }
+
     async def of(self, canary: str, run: int) -> T:
         """A fresh one, kept or made now. Raises BadOrder like the operator."""
         async with self._making:

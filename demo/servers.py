@@ -225,10 +225,16 @@ _QUESTIONS = (
 class DemoUsers:
     """Sends requests like an app: with one changed base URL, and the user's id in `user`."""
 
-    def __init__(self, urls: Sequence[str], members: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        members: Mapping[str, Any] | None = None,
+        *,
+        questions: Sequence[str] = _QUESTIONS,
+    ) -> None:
         """`urls` are the traffic listeners of all replicas; requests alternate between them. `members` are
         added to every request's body."""
-        self._members = dict(members or {})
+        self._members, self._questions = dict(members or {}), questions
         self._clients = [AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-demo", max_retries=0) for url in urls]
         self._turns = cycle(self._clients)
         self._http = httpx2.AsyncClient(base_url=urls[0], trust_env=False, timeout=30.0)
@@ -285,7 +291,7 @@ class DemoUsers:
             answer = await next(self._turns).chat.completions.with_raw_response.create(
                 model=model,
                 user=user,
-                messages=[{"role": "user", "content": self._random.choice(_QUESTIONS)}],
+                messages=[{"role": "user", "content": self._random.choice(self._questions)}],
                 extra_body=self._members or None,
             )
         except APIError:

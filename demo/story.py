@@ -1,4 +1,4 @@
-"""The demo: two candidates that go bad and are rolled back, then one that passes.
+"""The demo: two candidates that go bad and are rolled back, then one that passes, and one that people decide.
 
 Everything except the provider is real: the server is `canary serve`, the client is the OpenAI SDK, and the
 page arrives over HTTP. The provider is local, and fails on command.
@@ -28,8 +28,11 @@ from canary.commands.client import AdminClient
 from canary.commands.shell import without_log_lines
 from canary.config import load
 from canary.config.server import Role
+from demo import pairs
 from demo.history import add_to, behaviours, made_up
 from demo.servers import DemoServers, DemoUsers, Pager
+from judge.figures import NEEDED_LABELS
+from judge.judgements import Judgements
 from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.store import Store
@@ -88,12 +91,19 @@ SEED_REQUESTS = 300
 ROLLBACK_WITHIN_S = 30.0
 PAGE_WITHIN_S = 5.0
 STORED_WITHIN_S = 60.0
+JUDGED_WITHIN_S = 60.0
 PASSING_USERS = 2400
+COMPARED_USERS = 200
+ENOUGH = 0.9
+"""The part of the copies that a judge must have compared: a busy server leaves some out."""
 
 CONFIG = """\
 # The demo's config. Your own file looks the same, with other addresses.
 providers:
   openai: {{api: openai, base_url: "{provider}/v1"}}
+  judging: {{api: openai, base_url: "{provider}/v1", api_key: none}}
+
+judge: {{provider: judging, model: claude-sonnet-5, daily_budget: 1.00, at_once: 8}}
 
 canaries:
   - name: goes-bad
@@ -128,6 +138,19 @@ canaries:
          question: "What does an answer cost us?"}}
       - {{metric: csat,             acceptable: "> 4.1",   ideal: "> 4.4",   weight: 15,
          question: "Are users satisfied?"}}
+
+  - name: people-decide
+    match: {{models: [gpt-6-sol]}}
+    baseline:  {{provider: openai, model: gpt-6-sol}}
+    candidate: {{provider: openai, model: gpt-6.1-sol}}
+    share: 10%
+    mirror: 100%             # copies of the current model's requests go to the candidate
+    capture: {{rate: 100%}}
+    judge: {{pairs: 500, criteria: "Does the answer help the customer?"}}
+    minimum_days: 0          # as above; 2 or more for a real decision
+    rubric:
+      - {{metric: judged_preference, acceptable: ">= 40%", ideal: ">= 60%", weight: 1,
+         question: "Do people like the answers as much?"}}
 
 notify: [{{webhook: "{pager}"}}]
 """
@@ -188,12 +211,16 @@ class _Story:
                 self._console.print(Rule("2. a candidate whose status is always 200"))
                 await self._one_that_goes_bad(backdrop, pager, BREAKING_TOOLS)
                 await self._one_that_passes(backdrop, config)
+                if keep or opening:
+                    await self._one_that_people_decide(backdrop, config)
             except _Failed as problem:
                 self._console.print(f"[bold red]{problem}[/]; the server's log is in {FOLDER / 'serve.log'}")
                 return 1
             self._say(f"done in {time.monotonic() - self._began:.0f} s")
             if keep or opening:
                 await self._keep(backdrop, opening=opening)
+            else:
+                self._say("with --keep it stays, and asks you to decide about another candidate")
         return 0
 
     async def _make_up(self, backdrop: DemoServers, config: Path) -> None:
@@ -262,6 +289,23 @@ class _Story:
         page.write_text(rendered(report, "html"))
         self._say(f"the same report as HTML: {page.resolve()}")
 
+    async def _one_that_people_decide(self, backdrop: DemoServers, config: Path) -> None:
+        """Pairs of answers, with a judge's word on each, which wait for a person at the page."""
+        self._console.print(Rule("4. a candidate that you decide"))
+        for model, behaviour in pairs.behaviours().items():
+            await backdrop.behave(model, behaviour)
+        async with DemoUsers(backdrop.urls, questions=pairs.QUESTIONS) as users:
+            await users.ask(pairs.BASELINE, COMPARED_USERS)
+            copied = users.by_arm["baseline"]
+        self._say(f"{users.answered} requests; of {copied} the candidate answered a copy, for nobody to see")
+        with closing(load(config, {}).open_store(backdrop.data)) as store:
+            if not await self._until(lambda: _judged(store) >= ENOUGH * copied, JUDGED_WITHIN_S):
+                raise _Failed("most pairs of answers are not judged yet")
+        self._say("a judge has compared the answers, and likes all that greet; it is you who decides:")
+        where = f"{backdrop.admin_url}/canaries/people-decide"
+        self._say(f"label {NEEDED_LABELS} pairs (keys a, b, s, n) at {where}/label")
+        self._say(f"what is still needed, and then the verdict: {where}/verdict")
+
     async def _keep(self, backdrop: DemoServers, *, opening: bool) -> None:
         admin = backdrop.admin_url
         self._say(f"still running: page {admin}/ (token {backdrop.token}), metrics {admin}/metrics")
@@ -269,8 +313,7 @@ class _Story:
             self._say(f"the three made-up releases: {admin}/releases")
         self._say("for canary status, report and the other commands in a second terminal, in this folder:")
         self._console.print(_variables(backdrop), highlight=False, soft_wrap=True)
-        if opening:
-            self._say("then for example: canary report made-up-ships")
+        self._say(f"then for example: canary {'report made-up-ships' if opening else 'plan passes'}")
         self._say("press Ctrl-C to end it")
         if opening and has_screen():
             webbrowser.open(f"{admin}/releases")
@@ -307,6 +350,11 @@ def _has_arrived(store: Store, answers: int, values: int) -> bool:
     told = select(func.count()).where(feedback.c.canary == "passes")
     with store.reading() as connection:
         return (connection.scalar(exchanges) or 0) >= answers and connection.scalar(told) == values
+
+
+def _judged(store: Store) -> int:
+    """How many pairs of the candidate that people decide have a result."""
+    return Judgements(store).ended("people-decide", 1, "pair", since=0.0)
 
 
 def has_screen() -> bool:

@@ -74,7 +74,14 @@ def plan(
     Traffic that is recorded gives the users, baselines and rated shares; all else is assumed and said.
     Needs no server and, for a rubric alone, no config.
     """
-    from pages.reports.plan import outlook, outlook_document, outlook_text, ramp_document, unplanned
+    from pages.reports.plan import (
+        by_labels,
+        outlook,
+        outlook_document,
+        outlook_text,
+        ramp_document,
+        unplanned,
+    )
     from verdict.planner.prospect import USUAL_STEPS, prospect_of, ramp_length
 
     read = read_config(config, data) if rubric is None or name is not None or config.exists() else None
@@ -93,6 +100,9 @@ def plan(
         say(each.sentence)
     found = prospect_of(judged, steps, wanted, seen, lane=lane, unpriced=[each.arm for each in unpriced])
     if found is None:
+        if by_labels(judged):
+            said = unplanned(judged)
+            return print_json({"ship": None, "sentence": said}) if output == "json" else print_text(said)
         if why := unplanned(judged):
             fail(why, code=2)
         why = "no rubric" if not judged.criteria else "no share between 0% and 100%"

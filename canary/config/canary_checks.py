@@ -21,7 +21,15 @@ from canary.config.sections import CanarySection, FileSection, GuardrailSection
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Timeout
 from proxy.providers.urls import read, takes_canaries
-from records.facts.metric import BUILT_IN, CLASS_MEASURES, JUDGED, THROUGHPUT, Metric, is_offline
+from records.facts.metric import (
+    BUILT_IN,
+    CLASS_MEASURES,
+    JUDGED,
+    JUDGED_PREFERENCE,
+    THROUGHPUT,
+    Metric,
+    is_offline,
+)
 from routing.caller import TAG
 from routing.lanes import groups, sizes
 from verdict.terms.plan import DAY_S
@@ -436,6 +444,8 @@ def _unknown_metric(name: str, known: Collection[str]) -> str:
 def check_retention(file: FileSection, found: CheckedDocument) -> None:
     """Warn of records that are deleted while a plan and its extension still count their days."""
     metrics, days = conversion.declared_metrics(file), file.retention_s / DAY_S
+    for index, canary in enumerate(file.canaries):
+        _check_texts_last(canary, metrics, ("canaries", index), found)
     plans = [(2 * conversion.planned_days(canary, metrics), canary.name) for canary in file.canaries]
     longest, name = max(plans, default=(0, ""))
     if longest > days:
@@ -444,6 +454,22 @@ def check_retention(file: FileSection, found: CheckedDocument) -> None:
             f"{days:g}d is shorter than the plan of {name} with its extension, and looks count days from the "
             f"records that are left; write at least {longest}d",
         )
+
+
+def _check_texts_last(
+    canary: CanarySection, metrics: Mapping[str, Metric], path: Path, found: CheckedDocument
+) -> None:
+    """Warn of pairs whose texts are deleted while people may still have to label them."""
+    planned = conversion.planned_days(canary, metrics)
+    waits = any(row.metric == JUDGED_PREFERENCE for row in canary.rubric)
+    if not waits or canary.capture is None or canary.capture.expires_after_s >= planned * DAY_S:
+        return
+    found.warn(
+        (*path, "capture", "expires_after"),
+        f"{canary.capture.expires_after_s / DAY_S:.3g}d is shorter than the plan's {planned} days, and a "
+        "pair that expires unlabelled ends what counts of its category for judged_preference; write at least "
+        f"{planned}d, or label every day",
+    )
 
 
 WEEK_DAYS = 7

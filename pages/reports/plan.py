@@ -376,15 +376,22 @@ def _weakest(prospect: Prospect, power: Power) -> str:
 
 
 def unplanned(judged: JudgedCanary) -> str:
-    """Why a rubric on a judge only has no chance that could be told; "" for any other."""
+    """What a rubric on a judge only needs, which has no chance that could be told; "" for any other."""
     rows = tuple(judged.criteria)
     if not rows or not JUDGED.keys() >= {row.metric for row in rows}:
         return ""
+    if by_labels(judged):
+        return f"{judged.name}: people's labels decide it, not traffic: {_why_left_out(rows, judged.risk)}."
     return (
         f"{judged.name}: all rows of the rubric are on a judge, and such a row cannot be planned: "
         f"{_why_left_out(rows, judged.risk)}. A row on users' feedback, errors, times or costs can be "
         "planned."
     )
+
+
+def by_labels(judged: JudgedCanary) -> bool:
+    """True if people's preference alone decides."""
+    return {row.metric for row in judged.criteria} == {JUDGED_PREFERENCE}
 
 
 def _passes(prospect: Prospect, truth: str) -> str:

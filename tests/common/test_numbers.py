@@ -41,6 +41,8 @@ from common.numbers import (
         (dollars(-0.5), "−$0.500"),
         (times(1.24), "1.2×"),
         (times(1240), "1,240×"),
+        (times(0.0413), "0.041×"),
+        (times(0.0), "0×"),
         (decimal(4.312), "4.31"),
         (decimal(math.inf), "–"),
         (count(1, "user"), "1 user"),

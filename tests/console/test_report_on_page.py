@@ -25,6 +25,7 @@ def page_values(report: Report, document: dict[str, Any] | None = None) -> dict[
         "person": Person(role="operator"),
         "report": to_json(report, sentences) if document is None else document,
         "whole": report,
+        "reasons": sentences(report),
         "prose": verdict,
         "plan_lines": plan,
         "known_of_answers": known_of_answers,
@@ -42,6 +43,7 @@ def test_the_report_s_page_says_the_plan_and_what_each_row_may_be() -> None:
     assert "Day 9 of 14; looks each night from day 7 on may ship; next look tonight." in page
     assert "at most 5 would ship on it" in page
     assert "82.0 % – 89.0 %" in page
+    assert "<li>Open.</li>" in page
     assert "Chance to pass by day 14: 40 %" in page
 
 

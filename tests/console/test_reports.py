@@ -41,6 +41,23 @@ def test_a_slow_report_is_kept_for_many_times_what_it_took() -> None:
     assert made_after(Desk(30.0), 0.0, FRESH_S + 1, 30.0 * FRESH_PER_COST) == 2
 
 
+def test_a_new_label_is_counted_by_the_next_look() -> None:
+    desk = Desk(30.0)
+    kept = reports(desk, lambda: desk.now)  # type: ignore[arg-type]
+
+    async def look() -> None:
+        await kept.of("support-nov", 1)
+        kept.outdate("another")
+        await kept.of("support-nov", 1)
+        assert desk.made == 1
+        kept.outdate("support-nov")
+        assert kept.newest("support-nov", 1) is not None
+        await kept.of("support-nov", 1)
+
+    asyncio.run(look())
+    assert desk.made == 2
+
+
 def test_many_who_look_at_once_get_one_report_and_another_run_has_its_own() -> None:
     desk = Desk(0.1)
     kept = reports(desk, lambda: desk.now)  # type: ignore[arg-type]

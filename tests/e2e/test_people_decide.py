@@ -2,32 +2,28 @@
 and a verdict by a clock set two days ahead.
 """
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from canary.config import parse
 from pages.words.reasons import sentences
 from records.store import Store
 from tests.e2e.judge_server import JudgeServer
+from tests.e2e.people import Person, logged_in, sit
 from tests.e2e.stage import Stage, on_stage
 from tests.e2e.test_judge_over_http import arms, ask, config, done
 from verdict.decision.document import Report
 from verdict.decision.reports import report_of
 
-PAIRS = 150
+PAIRS, LABELS = 150, 110
 RUBRIC = """    rubric:
       - {{metric: judged_preference, acceptable: ">= 40%", ideal: ">= 60%", weight: 1, minimum_days: 1,
           question: "Are the answers better?"}}
 """
-_FIELDS = re.compile(r'name="(check|onwards|form_token|exchange)" value="([^"]*)"')
-Person = Callable[[str], str]
-"""What a person says who sees the arm's first word of answer A: "a" or "b"."""
 
 
 @pytest.fixture
@@ -42,23 +38,9 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             yield up
 
 
-@contextmanager
-def logged_in(stage: Stage) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=stage.server.admin, trust_env=False, timeout=20.0) as browser:
-        fields = dict(_FIELDS.findall(browser.get("/login").text))
-        assert browser.post("/login", data={**fields, "token": stage.server.token}).status_code == 303
-        yield browser
-
-
-def sit(stage: Stage, person: Person, labels: int) -> None:
-    """Label so many pairs as the page asks for them, with nothing but what it shows."""
-    with logged_in(stage) as browser:
-        for _ in range(labels):
-            page = browser.get("/canaries/trial/label?who=ann").text
-            fields = dict(_FIELDS.findall(page))
-            first, _ = re.findall(r"(Plain|Warm) to \d+", page)
-            form = {**fields, "right": person(first), "who": "ann"}
-            assert browser.post("/canaries/trial/label", data=form).status_code == 303
+def ann_labels(stage: Stage, person: Person) -> None:
+    with logged_in(stage.server.admin, stage.server.token) as browser:
+        sit(browser, "trial", person, LABELS)
 
 
 def judged_in_two_days(stage: Stage) -> Report:
@@ -72,19 +54,19 @@ def judged_in_two_days(stage: Stage) -> Report:
 def likes_warm_once_in(turns: int) -> Person:
     """A person who takes the candidate's answer every so many times, and else the baseline's."""
     asked = count()
-    return lambda first: "a" if (first == "Warm") == (next(asked) % turns == 0) else "b"
+    return lambda first, _: "a" if first.startswith("Warm") == (next(asked) % turns == 0) else "b"
 
 
 def test_people_who_like_both_alike_ship_it(stage: Stage) -> None:
-    sit(stage, likes_warm_once_in(2), 110)
+    ann_labels(stage, likes_warm_once_in(2))
     report = judged_in_two_days(stage)
     assert report.verdict in ("ship", "ship_with_caveats"), sentences(report)
     assert report.judge is not None
-    assert (report.judge.drawn, report.judge.pairs) == (110, PAIRS)
+    assert (report.judge.drawn, report.judge.pairs) == (LABELS, PAIRS)
 
 
 def test_a_judge_who_likes_the_candidate_does_not_ship_what_people_do_not_like(stage: Stage) -> None:
-    sit(stage, likes_warm_once_in(5), 110)
+    ann_labels(stage, likes_warm_once_in(5))
     report = judged_in_two_days(stage)
     assert report.verdict == "dont_ship", sentences(report)
     assert report.judge is not None and report.judge.judged_preference is not None

@@ -368,10 +368,9 @@ def test_a_rubric_on_a_judge_only_says_why_it_has_no_chance() -> None:
     row = _row("judged_preference", ">= 45%", ">= 60%")
     assert unplanned(README) == unplanned(replace(README, criteria=())) == ""
     assert unplanned(replace(README, criteria=(row,))) == (
-        "support-nov: all rows of the rubric are on a judge, and such a row cannot be planned: "
-        "judged_preference needs 100 users with a judged pair and labels besides, about 396 if people like "
-        "both models alike and 1,583 if they prefer the candidate in 48 %. A row on users' feedback, errors, "
-        "times or costs can be planned."
+        "support-nov: people's labels decide it, not traffic: judged_preference needs 100 users with a "
+        "judged pair and labels besides, about 396 if people like both models alike and 1,583 if they prefer "
+        "the candidate in 48 %."
     )
 
 
