@@ -151,6 +151,23 @@ class JudgedArms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AssistedMetric:
+    """A metric of users' ratings, where the judge's marks stand for the ratings that nobody gave.
+
+    `marked` counts the answers or sessions, `rated` those with a rating in the arm that has fewer. `means`
+    are put right by the ratings; `plain` is the difference by all ratings alone. `decides`: the rubric says
+    so.
+    """
+
+    metric: str
+    marked: int
+    rated: int
+    means: JudgedArms
+    plain: Range | None
+    decides: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedSessions:
     """Whole sessions: how many have a mark and how many none that is readable, the marks from 1 to 5, and the
     share whose task was done."""
@@ -182,9 +199,10 @@ class JudgeFigures:
     neither). None: nothing to count. `drawn` labels are a random sample; `people_prefer` is what they and the
     judge say of people's preference (None: too few), and `labels_to_go` more would probably decide the row on
     it (None: nobody can tell, or there is no such row). `marks` are those of single answers, `judged_session`
-    is what it says of whole sessions. `left_out` counts the pairs that an earlier judge, or the same with
-    other words, judged: nothing else here is of them but the cost and `people`. `labels_needed` are those
-    from which on anything is known of its worth: 30, or 50 with a row on people's preference.
+    is what it says of whole sessions, `assisted` are the metrics that it predicts. `left_out` counts the
+    pairs that an earlier judge, or the same with other words, judged: nothing else here is of them but the
+    cost and `people`. `labels_needed` are those from which on anything is known of its worth: 30, or 50 with
+    a row on people's preference.
     """
 
     provider: str
@@ -204,6 +222,7 @@ class JudgeFigures:
     people_prefer: Range | None = None
     marks: JudgedMarks | None = None
     judged_session: JudgedSessions | None = None
+    assisted: tuple[AssistedMetric, ...] = ()
     lost: tuple[LostExample, ...] = ()
     left_out: int = 0
     labels_needed: int = FEWEST_LABELS

@@ -416,18 +416,31 @@ def judged_pairs(store: Store, canary: str, run: int) -> JudgedPairs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedRating:
+    """A user's value of a metric about what the judge marked, by its `exchange_id`, given at UTC second
+    `at`."""
+
+    exchange_id: str
+    metric: str
+    value: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunJudgements:
-    """The judgements of one run in the order of their exchanges, and people's labels in the order in which
-    they were given."""
+    """The judgements of one run in the order of their exchanges, people's labels in the order in which they
+    were given, and users' `ratings` of what it marked."""
 
     exchanges: Sequence[JudgedExchange] = ()
     labels: Sequence[Label] = ()
+    ratings: Sequence[MarkedRating] = ()
 
     def until(self, moment: float) -> "RunJudgements":
-        """What was asked, and labelled, before this moment, UTC seconds."""
+        """What was asked, labelled and rated before this moment, UTC seconds."""
         return RunJudgements(
             exchanges=tuple(each for each in self.exchanges if each.asked_at < moment),
             labels=tuple(each for each in self.labels if each.at < moment),
+            ratings=tuple(each for each in self.ratings if each.at < moment),
         )
 
     def without(self, units: Iterable[str]) -> "RunJudgements":
@@ -436,7 +449,9 @@ class RunJudgements:
         exchanges = tuple(each for each in self.exchanges if each.unit not in out)
         kept = {each.exchange_id for each in exchanges}
         return RunJudgements(
-            exchanges=exchanges, labels=tuple(each for each in self.labels if each.exchange_id in kept)
+            exchanges=exchanges,
+            labels=tuple(each for each in self.labels if each.exchange_id in kept),
+            ratings=tuple(each for each in self.ratings if each.exchange_id in kept),
         )
 
     def of(self, kind: Kind) -> list[JudgedExchange]:

@@ -200,7 +200,8 @@ def own_auth_of(section: ProviderSection) -> Auth | None:
 
 def criterion(section: CriterionSection) -> Criterion:
     """One row of the rubric."""
-    return Criterion(**{name: value for name, value in section if name != "minimum_days"})
+    given = {name: value for name, value in section if name not in ("minimum_days", "assisted")}
+    return Criterion(**given, assisted=section.assisted is not None)
 
 
 def declared_metrics(file: FileSection) -> Mapping[str, Metric]:

@@ -27,7 +27,14 @@ from records.captures.patterns import BadPattern, pattern
 from records.errors import BadFeedback
 from records.facts.feedback import SUBJECTS, on_scale
 from records.facts.feedback_mapping import MEMBERS
-from records.facts.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE, Metric
+from records.facts.metric import (
+    JUDGED,
+    JUDGED_MARK,
+    JUDGED_PREFERENCE,
+    PREDICTED_BY,
+    SESSION_DONE,
+    Metric,
+)
 
 _APIS: Mapping[Kind, tuple[Api, ...]] = {
     "azure": ("openai", "anthropic"),
@@ -304,7 +311,15 @@ def check_judging(file: FileSection, canary: CanarySection, path: Path, found: C
 def _check_rows(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
     """A row needs what it is about to be judged; a preference is a comparison already."""
     needed = {JUDGED_PREFERENCE: "pairs", JUDGED_MARK: "answers"}
+    predicts = {JUDGED_MARK: "answers", SESSION_DONE: "sessions"}
     for index, row in enumerate(canary.rubric):
+        if row.assisted is not None:
+            place, key = (*path, "rubric", index, "assisted"), predicts.get(PREDICTED_BY.get(row.metric, ""))
+            if key is None:
+                names = " and ".join(PREDICTED_BY)
+                found.complain(place, f"a judge predicts {names} only; leave it out of {row.metric}")
+            elif canary.judge is None or getattr(canary.judge, key) is None:
+                found.complain(place, f"needs `judge: {{{key}: 200}}` in this canary")
         if row.metric not in JUDGED:
             continue
         place, key = (*path, "rubric", index), needed[row.metric]

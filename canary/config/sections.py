@@ -253,6 +253,11 @@ class CriterionSection(ConfigSection):
         description="The days that must pass before this row may help to ship; by default the canary's. The "
         "verdict waits for the row with the most.",
     )
+    assisted: Literal["judge"] | None = Field(
+        None,
+        description="`judge`: of `csat` or `task_completed`, the judge's marks of answers, or of sessions, "
+        "stand for the ratings that nobody gave. Fixed at the start.",
+    )
 
 
 def _named_or_list(value: object) -> object:

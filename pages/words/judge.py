@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from bench.dataset.labels import LabelShare, Line, differing, kept
 from common.interval import Interval, Range
 from common.numbers import count, rough_percent, set_dollars
-from judge.figures import JudgedMarks, JudgedSessions, JudgeFigures, LabelAgreement
-from pages.words.figures import amount, signed
+from judge.figures import AssistedMetric, JudgedMarks, JudgedSessions, JudgeFigures, LabelAgreement
+from pages.words.figures import amount, label, signed, span
+from records.facts.metric import PREDICTED_BY, SESSION_DONE
+from verdict.terms.measures import Unit
 
 if TYPE_CHECKING:
     from judge.judgements import JudgedExchange, Judgements
@@ -86,10 +88,37 @@ def summary(found: JudgeFigures) -> str:
 
 
 def beside(found: JudgeFigures) -> list[str]:
-    """The sentences on single answers and on sessions that stand beside the first one."""
+    """The sentences on single answers, on sessions and on what these predict, beside the first one."""
     said = [marks(found.marks)] if found.marks is not None else []
     said += [sessions(found.judged_session)] if found.judged_session is not None else []
-    return said if found.pairs else said[1:]
+    return [*(said if found.pairs else said[1:]), *map(assisted, found.assisted)]
+
+
+def assisted(found: AssistedMetric) -> str:
+    """A metric by users' ratings and the judge's marks, beside what the ratings say alone."""
+    name, means = label(found.metric), found.means
+    of_sessions = PREDICTED_BY[found.metric] == SESSION_DONE
+    unit: Unit = "share" if of_sessions else "number"
+    marked = count(found.marked, "session" if of_sessions else "answer")
+    if means.candidate is None or means.baseline is None or means.difference is None:
+        return ""
+    ours, theirs = (
+        f"{amount(each.estimate, unit)} ({span(each.low, each.high, unit)})"
+        for each in (means.candidate, means.baseline)
+    )
+    alone = f"; by ratings alone {_difference(found.plain, unit)}" if found.plain is not None else ""
+    decides = " The row rests on this." if found.decides else " This decides nothing."
+    return (
+        f"By what the judge says of {marked}, put right by users’ ratings of some of them ({found.rated} in "
+        f"the arm that has fewer), {name} is {ours} with the candidate and {theirs} with the current model: "
+        f"a difference of {_difference(means.difference, unit)}{alone}.{decides}"
+    )
+
+
+def _difference(found: Range, unit: Unit) -> str:
+    """+0.12 (0.02 to 0.22)."""
+    ends = f"{signed(found.low, unit)} to {signed(found.high, unit)}"
+    return f"{signed(found.estimate, unit)} ({ends})"
 
 
 def conclusion(found: JudgeFigures) -> str:

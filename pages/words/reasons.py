@@ -23,7 +23,7 @@ from pages.words.figures import (
     to_come,
     unreached,
 )
-from records.facts.metric import JUDGED_PREFERENCE
+from records.facts.metric import JUDGED_PREFERENCE, PREDICTED_BY
 from verdict.decision.document import MetricLine, PlanLine, Report
 from verdict.decision.plan_course import end_of, look_ends, may_ship
 from verdict.details import SinceFirst
@@ -455,6 +455,11 @@ def _shares(share: MissingShare) -> tuple[str, str, str]:
 
 def _labels_wanted(reason: LabelsWanted) -> str:
     name = title(reason.metric)
+    if reason.metric in PREDICTED_BY:
+        return (
+            f"{name} waits for ratings of what the judge marked: {reason.labels} of {NEEDED_LABELS} in the "
+            "arm that has fewer."
+        )
     if reason.metric != JUDGED_PREFERENCE:
         return (
             f"{name} is shown but decides nothing: people label pairs of answers, not single ones, "

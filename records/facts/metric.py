@@ -83,6 +83,9 @@ JUDGED: dict[str, Metric] = {
 """The metrics that a judge measures, not apps. A preference is 1 for a pair of answers of which the
 candidate's is better, .5 for a tie, and 0 otherwise."""
 
+PREDICTED_BY = {"csat": JUDGED_MARK, "task_completed": SESSION_DONE}
+"""What a judge says of an answer, or of a session, and what users who rate it may say."""
+
 
 # Metrics that only a benchmark measures, because they need right answers or a rate of questions.
 

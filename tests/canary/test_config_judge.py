@@ -1,5 +1,6 @@
 """What a config may say of the judge, and what is wrong where it may not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,10 @@ def text(
     bound: str = ">= 45%",
 ) -> str:
     return TEXT.format(judge=judge, own=own, mirror=mirror, capture=capture, metric=metric, bound=bound)
+
+
+def assisted_by_judge(written: str) -> str:
+    return written.replace("weight: 1,", "weight: 1, assisted: judge,")
 
 
 def wrong_with(written: str) -> str:
@@ -89,6 +94,11 @@ def test_a_judge_and_what_it_looks_at() -> None:
             "compares both arms already, so its bound is a share",
         ),
         (text(judge=JUDGE.replace("5}", "0}")), "daily_budget"),
+        (assisted_by_judge(text()), "rubric[0].assisted: needs `judge: {sessions: 200}` in this canary"),
+        (
+            assisted_by_judge(text(metric="error_rate", bound="< 3%").replace(">= 80%", "< 1%")),
+            "rubric[0].assisted: a judge predicts csat and task_completed only; leave it out of error_rate",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_would_be_right(written: str, message: str) -> None:
@@ -98,6 +108,17 @@ def test_what_cannot_be_is_refused_with_what_would_be_right(written: str, messag
 def test_a_judge_that_judges_nothing_is_worth_a_warning() -> None:
     [warning] = parse(text(own=""), "canary.yaml", {}).warnings
     assert "judges nothing: give a canary `judge: {pairs: 200}`" in warning
+
+
+def test_texts_that_expire_before_people_may_have_labelled_them_are_worth_a_warning() -> None:
+    def warnings(expires_after: str, **terms: str) -> tuple[str, ...]:
+        capture = f"capture: {{rate: 10%, expires_after: {expires_after}}}"
+        return parse(text(capture=capture, **terms), "canary.yaml", {}).warnings
+
+    [warning] = warnings("36h", metric="judged_preference")
+    assert "canaries[0].capture.expires_after: 1.5d is shorter than the plan's 14 days" in warning
+    assert "ends what counts of its category for judged_preference; write at least 14d" in warning
+    assert warnings("14d", metric="judged_preference") == warnings("36h") == ()
 
 
 def test_the_judges_price_is_no_price_of_a_model_that_nothing_names() -> None:
@@ -172,16 +193,13 @@ def test_a_small_budget_is_not_rounded_to_a_larger_one(amount: float, shown: str
     assert set_dollars(amount) == shown
 
 
-def test_a_rubric_on_a_judge_only_cannot_be_planned_and_plan_and_check_say_so(tmp_path: Path) -> None:
+def test_of_a_rubric_on_people_only_plan_and_check_say_how_many_labels_it_takes(tmp_path: Path) -> None:
     done = checked(tmp_path, text(metric="judged_preference"))
     assert done.exit_code == 0
-    assert "trial: all rows of the rubric are on a judge, and such a row cannot be planned" in done.stdout
+    assert "trial: people's labels decide it, not traffic: judged_preference needs 100" in done.stdout
     planned = CliRunner().invoke(app, ["plan", "--config", str(tmp_path / "canary.yaml")])
-    assert planned.exit_code == 2
-    told = " ".join(planned.stderr.split())
-    assert "such a row cannot be planned: judged_preference needs 100 users" in told
-    assert "A row on users' feedback, errors, times or costs can be planned." in told
-    assert "no share" not in told
+    assert planned.exit_code == 0
+    assert "if people like both models alike" in " ".join(planned.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -221,3 +239,18 @@ def test_a_stored_rubric_keeps_its_judge() -> None:
     read = parse(text(metric="judged_preference"), "canary.yaml", {}).canaries["trial"].judged
     fixed = FixedRubric(sha256=read.sha256, document=terms_of(read), fixed_at=0.0)
     assert judged_by("trial", fixed).sha256 == read.sha256
+
+
+def test_what_a_judge_assists_is_fixed_with_the_start_and_with_the_judge() -> None:
+    own = "judge: {answers: 200}"
+    plain = parse(text(metric="csat", bound=">= 4", own=own).replace(">= 80%", ">= 4.5"), "canary.yaml", {})
+    helped = parse(
+        assisted_by_judge(text(metric="csat", bound=">= 4", own=own).replace(">= 80%", ">= 4.5")),
+        "canary.yaml",
+        {},
+    )
+    before, after = (each.control.reports.canaries["trial"] for each in (plain, helped))
+    assert [row.assisted for row in (*before.criteria, *after.criteria)] == [False, True]
+    assert before.sha256 != after.sha256 != replace(after, judge="another").sha256
+    fixed = FixedRubric(sha256=after.sha256, document=terms_of(after), fixed_at=0.0)
+    assert judged_by("trial", fixed).criteria == after.criteria

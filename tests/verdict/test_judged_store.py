@@ -10,7 +10,7 @@ import pytest
 
 from canary.config import parse
 from control.jobs.reports import ReportJob
-from judge.judgements import JudgedExchange, Judgements
+from judge.judgements import JudgedExchange, Judgements, session_id
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, parse_bound
 from records.store import Act, Store, tables
@@ -18,10 +18,11 @@ from records.store.captures import Label, Labels
 from records.store.reports import DailyReports, LookScope, VerdictLooks
 from routing.states import State
 from tests.verdict.conftest import START, World, exchanges
-from tests.verdict.judged import drawn, pair
+from tests.verdict.judged import answer, drawn, pair, session
 from tests.verdict.shipping import Shipper
 from verdict.decision.reports import report_of, take_looks
 from verdict.rows.looks import from_store
+from verdict.sample.judged import ratings_of
 from verdict.terms.judged_canary import JudgedCanary, ReportSettings
 from verdict.terms.plan import ARRIVAL_S, DAY_S
 from verdict.terms.rubric import Criterion
@@ -166,3 +167,32 @@ def test_reports_of_the_day_are_stored_without_reasons(store: Store) -> None:
     assert made is not None
     assert len(made.document["judge"]["lost"]) == 5
     assert {each["reason"] for each in made.document["judge"]["lost"]} == {""}
+
+
+def test_ratings_of_what_was_marked_are_read_by_exchange_and_by_session(store: Store) -> None:
+    marked = [
+        answer(1, 4, arm="candidate"),
+        answer(2, 2, arm="baseline"),
+        replace(session(3, 4, arm="candidate", unit="u"), exchange_id=session_id("c", 1, "s3")),
+    ]
+    given = [("csat", 5.0, "e1", "", 1), ("csat", 1.0, "e9", "", 1), ("csat", 1.0, "e2", "", 2)]
+    given += [("task_completed", 1.0, "", "s3", 1), ("thumbs_up", 0.0, "e2", "", 1)]
+    usual = {
+        "unit": "u",
+        "canary": "c",
+        "phase": 0,
+        "arm": "candidate",
+        "category": "",
+        "comment": "",
+        "day": 0,
+    }
+    with store.writing() as connection:
+        for n, (metric, value, exchange_id, named, run) in enumerate(given):
+            row = {"metric": metric, "value": value, "exchange_id": exchange_id, "session": named, "run": run}
+            connection.execute(tables.feedback.insert().values(key=f"k{n}", at=float(n), **row, **usual))
+    with store.reading() as connection:
+        found = ratings_of(connection, "c", 1, marked)
+    assert [(each.exchange_id, each.metric, each.value) for each in found] == [
+        ("e1", "csat", 5.0),
+        ("c/1/s3", "task_completed", 1.0),
+    ]

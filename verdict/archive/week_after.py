@@ -205,7 +205,8 @@ def _came(turned: Sample, judged: JudgedCanary, row: Criterion, now: float) -> _
     users = _with_value(turned, observed.row)
     if found is None or not found.enough(level):
         return _Came(difference=None, users=users, why="too_few")
-    held = condition(replace(row, acceptable=level), turned, observed, judged.metrics, enough=True)
+    plain = replace(row, acceptable=level, assisted=False)
+    held = condition(plain, turned, observed, judged.metrics, enough=True, now=now)
     if held is not None:
         return _Came(difference=None, users=users, why="not_judged")
     margin = found.margin(level)

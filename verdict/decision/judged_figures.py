@@ -10,6 +10,8 @@ from scipy import special
 from common.interval import Interval, Range, recovered
 from judge.figures import (
     FEWEST_LABELS,
+    NEEDED_LABELS,
+    AssistedMetric,
     JudgedArms,
     JudgedCategory,
     JudgedMarks,
@@ -20,15 +22,23 @@ from judge.figures import (
     with_people,
 )
 from judge.judgements import JudgedExchange
-from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE, JUDGED_SESSION, SESSION_DONE
+from records.facts.metric import (
+    JUDGED_MARK,
+    JUDGED_PREFERENCE,
+    JUDGED_SESSION,
+    PREDICTED_BY,
+    SESSION_DONE,
+    Metric,
+)
 from verdict.decision.document import vendor
-from verdict.rows.comparison import ALPHA, GATE, arm_sums
+from verdict.rows.comparison import ALPHA, GATE, ArmComparison, arm_sums
 from verdict.rows.reading import read, stratified
 from verdict.rows.row import Row, half_width
-from verdict.sample.judged import JUDGE_PREFERS, judged_sample, labels_drawn
+from verdict.sample.judged import JUDGE_PREFERS, assisted, judged_sample, labels_drawn, rated_marks
 from verdict.sample.observations import Observations, measured, observe
 from verdict.sample.sample import Sample
 from verdict.statistics import sequence
+from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import Measure
 
 _SHARE = (0.0, 1.0)
@@ -99,6 +109,43 @@ def people_prefer(sample: Sample, *, planned: float) -> Range | None:
     seen = judged_sample(sample, JUDGED_PREFERENCE)
     comparison = read(seen, _observed(seen, JUDGED_PREFERENCE), planned=planned).comparison
     return None if comparison is None else comparison.contrast(0, 0).shown()
+
+
+def assisted_figures(sample: Sample, canary: JudgedCanary, *, now: float) -> tuple[AssistedMetric, ...]:
+    """The metrics that the judge predicts and enough users rated, with their intervals at any time."""
+    rows = {row.metric for row in canary.criteria if row.assisted}
+    return tuple(
+        _assisted(sample, metric, decides=name in rows, canary=canary, now=now)
+        for name in PREDICTED_BY
+        if (metric := canary.metrics.get(name)) is not None
+        and rated_marks(sample, metric, now=now).fewest >= NEEDED_LABELS
+    )
+
+
+def _assisted(
+    sample: Sample, metric: Metric, *, decides: bool, canary: JudgedCanary, now: float
+) -> AssistedMetric:
+    name, metrics = metric.name, {metric.name: metric}
+
+    def compared(seen: Sample) -> ArmComparison | None:
+        observed = observe(seen, name, metrics, now=now)
+        return read(seen, observed, planned=canary.planned_units).comparison
+
+    marks, seen = rated_marks(sample, metric, now=now), assisted(sample, metric, now=now)
+    both, turned = compared(seen), compared(replace(seen, candidate=~seen.candidate))
+    plain = compared(sample)
+    return AssistedMetric(
+        metric=name,
+        marked=len(marks.found),
+        rated=marks.fewest,
+        means=JudgedArms(
+            baseline=turned.contrast(0, 0).shown() if turned else None,
+            candidate=both.contrast(0, 0).shown() if both else None,
+            difference=both.contrast(1, 0).shown() if both else None,
+        ),
+        plain=plain.contrast(1, 0).shown() if plain else None,
+        decides=decides,
+    )
 
 
 _LOOKS = 1.08

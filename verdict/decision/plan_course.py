@@ -173,7 +173,7 @@ class PlanCourse:
     def _seen(self, criterion: Criterion, moment: float) -> "_Seen":
         """The row as of a look."""
         metric = criterion.metric
-        sample = holding(self.sample_until(moment), metric)
+        sample = holding(self.sample_until(moment), criterion, self.canary.metrics, now=moment)
         if self._latest is None or not self._latest.covers(metric, sample, moment):
             observed = observe(sample, metric, self.canary.metrics, now=moment)
             self._latest = _Seen(metric=metric, sample=sample, moment=moment, observed=observed)

@@ -32,6 +32,7 @@ from verdict.rows.reasons import Reason, left_out
 from verdict.sample.cohort import from_store as of_run
 from verdict.sample.cohort import mirrored, to_judge
 from verdict.sample.csv_log import from_csv
+from verdict.sample.judged import ratings_of
 from verdict.sample.unit_totals import RunPart
 from verdict.terms.fixed_terms import judged_by, share_changes
 from verdict.terms.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings, RunRolledBack
@@ -173,9 +174,12 @@ def _tried(state: State | None) -> RunPart | None:
 
 
 def judging_of(store: Store, name: str, run: int | None) -> RunJudgements:
-    """What a judge said of one run, nothing of an unknown one, with people's labels of the canary's pairs."""
+    """What a judge said of one run, nothing of an unknown one, with people's labels of the canary's pairs and
+    users' ratings of what else it marked."""
     found = tuple(Judgements(store).of(name, run)) if run is not None else ()
-    return RunJudgements(exchanges=found, labels=tuple(Labels(store).given(name)))
+    with store.reading() as connection:
+        ratings = ratings_of(connection, name, run or 0, found)
+    return RunJudgements(exchanges=found, labels=tuple(Labels(store).given(name)), ratings=ratings)
 
 
 def _keep(looks: VerdictLooks, scope: LookScope, taken: Sequence[Look], *, now: float) -> None:

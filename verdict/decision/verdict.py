@@ -33,7 +33,7 @@ from verdict.decision.figures import (
     since_first,
     spreads,
 )
-from verdict.decision.judged_figures import judge_figures, labels_to_go
+from verdict.decision.judged_figures import assisted_figures, judge_figures, labels_to_go
 from verdict.decision.offline import offline_rows
 from verdict.decision.parts import Part, break_down, difference, parts_of
 from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
@@ -135,7 +135,7 @@ def build_with_looks(
 
     findings = find(sample, canary, kept=kept, now=now, on_decided=add_course)
     verdict, reasons = decide(findings)
-    said = detail("judge", lambda: _judge_figures(sample, canary, findings.rows), None)
+    said = detail("judge", lambda: _judge_figures(sample, canary, findings.rows, now=now), None)
     of_money, evaluation = detail(
         "money",
         lambda: (money(sample, planned=canary.planned_units), _evaluation_cost(sample)),
@@ -186,10 +186,14 @@ def _evaluation_cost(sample: Sample) -> EvaluationCost:
     )
 
 
-def _judge_figures(sample: Sample, canary: JudgedCanary, rows: Sequence[Row]) -> JudgeFigures | None:
+def _judge_figures(
+    sample: Sample, canary: JudgedCanary, rows: Sequence[Row], *, now: float
+) -> JudgeFigures | None:
     needed = labels_needed(canary.criteria)
     found = judge_figures(sample, planned=canary.planned_units, labels_needed=needed)
     people = next((row for row in rows if row.metric == JUDGED_PREFERENCE), None)
+    if found is not None:
+        found = replace(found, assisted=assisted_figures(sample, canary, now=now))
     if found is None or people is None:
         return found
     return replace(found, labels_to_go=labels_to_go(people, found.drawn))
@@ -319,26 +323,29 @@ def _row(
     """The criterion, or that nothing can be computed of it and why."""
 
     def made() -> _RowFindings:
-        seen = holding(sample, criterion.metric)
+        seen = holding(sample, criterion, canary.metrics, now=now)
         observed = observe(seen, criterion.metric, canary.metrics, now=now)
         sums = arm_sums(seen, observed)
         reading = read(seen, observed, planned=canary.planned_units, sums=sums)
         enough = reading.enough(criterion.acceptable)
-        held = condition(criterion, sample, observed, canary.metrics, enough=enough)
+        held = condition(criterion, sample, observed, canary.metrics, enough=enough, now=now)
         if planned is None:
             row = decide_row(criterion, reading, held=held)
             on_decided(seen, row, observed)
         else:
             row = planned.row(criterion, reading, held, observed, sums)
+        own = replace(row, criterion=replace(criterion, assisted=False))
+        if criterion.assisted:  # parts, days and who responds are those of the ratings themselves
+            seen, observed = sample, observe(sample, criterion.metric, canary.metrics, now=now)
         said = capped(observed, criterion), late_feedback(observed, criterion)
         unequal = None if isinstance(row.held, SilenceDecides) else unequal_response(seen, observed, row)
         notes: list[Reason] = [each for each in said if each is not None]
         told = criterion.metric not in JUDGED  # the judge's own figures have its categories
         return _RowFindings(
             line=_line(row, canary, window),
-            parts=_parts(planned, sample, canary, row, observed) if told else (),
-            days=_since_first(planned, sample, criterion, observed, notes) if told else (),
-            caveats=(unequal, not_by_users(seen, reading, row, sums)),
+            parts=_parts(planned, sample, canary, own, observed) if told else (),
+            days=_since_first(planned, sample, own.criterion, observed, notes) if told else (),
+            caveats=(unequal, not_by_users(sums.sample, reading, row, sums)),
             notes=notes,
             row=row.without_units(),
         )

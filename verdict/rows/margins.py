@@ -558,7 +558,8 @@ def _busy(found: ArmSums, *, candidate: bool = True) -> float:
     """ν of one arm: of its units that carry the estimate."""
     observed, sample = found.observed, found.sample
     if observed.carried is not None:
-        return effective_units(np.bincount(sample.unit[observed.row], weights=observed.carried))
+        mine = sample.candidate[observed.row] == candidate
+        return effective_units(np.bincount(sample.unit[observed.row[mine]], weights=observed.carried[mine]))
     return effective_units(unit_totals(found.sums, candidate=candidate)[1])
 
 

@@ -136,8 +136,8 @@ class CostsUnknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelsWanted:
-    """A row on what people prefer of which too few `labels` count. `enough`: its users are there, and labels
-    are all that is missing."""
+    """A row on what people prefer of which too few `labels` count, or one that a judge assists with too few
+    ratings of what it marked. `enough`: its users are there, and labels are all that is missing."""
 
     metric: str
     labels: int

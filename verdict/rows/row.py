@@ -48,7 +48,7 @@ from verdict.rows.reasons import (
     UnequalResponse,
     UnevenlyAbandoned,
 )
-from verdict.sample.judged import labels_drawn
+from verdict.sample.judged import labels_drawn, rated_marks
 from verdict.sample.observations import DIFFERENT, MissingShare, Observations, abandoned, unpriced
 from verdict.sample.sample import TRAFFIC, Sample
 from verdict.statistics import sequence
@@ -270,9 +270,13 @@ def condition(
     metrics: Mapping[str, Metric],
     *,
     enough: bool,
+    now: float,
 ) -> Held | None:
-    """What holds the row open; None if nothing does. `enough`: its users are there."""
+    """What holds the row open as of `now`; None if nothing does. `enough`: its users are there."""
     metric = criterion.metric
+    if criterion.assisted:
+        rated = rated_marks(sample, metrics[metric], now=now).fewest
+        return None if rated >= NEEDED_LABELS else LabelsWanted(metric=metric, labels=rated, enough=enough)
     if metric in JUDGED:
         # There are no labels of single answers, so a row on marks is always open.
         drawn = labels_drawn(sample).number if metric == JUDGED_PREFERENCE else 0

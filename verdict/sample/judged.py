@@ -7,21 +7,38 @@ Every pair has a place in a random order of its own. People are asked in that or
 that the labels that count are those before the first pair without one: how they were chosen says nothing of
 what anybody thinks of them. Pairs come while people label; those that came after the last sitting wait until
 the next one has caught up with them.
+
+In the same way the ratings of a few users make a mean of ratings of the judge's marks of all answers, where
+a row of the rubric is `assisted`: what users who rated say beyond their answers' marks puts the others right.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import sqlalchemy as sa
 
 from judge.figures import NEEDED_LABELS
-from judge.judgements import JudgedExchange, place
+from judge.judgements import JudgedExchange, MarkedRating, place, session_id
 from judge.terms import Kind
-from records.facts.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE, JUDGED_SESSION, SESSION_DONE
+from records.facts.metric import (
+    JUDGED,
+    JUDGED_MARK,
+    JUDGED_PREFERENCE,
+    JUDGED_SESSION,
+    PREDICTED_BY,
+    SESSION_DONE,
+    Metric,
+)
 from records.store.captures import Better, Label, comparable
+from records.store.tables import feedback
+from verdict.sample.observations import observe
 from verdict.sample.sample import LABELS, TRAFFIC, MeasureTotals, Sample, TextColumn
 from verdict.statistics.predicted import coarsened, rectified
 from verdict.statistics.types import Bools, Floats, Ints
+from verdict.terms.plan import DAY_S
+from verdict.terms.rubric import Criterion
 
 JUDGE_PREFERS = "judge_prefers"
 """The judge's own preference. No row is on it."""
@@ -34,9 +51,12 @@ _GRID = 2.0**20
 _VALUES: Mapping[Better, float] = {"candidate": 1.0, "tie": 0.5, "baseline": 0.0}
 
 
-def holding(sample: Sample, metric: str) -> Sample:
-    """The sample with this metric's values: the same one, except for what a judge measures."""
-    return judged_sample(sample, metric) if metric in JUDGED else sample
+def holding(sample: Sample, row: Criterion, metrics: Mapping[str, Metric], *, now: float) -> Sample:
+    """The sample with the row's values as of `now`, UTC seconds: the same one, except for what a judge
+    measures or predicts."""
+    if row.assisted:
+        return assisted(sample, metrics[row.metric], now=now)
+    return judged_sample(sample, row.metric) if row.metric in JUDGED else sample
 
 
 def judged_sample(sample: Sample, metric: str) -> Sample:
@@ -90,7 +110,7 @@ def _preferred(sample: Sample) -> Sample:
         pairs = judged_sample(sample, JUDGE_PREFERS)
         nothing = MeasureTotals(count=np.zeros(len(pairs.unit)), total=np.zeros(len(pairs.unit)))
         return replace(pairs, totals={JUDGED_PREFERENCE: pairs.totals[JUDGE_PREFERS], LABELS: nothing})
-    stratum = coarsened(drawn.category, known, _FEWEST_IN_STRATUM)
+    stratum = coarsened(drawn.category, np.bincount(drawn.category[known]), _FEWEST_IN_STRATUM)
     word = np.array([each.preference for each in drawn.pairs], dtype=np.float64)
     value = rectified(word, drawn.people, drawn.weight, drawn.category, stratum)
     totals = {
@@ -98,6 +118,108 @@ def _preferred(sample: Sample) -> Sample:
         LABELS: MeasureTotals(count=known.astype(np.float64), total=np.where(known, drawn.people, 0.0)),
     }
     return _rows(drawn.pairs, np.ones(len(drawn.pairs), dtype=np.bool_), stratum, totals)
+
+
+def ratings_of(
+    connection: sa.Connection, canary: str, run: int, judged: Iterable[JudgedExchange]
+) -> tuple[MarkedRating, ...]:
+    """Users' ratings of the answers and sessions of a run that the judge marked, as they came."""
+    marked = {each.exchange_id for each in judged if each.kind != "pair"}
+    if not marked:
+        return ()
+    rows, sessions = feedback.c, session_id(canary, run, "")
+    statement = (
+        sa.select(rows.metric, rows.exchange_id, rows.session, rows.value, rows.at)
+        .where(rows.canary == canary, rows.metric.in_(PREDICTED_BY), rows.run == run)
+        .order_by(rows.at, rows.key)
+    )
+    return tuple(
+        MarkedRating(exchange_id=about, metric=row.metric, value=row.value, at=row.at)
+        for row in connection.execution_options(stream_results=True).execute(statement)
+        if (about := row.exchange_id or f"{sessions}{row.session}") in marked
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatedMarks:
+    """What the judge marked and is old enough to be rated, with its `word` and the users' mean rating, NaN
+    without one, (n,) each. `fewest` are the ratings in the arm that has fewer."""
+
+    found: Sequence[JudgedExchange]
+    candidate: Bools
+    category: TextColumn
+    word: Floats
+    rated: Floats
+
+    @property
+    def fewest(self) -> int:
+        known = np.isfinite(self.rated)
+        return int(min(np.sum(known & self.candidate), np.sum(known & ~self.candidate)))
+
+
+def rated_marks(sample: Sample, metric: Metric, *, now: float) -> RatedMarks:
+    """The marks that predict this metric, as of `now`, UTC seconds, and the ratings that came in time: within
+    `matures_after`, or within the days after which hardly any come."""
+    kind, value_of = _JUDGED[PREDICTED_BY[metric.name]]
+    plain = observe(sample, metric.name, {metric.name: metric}, now=now)
+    waits_s = metric.matures_after_s or (plain.waits and (plain.waits + 1) * DAY_S)
+    traffic = _traffic(sample)
+    found = [
+        each
+        for each in sample.judged.of(kind)
+        if value_of(each) is not None and each.at + waits_s <= now and traffic.get(each.category, 1.0) > 0
+    ]
+    given: dict[str, list[float]] = {each.exchange_id: [] for each in found}
+    until = {each.exchange_id: each.at + waits_s if waits_s else np.inf for each in found}
+    for rating in sample.judged.ratings:
+        if rating.metric == metric.name and rating.at <= until.get(rating.exchange_id, -np.inf):
+            given[rating.exchange_id].append(rating.value)
+    return RatedMarks(
+        found=found,
+        candidate=np.array([each.arm == "candidate" for each in found], dtype=np.bool_),
+        category=TextColumn.of([each.category for each in found]),
+        word=np.array([value_of(each) for each in found], dtype=np.float64),
+        rated=np.array([_mean(given[each.exchange_id]) for each in found], dtype=np.float64),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def assisted(sample: Sample, metric: Metric, *, now: float) -> Sample:
+    """The marks, put right by the ratings of their arm, as `rectified` has it; while an arm has too few
+    ratings, marks of which nothing is known.
+
+    The arms are compared within strata: a category in a phase of the ramp, those with few ratings together.
+    """
+    marks = rated_marks(sample, metric, now=now)
+    candidate, known = marks.candidate, np.isfinite(marks.rated)
+    phase, at = _phases(sample), np.array([each.at for each in marks.found], dtype=np.float64)
+    begun = np.maximum(np.searchsorted(phase, at, side="right") - 1, 0)
+    cell = np.unique(begun * len(marks.category.names) + marks.category.code, return_inverse=True)[1]
+    weight = _weights(marks.category, candidate, sample)
+    if marks.fewest < NEEDED_LABELS:
+        nothing = MeasureTotals(count=np.zeros(len(cell)), total=np.zeros(len(cell)))
+        totals = {metric.name: MeasureTotals(count=weight, total=weight * marks.word), LABELS: nothing}
+        return _rows(marks.found, candidate, cell, totals)
+    counts = [
+        np.bincount(cell[known & (candidate == arm)], minlength=cell.max() + 1) for arm in (True, False)
+    ]
+    stratum, value = coarsened(cell, np.minimum(*counts), _FEWEST_IN_STRATUM), np.zeros(len(cell))
+    for arm in (True, False):
+        mine = candidate == arm
+        value[mine] = rectified(marks.word[mine], marks.rated[mine], weight[mine], cell[mine], stratum[mine])
+    labels = MeasureTotals(count=known.astype(np.float64), total=np.where(known, marks.rated, 0.0))
+    totals = {metric.name: MeasureTotals(count=weight, total=weight * value), LABELS: labels}
+    return _rows(marks.found, candidate, stratum, totals)
+
+
+def _phases(sample: Sample) -> Floats:
+    """When each phase of the sample began, rising, UTC seconds."""
+    began = np.full(int(sample.phase.max(initial=0)) + 1, np.inf)
+    np.minimum.at(began, sample.phase, sample.first_at)
+    return np.sort(began[np.isfinite(began)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

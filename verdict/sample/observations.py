@@ -222,6 +222,8 @@ def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: fl
 
 
 def _values(sample: Sample, name: str, metrics: Mapping[str, Metric], now: float) -> Observations:
+    if LABELS in sample.totals:
+        return measured(sample, MEASURED.get(name, Measure(of=name, strata=True)))
     if name in metrics and metrics[name].cost_per:
         return _cost_per(sample, metrics[metrics[name].cost_per], now)
     if name in metrics:

@@ -28,8 +28,8 @@ TRAFFIC, SESSIONS = "exchanges", "sessions"
 """The measures of a sample that count exchanges, and sessions (with each exchange without one)."""
 
 LABELS = "labels"
-"""The measure of a sample of a judge's pairs that counts those with a label, from which the rest are
-estimated."""
+"""The measure of a sample of a judge's pairs, or of its marks, that counts those with a label or a rating,
+from which the rest are estimated."""
 
 
 def within(measure: str, seconds: float) -> str:

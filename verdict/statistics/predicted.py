@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from verdict.statistics.types import Bools, Floats, Ints
+from verdict.statistics.types import Floats, Ints
 
 
 def slope(predicted: Floats, labels: Floats, group: Ints) -> float:
@@ -40,10 +40,9 @@ def rectified(predicted: Floats, labels: Floats, weight: Floats, drawn: Ints, gr
     return np.asarray(part * predicted + mean[group] + _widened(np.bincount(group[known])) * off)
 
 
-def coarsened(group: Ints, known: Bools, least: int) -> Ints:
-    """The groups, (n,), numbered from 0 so that each has at least so many labels: those with the fewest are
-    one."""
-    count = np.bincount(group[known], minlength=int(group.max(initial=0)) + 1)
+def coarsened(group: Ints, count: Ints, least: int) -> Ints:
+    """The groups, (n,), numbered from 0 so that each has at least so many of the labels that `count` has by
+    group: those with the fewest are one."""
     order = np.argsort(count, kind="stable")
     few = int(np.searchsorted(count[order], least))
     if few:

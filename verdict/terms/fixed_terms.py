@@ -76,6 +76,7 @@ def _written(row: Criterion) -> dict[str, object]:
         "weight": row.weight,
         "question": row.question,
         "risk": row.risk,
+        "assisted": row.assisted,
     }
 
 
@@ -87,6 +88,7 @@ def _criterion(row: Mapping[str, Any]) -> Criterion:
         weight=row["weight"],
         question=row["question"],
         risk=row["risk"],
+        assisted=row["assisted"],
     )
 
 

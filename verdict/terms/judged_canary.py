@@ -155,7 +155,7 @@ class JudgedCanary:
     def sha256(self) -> str:
         """The hash of the terms that decide."""
         planned = {"planned_days": self.planned_days, "minimum_days": self.minimum_days, "risk": self.risk}
-        judges = any(row.metric in JUDGED for row in self.criteria)
+        judges = any(row.metric in JUDGED or row.assisted for row in self.criteria)
         return sha256(
             self.criteria,
             planned_units=self.planned_units,

@@ -25,7 +25,8 @@ __all__ = ["DEFAULT_PLANNED_UNITS", "BadBound", "Bound", "Criterion", "check", "
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
     """One row of the rubric. `weight` counts only in the score; it cannot outvote a failed criterion. `risk`
-    is how often a candidate exactly at `acceptable` may ship; None: as in the plan."""
+    is how often a candidate exactly at `acceptable` may ship; None: as in the plan. `assisted`: a judge's
+    marks stand for the ratings that users did not give."""
 
     metric: str
     acceptable: Bound
@@ -33,6 +34,7 @@ class Criterion:
     weight: float
     question: str
     risk: float | None = None
+    assisted: bool = False
 
 
 def check(criterion: Criterion) -> None:
@@ -95,6 +97,7 @@ def _canonical(criterion: Criterion) -> dict[str, object]:
         "acceptable": _canonical_bound(criterion.acceptable),
         "ideal": _canonical_bound(criterion.ideal),
         "weight": float(criterion.weight),
+        **({"assisted": "judge"} if criterion.assisted else {}),
     }
 
 
