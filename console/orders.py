@@ -35,6 +35,7 @@ class OrderForms:
             Route("/canaries/{name}/preflight", self.preflight, methods=["POST"]),
             Route("/canaries/{name}/decide", self.decide, methods=["POST"]),
             Route("/standing/{name}/begin", self.begin, methods=["POST"]),
+            Route("/standing/{name}/revert", self.revert, methods=["POST"]),
             Route("/canaries/{name}/{order}", self.order, methods=["POST"]),
         ]
 
@@ -61,13 +62,27 @@ class OrderForms:
 
         return await self._done(request, act)
 
+    async def revert(self, request: Request) -> Response:
+        """Give everybody the standing canary's former baseline, and say which that is."""
+
+        async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
+            who, reason = self._login.who(request, form.get("who", "")), form.get("reason", "").strip()
+            if not who or not reason:
+                raise BadOrder(400, "Not done: enter your name and a reason. Both go into the audit log.")
+            done = await self._operator.revert(name, who=who[:_WHO_BOUND], reason=reason[:_REASON_BOUND])
+            now = done["baseline"]
+            return 200, f"{done['reverted']} is taken back. Everybody gets {now['provider']}/{now['model']}."
+
+        return await self._done(request, act)
+
     async def decide(self, request: Request) -> Response:
         """Record a decision, and say what it does not outweigh."""
 
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
             who, reason = self._login.who(request, form.get("who", "")), form.get("reason", "").strip()
             choice: Choice | None = next((each for each in CHOICES if each == form.get("decision")), None)
-            despite = [each.strip() for each in form.get("despite", "").split(",") if each.strip()]
+            named = [*_ticked(form, "despite:"), *form.get("despite", "").split(",")]
+            despite = list(dict.fromkeys(each.strip() for each in named if each.strip()))
             if choice is None or not who or not reason:
                 raise BadOrder(400, "Not done: choose a decision, and enter your name and a reason.")
             if despite and choice != "ship":
@@ -134,6 +149,11 @@ class OrderForms:
         return self._login.answer(
             request, template, status_code=status, name=name, done=status < 300, message=message
         )
+
+
+def _ticked(form: Mapping[str, str], what: str) -> list[str]:
+    """The boxes ticked whose names begin so, without that."""
+    return [name.removeprefix(what) for name in form if name.startswith(what)]
 
 
 def _verdict(name: str) -> str:

@@ -181,7 +181,8 @@ class ReadOnlyPages:
             traffic=[astray(each) for each in status["traffic"]],
             retirements=retirements(status),
             standing_canaries=[
-                (each["name"], standing_said(each, time.time())) for each in status["standing"]
+                (each["name"], standing_said(each, time.time()), each["canary"])
+                for each in status["standing"]
             ],
             callers=self._operator.callers(),
         )

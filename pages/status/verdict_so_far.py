@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from alerts.wording import capitalized
 from common.numbers import UNKNOWN, count, dollars
 from pages.words import status
 from pages.words.figures import chance, label, span, title
@@ -34,6 +35,14 @@ class RowChance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissView:
+    """What a decision to ship must outweigh, by its `name` in the order (`verdict.decision.decide`)."""
+
+    name: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictSoFar:
     """A report in a line. `score` is "" without one.
 
@@ -56,6 +65,7 @@ class VerdictSoFar:
     saving: str
     saving_between: str
     saving_usd: float | None
+    misses: Sequence[MissView]
     critical: str
     ends: str
 
@@ -87,6 +97,7 @@ def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:
         saving=_saving(monthly) if monthly else UNKNOWN,
         saving_between=span(monthly["low"], monthly["high"], "usd") if monthly else "",
         saving_usd=monthly["estimate"] if monthly else None,
+        misses=_misses(report),
         critical=_critical(report),
         ends=report["window"]["end"] or "",
     )
@@ -113,14 +124,29 @@ def _saving(monthly: Mapping[str, float | None]) -> str:
 
 def _critical(report: Mapping[str, Any]) -> str:
     """category refund is worse (satisfaction), plan pro has too few users (errors)."""
+    return ", ".join(_blocked(part) for part in _blocking(report))
+
+
+def _blocking(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    parts = (*report.get("categories", ()), *report.get("segments", ()))
+    return [part for part in parts if part["blocks"]]
+
+
+def _blocked(part: Mapping[str, Any]) -> str:
     words = {"TOO_FEW": "has too few users", "WORSE": "is worse"}
-    parts = [*report.get("categories", ()), *report.get("segments", ())]
-    return ", ".join(
-        f"{part.get('by') or 'category'} {part['value']} {words.get(part['state'], 'blocks')} "
-        f"({label(part['metric'])})"
-        for part in parts
-        if part["blocks"]
-    )
+    said = words.get(part["state"], "blocks")
+    return f"{part.get('by') or 'category'} {part['value']} {said} ({label(part['metric'])})"
+
+
+def _misses(report: Mapping[str, Any]) -> list[MissView]:
+    """The rows that missed, and the critical parts that block."""
+    rows = [each["metric"] for each in report["metrics"] if each["state"] == "FAIL"]
+    parts = {
+        f"segment:{part['by']}={part['value']}" if part.get("by") else f"category:{part['value']}": part
+        for part in _blocking(report)
+    }
+    found = [MissView(name=name, words=f"{title(name)} missed") for name in rows]
+    return found + [MissView(name=name, words=capitalized(_blocked(part))) for name, part in parts.items()]
 
 
 def _as_of(report: Mapping[str, Any], last: int) -> str:

@@ -94,6 +94,20 @@ def test_what_a_month_saves_is_told_with_its_interval_and_not_where_it_may_be_ei
     assert verdict_so_far(document).saving == "none seen"
 
 
+def test_the_misses_have_the_names_that_a_decision_gives_them() -> None:
+    (missed,) = PLANNED.metrics
+    document = to_json(replace(PLANNED, metrics=(replace(missed, state="FAIL"),)), sentences)
+    document["categories"] = [{"value": "refund", "metric": "csat", "state": "WORSE", "blocks": True}]
+    document["segments"] = [
+        {"by": "plan", "value": "pro", "metric": "csat", "state": "TOO_FEW", "blocks": True}
+    ]
+    assert [(each.name, each.words) for each in verdict_so_far(document).misses] == [
+        (missed.metric, "Task completed missed"),
+        ("category:refund", "Category refund is worse (satisfaction)"),
+        ("segment:plan=pro", "Plan pro has too few users (satisfaction)"),
+    ]
+
+
 def test_a_promotion_s_dialog_says_the_verdict_the_saving_and_the_critical_parts() -> None:
     document = to_json(PLANNED, sentences)
     document["categories"] = [{"value": "refund", "metric": "csat", "state": "TOO_FEW", "blocks": True}]

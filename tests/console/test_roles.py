@@ -62,6 +62,7 @@ TABLE: Mapping[tuple[str, str], Kind] = {
     ("POST", "/canaries/{name}/label"): "form",
     ("POST", "/canaries/{name}/decide"): "form",
     ("POST", "/standing/{name}/begin"): "form",
+    ("POST", "/standing/{name}/revert"): "form",
     ("POST", "/canaries/{name}/preflight"): "form",
     ("POST", "/canaries/{name}/{order}"): "form",
     ("POST", "/datasets/{name}/label"): "form",

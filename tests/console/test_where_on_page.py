@@ -108,7 +108,7 @@ def values_of(**changed: Any) -> dict[str, Any]:
         "laneless": "4 of 9 in no lane",
         "callers": {"callers": []},
         "past": [],
-        "standing_canaries": [("support", "standing, gpt-4o in force")],
+        "standing_canaries": [("support", "standing, gpt-4o in force", "support-gpt-4o")],
         "person": Person(role="operator"),
     }
     values |= {

@@ -263,7 +263,8 @@ def test_no_form_changes_anything_without_what_its_page_gave_it(
     forms = [path for method, path in every_route() if method == "POST" and path not in OPEN]
     pages = [path for path in forms if not path.startswith("/api/")]
     of_canary = {f"/canaries/support-nov/{each}" for each in ("rollback", "preflight", "label", "decide")}
-    others = {"/logout", "/issues", "/datasets/support-nov/label", "/standing/support-nov/begin"}
+    others = {"/logout", "/issues", "/datasets/support-nov/label"}
+    others |= {f"/standing/support-nov/{each}" for each in ("begin", "revert")}
     assert others | of_canary == {*pages}
     asked = len(stage.provider.log.entries)
     for path in pages:

@@ -1,6 +1,7 @@
 """A person decides, a pipeline waits: over the command line, the API and the page of a running server."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,6 +116,12 @@ def test_a_decision_to_ship_names_each_miss_and_counts_for_it(stage: Stage) -> N
         shown = page.get("/canaries/misses").text
         assert "ship despite error_rate, by jane on" in shown
         assert 'name="despite"' in shown
+        page.get("/canaries/misses/score")
+        shown = page.get("/canaries/misses").text
+        ticked = dict.fromkeys(re.findall(r'name="(despite:[^"]+)"', shown), "yes")
+        form = {"decision": "ship", "who": "bob", "reason": "as before", **ticked}
+        done = page.post("/canaries/misses/decide", data={**form, "form_token": hidden(shown)["form_token"]})
+        assert (list(ticked), "Recorded: ship." in done.text) == (["despite:error_rate"], True)
         form = {"decision": "dont_ship", "who": "bob", "reason": "too many"}
         done = page.post("/canaries/misses/decide", data={**form, "form_token": hidden(shown)["form_token"]})
         assert "Recorded: don’t ship." in done.text

@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from canary.cli import app
-from canary.commands.shell import user
 from canary.config import parse
 from demo.provider.behaviour import Behaviour
 from tests.e2e.stage import Stage, chat, on_stage
+from tests.e2e.test_console import hidden
 from tests.serving import eventually
 
 CONFIG = """
@@ -117,11 +117,20 @@ def test_models_come_and_go_by_their_names_and_no_file_is_written(stage: Stage) 
     assert stage.status("support-fourth")["models"]["baseline"]["model"] == "third"
     assert stage.server.config.read_bytes() == before
 
-    canary(stage, "revert", "support", "--reason", "invents discounts")
+    with httpx2.Client(base_url=stage.server.admin, trust_env=False, timeout=30.0) as page:
+        page.post("/login", data={**hidden(page.get("/login").text), "token": stage.server.token})
+        shown = page.get("/").text
+        assert "support-third is taken back: everybody gets the baseline before it" in shown
+        form = {"who": "ann", "reason": "invents discounts", "form_token": hidden(shown)["form_token"]}
+        assert page.post("/standing/support/revert", data=form | {"reason": " "}).status_code == 400
+        told = page.post("/standing/support/revert", data=form).text
+        assert "support-third is taken back. Everybody gets openai/first." in told
     given(stage, "first")
     eventually(lambda: states(stage) == {} or None)
     told = " ".join(canary(stage, "status").stdout.split())
-    assert f"{user()} took support-third back" in told and "(invents discounts)" in told
+    assert "ann took support-third back" in told and "(invents discounts)" in told
+    again = canary(stage, "revert", "support", "--reason", "again", code=1).stderr
+    assert "nothing" in again
     audit = [(each["canary"], each["action"]) for each in stage.api("GET", "/api/audit").json()]
     assert ("support-third", "rollback") in audit
     assert ("support-fourth", "begin") in audit
