@@ -49,6 +49,7 @@ def check_canaries(file: FileSection, found: CheckedDocument) -> None:
         _check_names(canary, path, found)
         _check_arms(file, canary, path, found)
         _check_patience(canary, path, found)
+        _warn_of_sessions(canary, path, found)
         _check_shares(canary, path, found)
         _check_settle(canary, path, found)
         _check_holdback(canary, path, found)
@@ -172,6 +173,15 @@ def _check_shares(canary: CanarySection, path: Path, found: CheckedDocument) -> 
         if index and step.share < steps[index - 1].share:
             message = f"a ramp must not fall: {step.share:.4g} follows {steps[index - 1].share:.4g}"
             found.complain((*place, "share"), message)
+
+
+def _warn_of_sessions(canary: CanarySection, path: Path, found: CheckedDocument) -> None:
+    if canary.unit[0] == "session":
+        message = (
+            "a unit is a session: one person may be several, in both arms, so wrong verdicts are likelier "
+            "than `risk` says; put `header` or `body` first where your app knows its users"
+        )
+        found.warn((*path, "unit"), message)
 
 
 def _warn_of_large(share: float, path: Path, found: CheckedDocument) -> None:

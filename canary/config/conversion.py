@@ -344,6 +344,7 @@ def _canary(
             candidate=candidate,
             match=match(section.match),
             assigned_outside=section.assignment == "header",
+            by_session=section.unit[0] == "session",
             judge=_judge_of(section, file),
             candidate_price=candidate_price,
             expected=NOTHING_EXPECTED if section.expect is None else ExpectedUse(**dict(section.expect)),

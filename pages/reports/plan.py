@@ -79,6 +79,13 @@ def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
         source=expected.requests_from,
         words=f"{expected.requests:.3g} requests a user, 1 + Poisson",
     )
+    if prospect.judged.by_session:
+        yield Assumption(
+            name="units",
+            value=None,
+            source="from the config",
+            words="a unit is a session; where one person is several, wrong verdicts are likelier than told",
+        )
     metrics = prospect.judged.metrics
     if any(per_session(row.metric, metrics) for row in prospect.judged.criteria):
         sessions = prospect.assumptions.sessions or SESSIONS

@@ -75,6 +75,7 @@ from verdict.rows.reasons import (
     TrafficDiffers,
     UnequalResponse,
     UnevenlyAbandoned,
+    UnitsNotUsers,
     Unreached,
     WorseInParts,
 )
@@ -152,7 +153,7 @@ def sentence(reason: Reason, report: Report) -> str:
             return _unequal_response(reason, _line(report, reason.metric, reason.acceptable))
         case NotByUsers():
             return _not_by_users(reason, _line(report, reason.metric, reason.acceptable))
-        case BusyUser() | TrafficDiffers() | LateFeedback():
+        case BusyUser() | TrafficDiffers() | LateFeedback() | UnitsNotUsers():
             return _of_traffic(reason)
         case EffectFades():
             return _fades(reason.since, _unit_in(report, reason.since.metric))
@@ -689,8 +690,28 @@ def _not_by_users(reason: NotByUsers, line: MetricLine) -> str:
     )
 
 
-def _of_traffic(reason: BusyUser | TrafficDiffers | LateFeedback) -> str:
+def _whose_units(reason: UnitsNotUsers) -> str:
+    units, likelier = count(reason.units, reason.of), "wrong verdicts are likelier than the risk says"
+    if reason.known:
+        users = (
+            f"The users of {reason.known:,} of {units} are known: {reason.users:,}, and each counts as one."
+        )
+        return f"{users} The others count as one each, so {likelier}." if reason.understated else users
+    if reason.sure:
+        return (
+            f"A unit is a {reason.of}: one person is several, in both arms, so {likelier}. "
+            "Let the app send its users, or name them in a log's column `user`."
+        )
+    return (
+        f"Each unit of this log has a single {reason.of}. If a unit is not a user, {likelier}: "
+        "name the users in a column `user`."
+    )
+
+
+def _of_traffic(reason: BusyUser | TrafficDiffers | LateFeedback | UnitsNotUsers) -> str:
     match reason:
+        case UnitsNotUsers():
+            return _whose_units(reason)
         case BusyUser():
             return f"One user ({reason.user}) makes {rough_percent(reason.part)} of the candidate's requests."
         case TrafficDiffers():

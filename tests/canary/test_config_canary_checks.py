@@ -280,6 +280,13 @@ def test_canaries_that_share_lanes_know_a_unit_alike() -> None:
     assert '"body" is listed twice' in refusal(PROVIDERS + twice)[0]
 
 
+def test_sessions_as_units_are_a_warning() -> None:
+    by = "    share: 5%\n    unit: [{}]"
+    (found,) = warnings(PROVIDERS + TRIAL.replace("    share: 5%", by.format("session, header")))
+    assert "canaries[0].unit: a unit is a session: one person may be several, in both arms" in found
+    assert warnings(PROVIDERS + TRIAL.replace("    share: 5%", by.format("header, session"))) == ()
+
+
 def test_header_names_that_differ_in_case_do_not_part_canaries() -> None:
     first = TRIAL.replace("{models: [gpt-4o]}", "{headers: {X-Team: a}}")
     assert LANES_NOT_DECLARED in warnings(PROVIDERS + first + second("{headers: {x-team: a}}"))

@@ -13,18 +13,27 @@ import pytest
 from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
+from records.store import FixedRubric
 from tests.verdict.simulated import DAY_S, World, failing, joined, usual, visits
 from tests.verdict.simulated_cases import FAILS_SELDOM
 from tests.verdict.simulated_looks import jobs
 from tests.verdict.simulated_people import CSAT, KNOWN, WORLDS, late, leaving, readme, robots, silent, told_of
 from verdict.decision.document import Report, from_json, to_json
-from verdict.decision.verdict import build, build_with_looks
+from verdict.decision.verdict import build, build_with_looks, find
 from verdict.rows.looks import NO_LOOKS, from_store, to_store
 from verdict.rows.reading import ResponseRate
-from verdict.rows.reasons import BusyUser, LateFeedback, NotByUsers, SilenceDecides, TrafficDiffers
+from verdict.rows.reasons import (
+    BusyUser,
+    LateFeedback,
+    NotByUsers,
+    SilenceDecides,
+    TrafficDiffers,
+    UnitsNotUsers,
+)
 from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import lateness, observe
-from verdict.sample.sample import Ratings
+from verdict.sample.sample import Ratings, Sample
+from verdict.terms.fixed_terms import judged_by, terms_of
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
 
@@ -163,14 +172,51 @@ def test_heavy_hands_and_absence_seldom_fool_the_report_in_full(pool: ProcessPoo
         assert plainly[1] <= limit + 3 * math.sqrt(limit * (1 - limit) / 200)
 
 
-def test_a_log_that_knows_the_users_behind_its_sessions_takes_them_as_clusters(tmp_path: Path) -> None:
+def _log(folder: Path, *, known: int, requests: int = 1) -> Sample:
+    """40 units of so many requests each; the first `known` are of five users."""
     lines = ["unit,user,arm,at,error_type"]
     for number in range(40):
-        arm = "candidate" if number % 3 else "baseline"
-        lines.append(f"s{number},{f'u{number % 5}' if number < 30 else ''},{arm},{1e9 + number},")
-    path = tmp_path / "log.csv"
-    path.write_text("\n".join(lines) + "\n")
-    sample = from_csv(path)
+        user = f"u{number % 5}" if number < known else ""
+        line = f"s{number},{user},{'candidate' if number % 3 else 'baseline'},{1e9 + number},"
+        lines += [line] * requests
+    (folder / "log.csv").write_text("\n".join(lines) + "\n")
+    return from_csv(folder / "log.csv")
+
+
+def test_a_log_that_knows_the_users_behind_its_sessions_takes_them_as_clusters(tmp_path: Path) -> None:
+    sample = _log(tmp_path, known=30)
     assert len(sample.units) == 5 + 10
     assert sorted(sample.units)[-5:] == ["u0", "u1", "u2", "u3", "u4"]
     assert np.bincount(sample.unit).tolist() == [1] * 10 + [6] * 5
+
+
+@pytest.mark.parametrize(
+    ("known", "requests", "by_session", "understated", "said"),
+    [
+        (
+            30,
+            2,
+            False,
+            True,
+            "The users of 30 of 40 sessions are known: 5, and each counts as one. The others",
+        ),
+        (40, 1, False, False, "The users of 40 of 40 requests are known: 5, and each counts as one."),
+        (0, 1, False, False, "Each unit of this log has a single request. If a unit is not a user, wrong "),
+        (0, 2, True, True, "A unit is a session: one person is several, in both arms, so wrong verdicts "),
+        (0, 2, False, None, ""),
+    ],
+)
+def test_units_that_are_no_users_are_said(
+    tmp_path: Path, known: int, requests: int, by_session: bool, understated: bool | None, said: str
+) -> None:
+    canary = JudgedCanary(name="people", criteria=[FAILS_SELDOM], minimum_days=0, by_session=by_session)
+    sample = _log(tmp_path, known=known, requests=requests)
+    found = find(sample, canary, now=2e9)
+    units = [each for each in (*found.caveats, *found.notes) if isinstance(each, UnitsNotUsers)]
+    assert [each in found.caveats for each in units] == ([] if understated is None else [understated])
+    told = [
+        each for each in sentences(build(sample, canary, now=2e9)) if " unit" in each or "each counts" in each
+    ]
+    assert [each[: len(said)] for each in told] == [said] * len(units)
+    fixed = FixedRubric(sha256="", document=terms_of(canary), fixed_at=0.0)
+    assert judged_by("people", fixed).by_session is by_session

@@ -84,6 +84,7 @@ from verdict.rows.row import (
     traffic_differs,
     unequal_abandonment,
     unequal_response,
+    units_not_users,
     unknown_costs,
     values_by_users,
 )
@@ -240,6 +241,8 @@ def find(
         *(note for row in rows for note in row.notes),
     ]
     (caveats if sample.too_many_flipped else notes).append(_flips(sample))
+    units = units_not_users(sample, by_session=canary.by_session)
+    (caveats if units is not None and units.understated else notes).append(units)
     return Findings(
         canary=canary,
         rows=tuple(found.row for found in rows),

@@ -364,6 +364,23 @@ class TrafficDiffers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnitsNotUsers:
+    """The units are sessions or requests, not users. So many have `known` users: `users` of them, each of
+    which counts as one. `sure`: not only by the looks of a log."""
+
+    of: Literal["session", "request"]
+    units: int
+    known: int
+    users: int
+    sure: bool
+
+    @property
+    def understated(self) -> bool:
+        """True if wrong verdicts are likelier than the risk says: one person is several units."""
+        return self.sure and self.known < self.units
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LateFeedback:
     """Feedback that comes late: looks count only what had so many days for it."""
 
@@ -489,6 +506,7 @@ Reason: TypeAlias = (
     | NotByUsers
     | BusyUser
     | TrafficDiffers
+    | UnitsNotUsers
     | LateFeedback
     | EffectFades
     | DaysDecide

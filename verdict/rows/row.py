@@ -47,6 +47,7 @@ from verdict.rows.reasons import (
     TrafficDiffers,
     UnequalResponse,
     UnevenlyAbandoned,
+    UnitsNotUsers,
 )
 from verdict.sample.judged import labels_drawn, rated_marks
 from verdict.sample.observations import DIFFERENT, MissingShare, Observations, abandoned, unpriced
@@ -478,6 +479,21 @@ def busy_user(sample: Sample) -> BusyUser | None:
 def _short(unit: str) -> str:
     """The unit's hash, shortened: the store's, or one of what a log has."""
     return unit[:8] if _WHOLE.fullmatch(unit) else hashlib.sha256(unit.encode()).hexdigest()[:8]
+
+
+def units_not_users(sample: Sample, *, by_session: bool) -> UnitsNotUsers | None:
+    """Whose units they are, where they are no users. `by_session`: the canary's units are sessions."""
+    found = sample.behind
+    if found is None:
+        units = len(sample.units)
+        return UnitsNotUsers(of="session", units=units, known=0, users=0, sure=True) if by_session else None
+    return UnitsNotUsers(
+        of="request" if found.single and not by_session else "session",
+        units=found.units,
+        known=found.known,
+        users=found.users,
+        sure=by_session or found.known > 0,
+    )
 
 
 def traffic_differs(sample: Sample) -> TrafficDiffers | None:

@@ -41,6 +41,7 @@ from verdict.sample.sample import (
     Sample,
     SeenExchange,
     TextColumn,
+    UnitsBehind,
     Values,
     displeased,
     in_one_arm,
@@ -398,20 +399,26 @@ def from_csv(
         raise BadSample(f"{path.name} holds no exchange: there is no line below the header")
     table = _Table(path.name, header, body)
     sample = in_one_arm(_build(table, metrics, now), assigned_outside=assigned_outside)
-    return _by_user(sample, table) if any(table.text("user")) else sample
+    single = len(set(table.text("unit"))) == len(table.lines)
+    if any(table.text("user")):
+        return _by_user(sample, table, single=single)
+    behind = UnitsBehind(units=len(sample.units), known=0, users=0, single=True)
+    return replace(sample, behind=behind) if single else sample
 
 
-def _by_user(sample: Sample, table: "_Table") -> Sample:
+def _by_user(sample: Sample, table: "_Table", *, single: bool) -> Sample:
     """The sample with users as its units, each with all sessions or draws that were assigned for them."""
     names = (unit_of(name) or name for name in table.text("unit"))
     user_of = {unit: user or unit for unit, user in zip(names, table.text("user"), strict=True)}
     users, of = np.unique(np.array([user_of[unit] for unit in sample.units]), return_inverse=True)
     first = np.unique(of, return_index=True)[1]
+    known = [user_of[unit] for unit in sample.units if user_of[unit] != unit]
     return replace(
         sample,
         units=users.tolist(),
         unit=of[sample.unit],
         before={name: values[first] for name, values in sample.before.items()},
+        behind=UnitsBehind(units=len(of), known=len(known), users=len(set(known)), single=single),
     )
 
 

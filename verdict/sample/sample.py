@@ -374,6 +374,17 @@ class _Later(Mapping[str, _Measure]):
         return len(self._whole)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitsBehind:
+    """The units of a log, of which so many have `known` users: `users` of them. `single`: each unit has one
+    exchange."""
+
+    units: int
+    known: int
+    users: int
+    single: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """The hash-assigned traffic, in rows (n,) in the order of `first_at`.
@@ -391,6 +402,7 @@ class Sample:
     provider's rate or quota. `judged` is what a judge said of the run's answers. `flipped` is the number of
     units that a flag system gave both arms in one phase, which are left out. `by_day` holds measures whose
     rows span days, from the store. What lies in the hours of the baseline's `outage` is exposure only.
+    `behind` says whose units those of a log were; None where they may well be users.
     """
 
     units: Sequence[str]
@@ -417,6 +429,7 @@ class Sample:
     flipped: int = 0
     by_day: Mapping[str, DayTotals] = field(default_factory=dict)
     outage: Outage | None = None
+    behind: UnitsBehind | None = None
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""

@@ -35,6 +35,7 @@ def terms_of(judged: JudgedCanary) -> dict[str, object]:
         "judge": judged.judge,
         "match": _matching(judged.match) if judged.match else None,
         **({"assigned_outside": True} if judged.assigned_outside else {}),
+        **({"by_session": True} if judged.by_session else {}),
     }
 
 
@@ -56,6 +57,7 @@ def judged_by(name: str, fixed: FixedRubric) -> JudgedCanary:
         candidate=_arm(terms["candidate"]),
         match=msgspec.convert(terms["match"], Match) if terms["match"] else None,
         assigned_outside=terms.get("assigned_outside", False),
+        by_session=terms.get("by_session", False),
         judge=terms["judge"],
     )
 

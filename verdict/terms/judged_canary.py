@@ -97,14 +97,15 @@ class JudgedCanary:
     the ramp as planned. `shares` is the candidate's share in each phase (a sample from the store has its
     own).
     `baseline`, `candidate` and `match` are None if unknown. `assigned_outside`: a flag system assigns the
-    units, so nothing is known of the split. `rubric_sha256` is the hash taken at the start
-    (None: not fixed). `outweighed` are the misses that a person decided to ship despite. `retro`: the
-    criteria were chosen after the run. `share_changes` are those by hand, `model_changes` what
-    became of its arms' models under their names at any time. `over`: the run has ended, so no
-    look comes after its traffic. `rolled_back`: by whom this run was rolled back, and why. `judge` is the
-    judge with its criteria, for rows on its word: another measures another thing. `spent_before`: the part of
-    the plan's risk that looks of earlier runs spent. `candidate_price`: the candidate's model with its price,
-    None for a canary that has left the config. `expected` is for its plan alone.
+    units, so nothing is known of the split. `by_session`: a unit is a session, so one person may be
+    several. `rubric_sha256` is the hash taken at the start (None: not fixed). `outweighed` are the misses
+    that a person decided to ship despite. `retro`: the criteria were chosen after the run. `share_changes`
+    are those by hand, `model_changes` what became of its arms' models under their names at any time.
+    `over`: the run has ended, so no look comes after its traffic. `rolled_back`: by whom this run was
+    rolled back, and why. `judge` is the judge with its criteria, for rows on its word: another measures
+    another thing. `spent_before`: the part of the plan's risk that looks of earlier runs spent.
+    `candidate_price`: the candidate's model with its price, None for a canary that has left the config.
+    `expected` is for its plan alone.
     """
 
     name: str
@@ -124,6 +125,7 @@ class JudgedCanary:
     candidate: Arm | None = None
     match: Match | None = None
     assigned_outside: bool = False
+    by_session: bool = False
     share_changes: Sequence[ShareChange] = ()
     model_changes: Sequence["ModelChange"] = ()
     over: bool = False
