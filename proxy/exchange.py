@@ -337,10 +337,9 @@ async def _converse(
 ) -> None:
     """Relay a session. Its outcome is recorded when it ends, before the caller sees the end."""
     incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))
-    texts, ended = None, _ending_of(record, attempt)
-    if call.trial is not None and call.trial.has_texts:
-        texts = SessionTexts(attempt.target.texts, call.trial.prompts)
-    await session.run(incoming, ended, texts)
+    own, prompts = attempt.target.texts, () if call.trial is None else call.trial.prompts
+    texts = SessionTexts(own, prompts) if own is not None or prompts else None
+    await session.run(incoming, _ending_of(record, attempt), texts)
 
 
 def _ending_of(record: ExchangeRecord, attempt: Attempt) -> Callable[[ErrorType | None], None]:

@@ -119,7 +119,7 @@ async def read(
         else lanes.choose(routes, route, facts, named, tags)
     )
     trial, rest, unit, session = choice
-    if upgrades and trial is not None and trial.has_texts:
+    if upgrades and (trial.has_texts if trial is not None else rest is not None and rest.texts is not None):
         headers = uncompressed(headers)
     return Call(
         method=incoming.method,

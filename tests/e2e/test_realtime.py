@@ -53,6 +53,15 @@ WITH_PROMPT = """
     settle: 0s
     guardrails: []
 """
+STANDING = """
+  - name: standing
+    standing: true
+    match: {{models: [standing]}}
+    baseline: {{provider: openai, model: chat_stood, prompt: {{find: v7.md, put: v8.md}}}}
+    candidate: {{provider: openai}}
+    share: 50%
+    guardrails: []
+"""
 CASES = {
     # canary and model asked for: (baseline's model, candidate's model)
     "voice": ("chat_baseline", "chat_candidate"),
@@ -86,7 +95,7 @@ def stage(
         CASE.replace("NAME", name).replace("BASELINE", arms[0]).replace("CANDIDATE", arms[1])
         for name, arms in CASES.items()
     )
-    config = (CONFIG + cases + WITH_PROMPT).replace("REALTIME", provider.url)
+    config = (CONFIG + cases + WITH_PROMPT + STANDING).replace("REALTIME", provider.url)
     config = config.replace("BYTES", f"http://127.0.0.1:{byte_server.port}")
     folder = tmp_path_factory.mktemp("realtime")
     for name, text in (("v7.md", V7), ("v8.md", V8), ("tool.md", "Finds an order.")):
@@ -361,10 +370,12 @@ def test_where_both_refuse_the_caller_was_wrong_and_sees_why(stage: Stage) -> No
 TOOL: dict[str, Any] = {"type": "function", "name": "get_order", "description": "old", "parameters": {}}
 
 
-async def instruct(stage: Stage, unit: str, instructions: str | None, *, speaks: bool = True) -> str:
+async def instruct(
+    stage: Stage, unit: str, instructions: str | None, *, speaks: bool = True, model: str = "prompted"
+) -> str:
     """A session of OpenAI's SDK, which sends its instructions twice; its exchange."""
     sdk = openai.AsyncOpenAI(base_url=f"{stage.server.traffic}/v1", api_key=KEY)
-    async with sdk, sdk.realtime.connect(model="prompted", extra_headers={"x-canary-unit": unit}) as line:
+    async with sdk, sdk.realtime.connect(model=model, extra_headers={"x-canary-unit": unit}) as line:
         assert (await line.recv()).type == "session.created"
         for each in (instructions, None if instructions is None else f"{instructions} It is Monday."):
             if each is not None:
@@ -410,6 +421,14 @@ def test_a_session_without_the_text_goes_as_it_came_and_counts_for_no_arm(
         (seen,) = provider.sessions("chat_new" if arm == "candidate" else "chat_old")[-1:]
         told = [each["session"]["instructions"] for each in seen.told if each["type"] == "session.update"]
         assert told == ([] if instructions is None else [instructions, f"{instructions} It is Monday."])
+
+
+def test_what_was_promoted_of_a_standing_canary_is_every_session_s(
+    stage: Stage, provider: RealtimeProvider
+) -> None:
+    row = stage.outcome(run(instruct(stage, "anybody", V7, model="standing")))
+    assert known(row, "arm", "reason", "adapted") == ("baseline", "standing", 1)
+    assert provider.sessions("chat_stood")[-1].told[0]["session"]["instructions"] == V8
 
 
 # What is recorded
