@@ -18,7 +18,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from console.access.openid_settings import OidcSettings
-from console.access.session import Ground, Person, Sessions, same
+from console.access.session import Ground, LinkEnd, Person, Sessions, same
 
 COOKIE = "canary_session"
 LOGIN, LOGOUT = "/login", "/logout"
@@ -65,8 +65,8 @@ class Access:
     loopback: bool
     viewer_token: Callable[[], str | None] = lambda: None
     oidc: Callable[[], OidcSettings | None] = lambda: None
-    redeems: Callable[[str], bool] = lambda token: False
-    """True for the token of a one-time link, which is used up by this."""
+    redeems: Callable[[str], LinkEnd | None] = lambda token: "unknown"
+    """None for the token of a one-time link, which is used up by this; else why it is none."""
 
     def admits(self, given: str | None) -> Ground | None:
         """What this token is: the admin token or the viewer token; None if neither."""

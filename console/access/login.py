@@ -27,13 +27,18 @@ from console.access.guard import (
     plainly_forbidden,
 )
 from console.access.openid_settings import OidcSettings, SignInFailed, admitted
-from console.access.session import LASTS_S, Ground, Person, Sessions, same
+from console.access.session import LASTS_S, Ground, LinkEnd, Person, Sessions, same
 from console.rendering import Templates
 from control.operator.orders import BadOrder
 
 log = structlog.get_logger()
 
 _CHECK = "canary_login"
+_LINK_ENDS: Mapping[LinkEnd, str] = {
+    "used": "The link was used already.",
+    "old": "The link is over ten minutes old.",
+    "unknown": "The link is not this server’s newest: another replica or an earlier start printed it.",
+}
 _LOGIN_BOUND, _FORM_BOUND = 8192, 24576
 _ONWARDS_BOUND = 2400
 """Bytes of a path with its query. A link to an order has 200 characters of reason, at most 9 bytes each."""
@@ -103,8 +108,9 @@ class Login:
 
     async def _once(self, request: Request, token: str) -> Response:
         """Begin the session of a one-time link, which leaves the browser's address with the redirect."""
-        if not await asyncio.to_thread(self._access.redeems, token):
-            wrong = "The link was used, or is over ten minutes old. Sign in with the admin token."
+        ended = await asyncio.to_thread(self._access.redeems, token)
+        if ended is not None:
+            wrong = f"{_LINK_ENDS[ended]} Sign in with the admin token."
             return self.page(request, onwards="/", status_code=403, wrong=wrong)
         log.info("console.link_used")
         answer = RedirectResponse("/", status_code=303)

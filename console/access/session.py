@@ -111,16 +111,20 @@ LINK, LINK_LASTS_S = "login.link", 600
 """The file of the one-time link in the data folder, and how long it may be used."""
 
 
+LinkEnd = Literal["used", "old", "unknown"]
+"""Why a link begins no session: `unknown` is one of an earlier start, of another replica, or of nobody."""
+
+
 class OneTimeLink:
     """A token that begins one session of an operator, within ten minutes.
 
-    Its file has its digest and when it ends. Who takes the file away has used it, so that no other process
-    and no restart takes it again.
+    Its file has its digest and when it ends. Who renames the file has used it, so that no other process and
+    no restart takes it again.
     """
 
     def __init__(self, file: Path, now: Callable[[], float]) -> None:
         """`now` gives UTC seconds."""
-        self._file = file
+        self._file, self._used = file, file.with_suffix(".used")
         self._now = now
 
     def make(self) -> str:
@@ -129,16 +133,27 @@ class OneTimeLink:
         write_whole(self._file, f"{_digest(token)} {self._now() + LINK_LASTS_S:.0f}".encode(), durable=False)
         return token
 
-    def redeem(self, token: str) -> bool:
-        """Use the token. False if it is not the one, was used, or is over ten minutes old."""
+    def redeem(self, token: str) -> LinkEnd | None:
+        """Use the token; None if this used it."""
+        ends = _ends(self._file, token)
+        if ends is None:
+            return "unknown" if _ends(self._used, token) is None else "used"
+        if ends <= self._now():
+            return "old"
         try:
-            digest, ends = self._file.read_text().split()
-            if not same(_digest(token), digest) or float(ends) <= self._now():
-                return False
-            self._file.unlink()
-        except (OSError, ValueError):
-            return False
-        return True
+            self._file.rename(self._used)
+        except OSError:
+            return "used"
+        return None
+
+
+def _ends(file: Path, token: str) -> float | None:
+    """When this token of the file ends, UTC seconds; None if the file has another or none."""
+    try:
+        digest, ends = file.read_text().split()
+        return float(ends) if same(_digest(token), digest) else None
+    except (OSError, ValueError):
+        return None
 
 
 def _digest(token: str) -> str:

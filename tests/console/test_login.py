@@ -57,6 +57,8 @@ def test_a_one_time_link_opens_one_session(tmp_path: Path) -> None:
             guessed = await browser.get("/login?once=guess")
             first, second = await browser.get(url), await browser.get(url)
         assert (guessed.status_code, first.status_code, second.status_code) == (403, 303, 403)
+        assert "The link was used already." in second.text
+        assert "not this server’s newest: another replica or an earlier start printed it" in guessed.text
         assert (first.headers["location"], "operator" in first.text) == ("/", False)
         assert "canary_session=" in first.headers["set-cookie"]
         assert "canary_session=" not in second.headers["set-cookie"]
@@ -69,8 +71,8 @@ def test_a_one_time_link_ends_by_itself_and_with_the_next(tmp_path: Path) -> Non
     link = OneTimeLink(tmp_path / "link", lambda: now)
     earlier, token = link.make(), link.make()
     assert token not in (tmp_path / "link").read_text()
-    assert not link.redeem(earlier)
+    assert link.redeem(earlier) == "unknown"
     now += 600
-    assert not link.redeem(token)
+    assert link.redeem(token) == "old"
     now -= 1
-    assert [link.redeem(token), link.redeem(token)] == [True, False]
+    assert [link.redeem(token), link.redeem(token)] == [None, "used"]
