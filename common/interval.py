@@ -17,6 +17,11 @@ class Range:
     estimate: float
     high: float | None
 
+    def scaled(self, by: float) -> "Range":
+        """The range of `by` ≥ 0 times the quantity."""
+        low, high = (None if end is None else end * by for end in (self.low, self.high))
+        return Range(low=low, estimate=self.estimate * by, high=high)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:

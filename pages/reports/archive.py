@@ -48,6 +48,7 @@ def summarized(trends: Trends) -> str:
         [
             listing(shown, [_step(each)[: len(shown)] for each in trends.steps]),
             "",
+            *(words.year_saved(each) for each in trends.years),
             *(words.family(each) for each in trends.families),
             words.validity(trends.validity),
             *([words.promises(trends.promises)] if trends.promises.releases else []),

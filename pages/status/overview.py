@@ -26,7 +26,8 @@ class LastChange:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryLine:
     """One canary. `guardrail` is the worst one and what is wrong with it, or how many are fine; `chance` the
-    open row that is least likely to pass. `share`, `users` and `saved` sort; `users` is None if unknown."""
+    open row that is least likely to pass. `wants` is what waits for a person, "" for nothing. `share`,
+    `users` and `saved` sort; `users` is None if unknown."""
 
     canary: Mapping[str, Any]
     standing: CanaryStanding
@@ -38,6 +39,7 @@ class CanaryLine:
     guardrail: str
     guardrail_tone: Tone
     chance: str
+    wants: str
     owner: str
     changed: LastChange | None
 
@@ -73,6 +75,7 @@ def line(
         guardrail=worst,
         guardrail_tone=tone,
         chance=_chance(verdict),
+        wants=_wants(canary, verdict),
         owner=canary.get("owner") or "",
         changed=changed,
     )
@@ -119,6 +122,21 @@ def _chance(verdict: VerdictSoFar | None) -> str:
     return f"{weakest.name} {weakest.words}" if weakest is not None else ""
 
 
+def _wants(canary: Mapping[str, Any], verdict: VerdictSoFar | None) -> str:
+    """What waits for a person: an order that is due, or what a verdict lacks."""
+    if canary.get("promote_asked"):
+        return "promotion asked"
+    if canary["state"] == "waiting":
+        asked = canary["preflight"]["state"] if canary.get("preflight") else ""
+        return {"failed": "refused by its provider", "asking": ""}.get(asked, "start it")
+    open_ = canary["state"] in ("running", "paused") and verdict is not None and verdict.verdict == "extend"
+    if not open_ or verdict is None:
+        return ""
+    missing = [f"{row.name}: {row.words}" for row in verdict.rows if row.words.endswith("missing")]
+    late = verdict.days is not None and verdict.days[0] >= verdict.days[1] - 1
+    return missing[0] if missing else "the plan ends undecided" if late else ""
+
+
 # Sorting and filtering.
 
 
@@ -126,9 +144,8 @@ Key = Callable[[CanaryLine], Any]
 
 
 def _trouble(line: CanaryLine) -> tuple[int, int]:
-    """The worst first; of equals those that a person can decide about."""
-    decided = line.verdict is not None and line.verdict.tone == "good"
-    return LOUDEST.index(line.standing.tone), 0 if decided else 1
+    """The worst first; of equals those that wait for a person."""
+    return LOUDEST.index(line.standing.tone), 0 if _needs_you(line) else 1
 
 
 def _known(value: float | None) -> tuple[bool, float]:
@@ -156,7 +173,7 @@ COLUMNS: Mapping[str, tuple[str, Key]] = {
 }
 TROUBLE = "state"
 NEEDS_YOU = "trouble"
-"""The filter that keeps what is red or yellow, or may be shipped."""
+"""The filter that keeps what is red or yellow, may be shipped, or waits for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +258,7 @@ def table(lines: Sequence[CanaryLine], asked: LinesWanted) -> OverviewTable:
 def _needs_you(line: CanaryLine) -> bool:
     open_ = line.standing.state in ("running", "paused")
     ships = line.verdict is not None and line.verdict.tone == "good"
-    return line.standing.tone in ("bad", "warn") or (open_ and ships)
+    return line.standing.tone in ("bad", "warn") or (open_ and ships) or bool(line.wants)
 
 
 def _shows(line: CanaryLine, asked: LinesWanted) -> bool:

@@ -14,7 +14,7 @@ from records.outcome import ProviderError
 from routing.canary import Arm, RequestChanges
 from verdict.archive.release_facts import ProviderFailures, ReleaseCosts, TimelineEntry, TimelineKind
 from verdict.archive.releases import Dossier, RunStanding, verdicts
-from verdict.archive.trends import Family, TrendStep, Validity
+from verdict.archive.trends import Family, TrendStep, Validity, YearSaved
 from verdict.archive.week_after import PromisedRow, PromisesHeld, WeekAfter, Why
 from verdict.decision.document import SHIPS, Difference, Report
 from verdict.terms.measures import Unit
@@ -115,9 +115,27 @@ def saving(step: TrendStep, *, year: bool = False) -> str:
     return _UNPRICED if step.unpriced else dollars(step.saving_usd_year if year else step.saving_usd_month)
 
 
+def year_saved(year: YearSaved) -> str:
+    """What a year has saved, what its evaluations cost, and what is left."""
+    if not year.promoted:
+        return f"{year.year}: no candidate was promoted; evaluations cost {usd(year.evaluated_usd)}."
+    candidates = number(year.promoted, "promoted candidate")
+    unknown = f" (what {year.unknown} of them saved is not known)" if year.unknown else ""
+    return (
+        f"{year.year}: {candidates} saved {dollars(year.saved_usd)}{unknown}; evaluations cost "
+        f"{usd(year.evaluated_usd)}, so {usd(year.saved_usd.estimate - year.evaluated_usd)} is left. Counted "
+        "is the report's figure for a month, for the time since the promotion."
+    )
+
+
 def dollars(change: Range | None) -> str:
     """Dollars, with their interval."""
-    return _with_interval(change, lambda value: f"−${-value:,.0f}" if value < 0 else f"${value:,.0f}")
+    return _with_interval(change, usd)
+
+
+def usd(value: float) -> str:
+    """$1,240, −$310."""
+    return f"−${-value:,.0f}" if value < 0 else f"${value:,.0f}"
 
 
 def _change(change: Range | None, scale: float, unit: str) -> str:

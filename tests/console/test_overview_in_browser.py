@@ -176,6 +176,35 @@ def test_trouble_stands_first_and_no_green_word_stands_over_a_verdict_not_to_shi
     assert of(healthy("a", 6), "dont_ship", state="waiting").standing.tone == "calm"
 
 
+def test_what_waits_for_a_person_is_named_and_needs_you() -> None:
+    late = planned_report(metric_line(look_line(13, -0.03, 0.04)), day=13)
+    unlabelled = to_json(planned_report(metric_line(look_line(5, -0.03, 0.04)), day=5), lambda of_whom: ())
+    unlabelled["details"]["unlabelled"] = [unlabelled["metrics"][0]["metric"]]
+    undecided, early = (
+        verdict_so_far(each)
+        for each in (
+            to_json(late, lambda of_whom: ()) | {"verdict": "extend"},
+            unlabelled | {"verdict": "extend"},
+        )
+    )
+    waiting = healthy("a") | {"state": "waiting"}
+    told = [
+        (healthy("a"), None, ""),
+        (waiting | {"preflight": None}, None, "start it"),
+        (waiting | {"preflight": {"state": "asking"}}, None, ""),
+        (waiting | {"preflight": {"state": "failed"}}, None, "refused by its provider"),
+        (healthy("a") | {"promote_asked": {"who": "ann"}}, None, "promotion asked"),
+        (healthy("a"), early, "Task completed: labels missing"),
+        (healthy("a"), undecided, "the plan ends undecided"),
+        (healthy("a") | {"state": "rolled_back"}, undecided, ""),
+    ]
+    for canary, verdict, wants in told:
+        found = line(canary, standing(canary), verdict, None, NOW)
+        assert found.wants == wants
+        needs = table([found], wanted({"show": "trouble"})).lines
+        assert bool(needs) == (wants != "" or found.standing.tone == "bad")
+
+
 def test_the_lines_are_sorted_and_filtered_by_links_without_scripts(browser: Browser) -> None:
     context = browser.new_context(base_url=ADMIN, java_script_enabled=False)
     page = context.new_page()

@@ -1,7 +1,9 @@
 """Evaluations as they are kept, and what many of them tell together."""
 
 import json
+import math
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tests.verdict.archived import DAY_S, a_line, a_release, an_evaluation
 from verdict.archive.evaluations import (
     BadEvaluation,
     Evaluation,
+    Event,
     Model,
     from_document,
     parse,
@@ -22,7 +25,7 @@ from verdict.archive.evaluations import (
 )
 from verdict.archive.trends import pearson, quality_line, runs_of, spearman, to_json, trends
 from verdict.decision.document import Difference, vendor
-from verdict.details import UnknownCosts
+from verdict.details import Details, EvaluationCost, UnknownCosts
 
 
 def test_an_evaluation_comes_back_as_it_was_kept() -> None:
@@ -106,6 +109,45 @@ def test_shipped_is_what_was_promoted_or_decided_and_not_what_was_rolled_back_si
     }
     (family,) = found.families
     assert (family.shipped, family.last_shipped) == (2, False)
+
+
+def test_a_year_saves_what_was_promoted_for_as_long_as_it_was_everybody_s() -> None:
+    """$50,000 a month, of which $20,000 is the distance to the low end."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+
+    def told(
+        number: int, event: Event, day: float, monthly: float = 50_000.0, spent: float = 0.0
+    ) -> Evaluation:
+        one = a_release(number, event=event)
+        cost = Range(low=-1.4 * monthly, estimate=-monthly, high=-0.6 * monthly)
+        money = replace(one.report.details.money, difference_usd=cost)
+        details = Details(money=money, evaluation=EvaluationCost(judge_usd=spent))
+        return replace(one, at=begin + day * DAY_S, report=replace(one.report, details=details))
+
+    archive = [
+        told(1, "promoted", -30.0, spent=100.0),  # 60 days of this year
+        told(2, "promoted", 0.0),
+        told(2, "rolled_back", 30.0, spent=200.0),
+        told(3, "rolled_back", 40.0, spent=300.0),  # never everybody's
+        replace(told(4, "promoted", 45.0), report=a_release(4).report),
+    ]
+    unpriced = replace(archive[-1].report, details=replace(archive[-1].report.details, money=None))
+    archive[-1] = replace(archive[-1], report=unpriced)
+    last, this = trends(archive, now=begin + 60.0 * DAY_S).years
+    assert (last.year, last.promoted, last.saved_usd.estimate, last.evaluated_usd) == (
+        2025,
+        1,
+        50_000.0,
+        100.0,
+    )
+    assert (this.year, this.promoted, this.unknown, this.evaluated_usd) == (2026, 3, 1, 500.0)
+    assert this.saved_usd.estimate == pytest.approx(150_000.0)
+    assert this.saved_usd.low == pytest.approx(150_000.0 - math.hypot(40_000.0, 20_000.0))
+    assert words.year_saved(this).startswith(
+        "2026: 3 promoted candidates saved $150,000 ($105,279 to $194,721) (what 1 of them saved is not "
+        "known); evaluations cost $500, so $149,500 is left."
+    )
+    assert trends([]).years == ()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """What the runs of canaries changed, one by one and by vendor, from their archived evaluations."""
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +15,10 @@ from records.facts.metric import Per, parse_bound
 from verdict.archive.evaluations import Evaluation, moment
 from verdict.archive.week_after import PromisesHeld, promises_held
 from verdict.decision.document import MetricLine, vendor
-from verdict.details import savings
+from verdict.details import MONTH_DAYS, savings
 from verdict.statistics.types import Floats
 from verdict.terms.measures import Unit, source
+from verdict.terms.plan import DAY_S
 
 COST, LATENCY = "cost_per_request", "latency_p95"
 
@@ -282,6 +285,82 @@ def _with_interval(x: Floats, y: Floats, variance: float, alpha: float) -> Inter
     return Interval(low=math.tanh(middle - half), estimate=r, high=math.tanh(middle + half))
 
 
+# What the promoted candidates saved, by year.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YearSaved:
+    """What a calendar year of UTC has saved so far, in dollars: each report's monthly figure for the months
+    in which its candidate, `promoted` of them, was everybody's. Ends are None if unknown.
+
+    `evaluated_usd` is what the evaluations that ended in the year cost, those of what did not ship too.
+    `unknown` of the promoted have no known saving.
+    """
+
+    year: int
+    promoted: int
+    unknown: int
+    saved_usd: Range
+    evaluated_usd: float
+
+
+def years_saved(runs: Iterable[Sequence[Evaluation]], now: float) -> tuple[YearSaved, ...]:
+    """Last year, if anything was evaluated by then, and this one until `now` in UTC seconds."""
+    told = list(runs)
+    this = _year(now)
+    begun = min((_year(run[0].at) for run in told), default=this + 1)
+    return tuple(_saved_in(year, told, now) for year in (this - 1, this) if year >= begun)
+
+
+def _saved_in(year: int, runs: Sequence[Sequence[Evaluation]], now: float) -> YearSaved:
+    begin, end = (datetime(each, 1, 1, tzinfo=UTC).timestamp() for each in (year, year + 1))
+    in_force = [(run[-1], _months(run, begin, min(end, now))) for run in runs]
+    given = [(savings(last.report.details), months) for last, months in in_force if months > 0.0]
+    known = [saved.monthly.scaled(months) for saved, months in given if saved is not None]
+    ended = [last for last, _ in in_force if begin <= last.at < end]
+    return YearSaved(
+        year=year,
+        promoted=len(given),
+        unknown=len(given) - len(known),
+        saved_usd=_summed(known),
+        evaluated_usd=sum(each.report.details.evaluation.total_usd for each in ended),
+    )
+
+
+def _months(run: Sequence[Evaluation], begin: float, end: float) -> float:
+    """The months of 30 days between these UTC seconds in which the run's candidate was everybody's."""
+    found, since = 0.0, math.inf
+    for evaluation in run:
+        if evaluation.event == "promoted":
+            since = min(since, evaluation.at)
+        elif evaluation.event == "rolled_back":
+            found += max(0.0, min(evaluation.at, end) - max(since, begin))
+            since = math.inf
+    return (found + max(0.0, end - max(since, begin))) / (MONTH_DAYS * DAY_S)
+
+
+def _summed(parts: Sequence[Range]) -> Range:
+    """The sum of figures that are independent of each other."""
+    estimate = sum(each.estimate for each in parts)
+    below = _off([(each.low, each.estimate) for each in parts])
+    above = _off([(each.high, each.estimate) for each in parts])
+    return Range(
+        low=None if below is None else estimate - below,
+        estimate=estimate,
+        high=None if above is None else estimate + above,
+    )
+
+
+def _off(ends: Sequence[tuple[float | None, float]]) -> float | None:
+    """How far the sum's end is from its estimate; None if an end is unknown."""
+    known = [end - estimate for end, estimate in ends if end is not None]
+    return math.hypot(*known) if len(known) == len(ends) else None
+
+
+def _year(at: float) -> int:
+    return datetime.fromtimestamp(at, UTC).year
+
+
 # Trends over many evaluations: changes by run and vendor family, validity of synthetic tasks.
 
 
@@ -305,13 +384,19 @@ class Trends:
     families: tuple[Family, ...]
     validity: Validity
     promises: PromisesHeld
+    years: tuple[YearSaved, ...]
 
 
-def trends(evaluations: Iterable[Evaluation], rejected: Mapping[str, float] | None = None) -> Trends:
+def trends(
+    evaluations: Iterable[Evaluation],
+    rejected: Mapping[str, float] | None = None,
+    *,
+    now: float | None = None,
+) -> Trends:
     """Sum up the archive. Each run counts once, by its last evaluation.
 
     `rejected` are the candidates (`provider/model`) that a benchmark refused, with its UTC second. Variants
-    of a model that users have say nothing of its vendor.
+    of a model that users have say nothing of its vendor. `now` in UTC seconds, by default the clock's.
     """
     runs = runs_of(evaluations)
     steps = tuple(step_of(run) for run in runs)
@@ -331,6 +416,7 @@ def trends(evaluations: Iterable[Evaluation], rejected: Mapping[str, float] | No
         ),
         validity=_validity(steps),
         promises=promises_of(runs),
+        years=years_saved(runs, time.time() if now is None else now),
     )
 
 
