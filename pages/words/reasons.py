@@ -316,7 +316,7 @@ def _by_days(reason: DaysDecide, line: MetricLine) -> str:
     found, name = reason.found, title(line.metric)
     day = datetime.fromtimestamp(found.day * DAY_S, UTC).date().isoformat()
     bound = bound_and_value(line)
-    there, others = (_in_days(values, line.unit) for values in (found.there, found.others))
+    there, others = (_in_days(values, line.unit, found.above) for values in (found.there, found.others))
     match found.kind:
         case "one_day":
             return (
@@ -340,10 +340,17 @@ def _by_days(reason: DaysDecide, line: MetricLine) -> str:
             )
 
 
-def _in_days(values: tuple[float, float | None], unit: Unit) -> str:
-    ours, theirs = values
-    against = "" if theirs is None else f" against the baseline's {amount(theirs, unit)}"
-    return f"{amount(ours, unit)}{against}"
+def _in_days(values: tuple[float, float | None], unit: Unit, above: tuple[float, float | None] | None) -> str:
+    """The arms' values; of a percentile the shares above these values."""
+    if above is not None:
+        said = [
+            f"{amount(value, 'share')} above {amount(limit, unit)}"
+            for value, limit in zip(values, above, strict=True)
+            if value is not None
+        ]
+    else:
+        said = [amount(value, unit) for value in values if value is not None]
+    return " against the baseline's ".join(said)
 
 
 def _standing(line: MetricLine) -> str:

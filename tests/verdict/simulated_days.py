@@ -15,11 +15,12 @@ from tests.verdict.simulated import (
     as_planned,
     by_hour,
     failing,
+    lasting,
     rating,
     usual,
     visits,
 )
-from tests.verdict.simulated_cases import FAILS_SELDOM, README, good
+from tests.verdict.simulated_cases import FAILS_SELDOM, P95, P95_VS, README, good
 from verdict.decision.verdict import find
 from verdict.rows.looks import Look
 from verdict.sample.outages import outside_outages
@@ -89,6 +90,13 @@ def worse(rng: Rng, share: float, *, errors: float = 0.01, csat: float = 4.0, da
     return World(visits=of, totals={"errors": failed}, said={"csat": said})
 
 
+def slower(rng: Rng, share: float, p95_s: float, *, day: int = 10) -> World:
+    """The candidate answers as fast as the baseline, p95 1 s, and from a day on at this p95."""
+    of = _planned(rng, share)
+    before, after = lasting(rng, of, (1.0, 1.0)), lasting(rng, of, (1.0, p95_s))
+    return World(visits=of, duration=np.where(of.day[of.whose] >= day - 1, after, before))
+
+
 def novelty(rng: Rng, share: float) -> World:
     """Users who return for two weeks like the candidate for their first three days; then it is 10 % worse."""
     of = visits(rng, usual(rng, 8_000, 7.0), share=share, days=14, came=[1.0] * 7 + [0.0] * 7, returning=14)
@@ -141,6 +149,22 @@ WORLDS: Mapping[str, DaysWorld] = {
     "both from day 10": DaysWorld(make=lambda rng, share: worse(rng, share, errors=0.08, csat=3.4)),
     "both from day 10, 20 %": DaysWorld(
         make=lambda rng, share: worse(rng, share, errors=0.08, csat=3.4), share=0.2
+    ),
+    "p95 1.4 s from day 10": DaysWorld(
+        make=lambda rng, share: slower(rng, share, 1.4), criteria=[P95], share=0.1
+    ),
+    "p95 1.4 s from day 10, relative": DaysWorld(
+        make=lambda rng, share: slower(rng, share, 1.4), criteria=[P95_VS], share=0.1
+    ),
+    "p95 equal": DaysWorld(make=lambda rng, share: slower(rng, share, 1.0), criteria=[P95], share=0.1),
+    "p95 equal, relative": DaysWorld(
+        make=lambda rng, share: slower(rng, share, 1.0), criteria=[P95_VS], share=0.1
+    ),
+    "p95 at its bound": DaysWorld(
+        make=lambda rng, share: slower(rng, share, 1.2, day=1), criteria=[P95], share=0.1
+    ),
+    "p95 at its bound, relative": DaysWorld(
+        make=lambda rng, share: slower(rng, share, 1.2, day=1), criteria=[P95_VS], share=0.1
     ),
     "novelty": DaysWorld(make=novelty, share=0.2),
     "halfway": DaysWorld(make=lambda rng, share: as_ever(rng, share, HALFWAY)),

@@ -55,6 +55,14 @@ def test_a_candidate_that_is_worse_since_a_day_is_told_and_does_not_ship() -> No
     assert said.endswith("The days since then do not keep “< 5%” on their own, so it stays open.")
 
 
+def test_a_percentile_is_compared_by_days_too() -> None:
+    said = _said(_report("p95 1.4 s from day 10"), "is worse since")
+    assert said.startswith("Latency p95 is worse since 1970-01-10: ")
+    assert " % above 1.20 s since then, " in said
+    against = _said(_report("p95 1.4 s from day 10, relative"), "is worse since")
+    assert " % above 1.19 s against the baseline's 4.8 % above 0.99 s since then, " in against
+
+
 def test_a_row_that_passes_only_through_the_baselines_outage_names_the_day() -> None:
     report = _report("outage of the baseline, 20 %")
     assert report.verdict == "extend"
@@ -99,7 +107,11 @@ def test_days_that_are_alike_are_not_told_apart() -> None:
 
 TERMS = JudgedCanary(
     name="c",
-    criteria=(row("error_rate", "< 10%", "< 0.1%"), row("csat", "> 4.1", "> 4.8")),
+    criteria=(
+        row("error_rate", "< 10%", "< 0.1%"),
+        row("csat", "> 4.1", "> 4.8"),
+        row("latency_p95", "<= 1.6x baseline", "< 0.1x baseline"),
+    ),
     minimum_days=4,
     planned_days=8,
 )
@@ -107,11 +119,13 @@ TERMS = JudgedCanary(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """Eight whole days of traffic; from the sixth on, a quarter of the candidate's requests fail."""
+    """Eight whole days of traffic; from the sixth on, a quarter of the candidate's requests fail, and all
+    take twice as long."""
     rows: list[dict[str, Any]] = exchanges(World(users=900, share=0.5, days=8.9))
     for number, each in enumerate(rows):
-        if each["arm"] == "candidate" and each["at"] >= START + 6 * DAY_S and number % 4 == 0:
-            each["error_type"] = "provider_5xx"
+        if each["arm"] == "candidate" and each["at"] >= START + 6 * DAY_S:
+            each["error_type"] = "" if number % 4 else "provider_5xx"
+            each["latency_s"] *= 2
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as opened:
         Shipper(opened).lines(rows)
         state = State(state="running", share=0.5, run=1, started_at=START, changed_at=START)
@@ -125,6 +139,7 @@ def test_the_store_knows_of_days_and_keeps_what_a_look_found_of_them(store: Stor
     for report in reports:
         assert report.verdict == "extend"
         assert "Error rate is worse since 2026-11-08: " in _said(report, "worse since")
+        assert _said(report, "Latency p95 is worse").startswith("Latency p95 is worse since 2026-11-08: ")
     assert sentences(reports[0]) == sentences(reports[1])
     kept = from_store(VerdictLooks(store).of(LookScope(canary="c", run=1, rubric_sha256=TERMS.sha256)))
     found = {
@@ -179,6 +194,10 @@ MOST = {
     "errors 8 % from day 10": 0.07,
     "both from day 10": 0.07,
     "both from day 10, 20 %": 0.07,
+    "p95 1.4 s from day 10": 0.07,
+    "p95 1.4 s from day 10, relative": 0.07,
+    "baseline down, csat at its bound": 0.07,
+    "baseline down, csat at its bound, 20 %": 0.07,
     "novelty": 0.07,
 }
 
@@ -192,9 +211,12 @@ def test_worlds_in_which_days_differ_seldom_ship_in_full(pool: ProcessPoolExecut
     assert found <= MOST[name]
 
 
+GOOD = ("halfway", "equal", "baseline down, equal", "both down, equal", "p95 equal", "p95 equal, relative")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", ["halfway", "equal", "equal, returning", "σ = 1.6 traffic"])
+@pytest.mark.parametrize("name", [*GOOD, "equal, returning", "σ = 1.6 traffic"])
 def test_days_cost_a_good_candidate_little_in_full(pool: ProcessPoolExecutor, name: str) -> None:
     found = float(np.mean(each_world(pool, _lost, name, 500)))
     print(f"\n{name}: ships by users but not by days {found:.1%} of 500")

@@ -137,6 +137,8 @@ def test_sums_of_the_store_are_those_of_the_log(tmp_path: Path) -> None:
     days = stored.by_day["errors"]
     assert days.count.sum() == log.totals["errors"].count.sum()
     assert days.total.sum() == log.totals["errors"].total.sum()
+    above = stored.values_by_day["latency"].above(5.0, 5.0)
+    assert (above.count.sum(), above.total.sum()) == (log.values["latency"].size.sum(), 0)
 
 
 def _days(hours: int = 24 * 7, n: int = 50, usual: float = 0.01) -> tuple[DayTotals, Requests]:

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy import special
 
-from verdict.rows.comparison import ArmSums
+from verdict.rows.comparison import ArmSums, arm_sums
 from verdict.sample.observations import Observations
 from verdict.sample.sample import DayTotals, Sample
 from verdict.statistics.types import Bools, Floats, Ints
@@ -39,12 +39,14 @@ class DayFinding:
     it `fades` from a user's day on; or its days are too `uneven`, most of all this one. `day` is a UTC day
     number, of a fading row the number of days since a user's first exposure. `there` are the candidate's
     and the baseline's value on that day, or since it; `others` those on the other days, or before. The
-    baseline's are None for a bound that does not need it."""
+    baseline's are None for a bound that does not need it. Of a percentile the values are shares of what is
+    `above` these seconds of each arm."""
 
     kind: DayKind
     day: int
     there: tuple[float, float | None]
     others: tuple[float, float | None]
+    above: tuple[float, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +85,9 @@ class _Days:
 def by_day(sample: Sample, observed: Observations, *, of_user: bool = False) -> DayTotals | None:
     """The values by UTC day and arm, or by the day `of_user`: since the unit's first exposure. An opinion
     belongs to the day on which it was given, as each user's mean of that day; others to that of the request.
-    None where it is not known: percentiles, totals by user, a judge's values; from the store also sessions,
-    events, and all but opinions of a user's days."""
-    if observed.values is not None or observed.per_unit or observed.strata or observed.carried is not None:
+    None where it is not known: totals by user, a judge's values; from the store also sessions, events, and
+    all but opinions of a user's days."""
+    if observed.per_unit or observed.strata or observed.carried is not None:
         return None
     unit = sample.unit[observed.row]
     from_ = sample.exposed_at()[unit] if of_user else 0.0
@@ -122,6 +124,37 @@ def day_finding(
 ) -> DayFinding | None:
     """What keeps a row open that would pass by these sums at this boundary; None if nothing does. `reach` is
     from the look's lower end to its estimate, `rows` the number of the rubric's rows."""
+    share = _as_share(found, bound)
+    if share is None:
+        return _told(found, bound, boundary, reach, rows)
+    found, bound, above = share
+    told = _told(found, bound, boundary, boundary * found.arms(by_category=False).se(bound.terms[0]), rows)
+    return None if told is None else replace(told, above=above)
+
+
+def _as_share(found: ArmSums, bound: Bound) -> tuple[ArmSums, Bound, tuple[float, float | None]] | None:
+    """A percentile's row as one on the share of values above the bound; against the baseline, above its own
+    percentile. With these limits of the candidate and the baseline; None for another kind of row."""
+    observed, both = found.observed, found.quantiles(by_category=False)
+    values, level = observed.values, observed.level
+    if values is None or level is None or both is None:
+        return None
+    theirs = both[0].baseline.middle
+    ours = bound.at(theirs)
+    first = np.searchsorted(values.scale, np.where(both[0].mine, ours, theirs), side="right")
+    shares = replace(
+        observed,
+        total=values.at_or_above(first).astype(np.float64),
+        values=None,
+        level=None,
+        bounds=(0.0, 1.0),
+        by_day=None if observed.day_values is None else observed.day_values.above(theirs, ours),
+    )
+    of = replace(bound, factor=1.0, offset=0.0, value=1 - level)
+    return arm_sums(found.sample, shares), of, (ours, theirs if bound.relative else None)
+
+
+def _told(found: ArmSums, bound: Bound, boundary: float, reach: float, rows: int) -> DayFinding | None:
     fades = _days(found, bound, of_user=True)
     if fades is not None and (told := _since(fades, boundary, rows)) is not None:
         return replace(told, kind="fades")

@@ -13,7 +13,7 @@ from records.facts.exchange_id import time_and_serial
 from records.facts.metric import BUILT_IN, Metric, Per
 from records.outcome import INVALID_OUTPUT, THROTTLED, UNREACHED, blames_arm
 from records.store.segments.columns import faults_of
-from records.store.sums import WEEK_S
+from records.store.sums import WEEK_S, unpack
 from records.store.tables import failure_days, feedback, prior_weeks, unit_days
 from routing.canary import ArmName, Match
 from verdict.details import EXAMPLES, CountedKind, FailureMode, Mirror
@@ -25,6 +25,7 @@ from verdict.sample.sample import (
     TRAFFIC,
     ArmTotal,
     DayTotals,
+    DayValues,
     MeasureTotals,
     Numbered,
     RecentFailures,
@@ -40,6 +41,7 @@ from verdict.sample.unit_totals import (
     COHORT,
     MEASURED,
     SUMS,
+    VALUES,
     WINDOW,
     CellIndex,
     Cells,
@@ -48,6 +50,7 @@ from verdict.sample.unit_totals import (
     TotalsScope,
     concurrent,
     concurrent_cohort,
+    joined,
     measured,
     of_run,
     read_cells,
@@ -397,7 +400,7 @@ def from_store(
         },
         part=part,
     )
-    candidate_at, possible, by_day = _by_day(connection, scope)
+    candidate_at, possible, by_day, values_by_day = _by_day(connection, scope)
     outage = stored_outage(connection, scope, by_day["errors"])
     scope = replace(scope, cuts=cuts(candidate_at), outage=outage)
     cells = read_cells(connection, scope)
@@ -405,6 +408,7 @@ def from_store(
         out = outage_days(connection, scope, outage)
         cells = out.from_cells(cells, scope)
         by_day = {name: out.from_days(name, days) for name, days in by_day.items()}
+        values_by_day = {name: out.from_day_values(name, days) for name, days in values_by_day.items()}
     places = CellIndex(cells)
     sample = Sample(
         units=tuple(cells.names.units),
@@ -422,6 +426,7 @@ def from_store(
         shares=_shares(cells),
         possible=possible,
         by_day=by_day,
+        values_by_day=values_by_day,
         outage=outage,
         before=_before(connection, scope, cells, prior, metrics, declared),
         judged=judged,
@@ -561,9 +566,9 @@ _POSSIBLE = {
 
 def _by_day(
     connection: sa.Connection, scope: TotalsScope
-) -> tuple[Floats, Mapping[str, ArmTotal], Mapping[str, DayTotals]]:
-    """The first and the last moment of candidate traffic on each UTC day, `Sample.possible` and
-    `Sample.by_day`."""
+) -> tuple[Floats, Mapping[str, ArmTotal], Mapping[str, DayTotals], Mapping[str, DayValues]]:
+    """The first and the last moment of candidate traffic on each UTC day, `Sample.possible`, `Sample.by_day`
+    and `Sample.values_by_day`."""
     columns = unit_days.c
     measures = {name: SUMS[name] for name in SUMS if name in scope.sources or name == "errors"}
     sums = [
@@ -572,6 +577,7 @@ def _by_day(
         for what, column in zip(("count", "total"), pair, strict=True)
     ]
     counts = (sa.func.sum(sa.cast(column, sa.Double)).label(name) for name, column in _POSSIBLE.items())
+    values = {name: column for name, column in VALUES.items() if name in scope.sources}
     # By a number, because SQLite would look each row up by the primary key to group by arm and day.
     arm_and_day = 2 * columns.day + sa.case((columns.arm == "candidate", 1), else_=0)
     days = connection.execute(
@@ -582,13 +588,33 @@ def _by_day(
             sa.func.max(columns.last_at).label("last_at"),
             *counts,
             *sums,
+            *(joined(connection, column).label(name) for name, column in values.items()),
         )
         .where(*concurrent(scope))
         .group_by(arm_and_day)
     ).all()
     moments = [at for day in days if day.arm == "candidate" for at in (day.first_at, day.last_at)]
     possible = {name: _total(days, name) for name in _POSSIBLE}
-    return np.array(moments, dtype=np.float64), possible, {name: _daily(days, name) for name in measures}
+    by_day = {name: _daily(days, name) for name in measures}
+    return (
+        np.array(moments, dtype=np.float64),
+        possible,
+        by_day,
+        {name: _heights(days, name) for name in values},
+    )
+
+
+def _heights(days: Sequence[Any], measure: str) -> DayValues:
+    scale = unpack(np.arange(1 << 16, dtype="<u2").tobytes())
+    codes = [np.frombuffer(getattr(day, measure) or b"", dtype="<u2") for day in days]
+    return DayValues(
+        day=np.array([day.day for day in days], dtype=np.int64),
+        candidate=np.array([day.arm == "candidate" for day in days], dtype=np.bool_),
+        heights=np.array([np.bincount(each, minlength=len(scale)) for each in codes], dtype=np.int64).reshape(
+            -1, len(scale)
+        ),
+        scale=scale,
+    )
 
 
 def _daily(days: Sequence[Any], measure: str) -> DayTotals:

@@ -22,6 +22,7 @@ from verdict.sample.sample import (
     TRAFFIC,
     Codes,
     DayTotals,
+    DayValues,
     MeasureTotals,
     Ratings,
     Sample,
@@ -156,8 +157,8 @@ class Observations:
     before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
     `capped_at`: larger values were cut to this one. `carried`: how many of the values are known, from which
     the others are estimated. `strata`: the sample's phases are strata of one time, and `count` holds weights.
-    `at` is when each opinion was given, UTC seconds; `by_day` the measure by day where a row spans several.
-    `waits`: only values about exchanges of so many days ago are in it.
+    `at` is when each opinion was given, UTC seconds; `by_day` or `day_values` the measure by day where a row
+    spans several. `waits`: only values about exchanges of so many days ago are in it.
     """
 
     row: Ints
@@ -180,6 +181,7 @@ class Observations:
     strata: bool = False
     at: Floats | None = None
     by_day: DayTotals | None = None
+    day_values: DayValues | None = None
     waits: int = 0
 
     @property
@@ -270,6 +272,7 @@ def _quantile(sample: Sample, name: str) -> Observations:
         level=quantile_level(name),
         logarithmic=True,
         abandoned=abandoned(sample),
+        day_values=sample.values_by_day.get(name.rpartition("_")[0]),
     )
 
 

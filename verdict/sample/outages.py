@@ -21,6 +21,7 @@ from verdict.sample.sample import (
     HOUR_S,
     ArmTotal,
     DayTotals,
+    DayValues,
     MeasureTotals,
     Numbered,
     Outage,
@@ -236,6 +237,14 @@ class OutageDays:
         totals = MeasureTotals(count=days.count, total=days.total)
         left = self._less(totals, SUMS[measure], np.where(np.isin(mine, rows), mine, -1), len(every), rows)
         return replace(days, count=left.count, total=left.total)
+
+    def from_day_values(self, name: str, days: DayValues) -> DayValues:
+        """The single values by day without them."""
+        heights = days.heights.copy()
+        for day, arm, packed in zip(*(self.columns[each] for each in ("day", "arm", name)), strict=True):
+            row = (days.day == day) & (days.candidate == (arm == "candidate"))
+            heights[row] -= np.bincount(np.frombuffer(packed, dtype="<u2"), minlength=len(days.scale))
+        return replace(days, heights=np.maximum(heights, 0))
 
     def from_cells(self, cells: Cells, scope: TotalsScope) -> Cells:
         """The cells without them."""

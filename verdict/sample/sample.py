@@ -290,6 +290,29 @@ class Values:
         return self.code[np.arange(int(ends[-1])) + np.repeat(offset, sizes)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayValues:
+    """The single values of a measure by UTC day number and arm, (d,) each: `heights` (d, g) are their numbers
+    at the places of the rising `scale` (g,)."""
+
+    day: Ints
+    candidate: Bools
+    heights: Ints
+    scale: Floats
+
+    def until(self, moment: float) -> "DayValues":
+        """The days before the one of this moment."""
+        rows = (self.day + 1) * DAY_S <= moment
+        return replace(self, day=self.day[rows], candidate=self.candidate[rows], heights=self.heights[rows])
+
+    def above(self, theirs: float, ours: float) -> DayTotals:
+        """The number of values, and of those above the baseline's and the candidate's limit."""
+        first = np.searchsorted(self.scale, np.where(self.candidate, ours, theirs), side="right")
+        above = self.heights * (np.arange(len(self.scale)) >= first[:, None])
+        count, total = (each.sum(axis=1).astype(np.float64) for each in (self.heights, above))
+        return DayTotals(day=self.day, candidate=self.candidate, count=count, total=total)
+
+
 class Numbered(dict[Any, int]):
     """Numbers keys from 0 in the order of their first appearance."""
 
@@ -400,9 +423,9 @@ class Sample:
     of the candidate's `candidate_exchanges` that did not reach it though it is not to blame: no measure
     includes them; nor `baseline_throttled` of the baseline's `baseline_exchanges`, which were over its
     provider's rate or quota. `judged` is what a judge said of the run's answers. `flipped` is the number of
-    units that a flag system gave both arms in one phase, which are left out. `by_day` holds measures whose
-    rows span days, from the store. What lies in the hours of the baseline's `outage` is exposure only.
-    `behind` says whose units those of a log were; None where they may well be users.
+    units that a flag system gave both arms in one phase, which are left out. `by_day` and `values_by_day`
+    hold measures whose rows span days, from the store. What lies in the hours of the baseline's `outage` is
+    exposure only. `behind` says whose units those of a log were; None where they may well be users.
     """
 
     units: Sequence[str]
@@ -428,6 +451,7 @@ class Sample:
     judged: RunJudgements = NOT_JUDGED
     flipped: int = 0
     by_day: Mapping[str, DayTotals] = field(default_factory=dict)
+    values_by_day: Mapping[str, DayValues] = field(default_factory=dict)
     outage: Outage | None = None
     behind: UnitsBehind | None = None
 
@@ -512,6 +536,7 @@ class Sample:
             shares=self.shares,
             before={name: each[kept] for name, each in self.before.items()},
             by_day={name: each.until(moment) for name, each in self.by_day.items()},
+            values_by_day={name: each.until(moment) for name, each in self.values_by_day.items()},
             outage=self.outage,
         )
 

@@ -220,7 +220,7 @@ BY_SESSION: Mapping[str, tuple[Sum, Sum]] = {
 _KEYS = ("i4", "i4", "?", "i4", "i4", "i2")
 """The numpy types of `RowKeys.columns`."""
 
-_VALUES = {"latency": _DAYS.latency, "ttft": _DAYS.ttft}
+VALUES = {"latency": _DAYS.latency, "ttft": _DAYS.ttft}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +246,7 @@ def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
         for name, seconds in scope.early
     }
     numbers = [GrowingColumn("f8") for _ in range(3 + 2 * len(sums))]
-    packs = {name: _Packs() for name in _VALUES if name in scope.sources}
+    packs = {name: _Packs() for name in VALUES if name in scope.sources}
     receivers: list[GrowingColumn | _Packs] = [*numbers, *packs.values()]
     statement = (
         sa.select(
@@ -255,7 +255,7 @@ def read_cells(connection: sa.Connection, scope: TotalsScope) -> Cells:
             sa.func.max(_DAYS.last_at),
             sa.func.max(_DAYS.share),
             *(sa.func.sum(sa.cast(column, sa.Double)) for columns in sums.values() for column in columns),
-            *(_joined(connection, _VALUES[name]) for name in packs),
+            *(joined(connection, VALUES[name]) for name in packs),
         )
         .where(*concurrent(scope))
         .group_by(*scope.grouped(_DAYS))
@@ -361,8 +361,8 @@ class _Packs:
         )
 
 
-def _joined(connection: sa.Connection, column: Sum) -> Sum:
-    """The cell's packed values of all days, concatenated."""
+def joined(connection: sa.Connection, column: Sum) -> Sum:
+    """The packed values of several rows, concatenated."""
     if connection.dialect.name == "postgresql":
         return sa.func.string_agg(column, sa.cast(b"", BYTEA), type_=BYTEA())
     # SQLite concatenates blobs as text, byte for byte.
