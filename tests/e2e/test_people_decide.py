@@ -7,6 +7,7 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from canary.config import parse
@@ -16,6 +17,7 @@ from tests.e2e.judge_server import JudgeServer
 from tests.e2e.people import Person, logged_in, sit
 from tests.e2e.stage import Stage, on_stage
 from tests.e2e.test_judge_over_http import arms, ask, config, done
+from tests.serving import eventually
 from verdict.decision.document import Report
 from verdict.decision.reports import report_of
 
@@ -23,6 +25,12 @@ PAIRS, LABELS = 150, 110
 RUBRIC = """    rubric:
       - {{metric: judged_preference, acceptable: ">= 40%", ideal: ">= 60%", weight: 1, minimum_days: 1,
           question: "Are the answers better?"}}
+"""
+
+
+ASSISTED = """    rubric:
+      - {{metric: csat, acceptable: ">= baseline - 20%", ideal: ">= baseline", weight: 1, minimum_days: 1,
+          assisted: judge, question: "Are users satisfied?"}}
 """
 
 
@@ -72,3 +80,35 @@ def test_a_judge_who_likes_the_candidate_does_not_ship_what_people_do_not_like(s
     assert report.judge is not None and report.judge.judged_preference is not None
     assert report.judge.judged_preference.estimate == 1.0
     assert sentences(report)[0].startswith("People’s preference misses “>= 40%”")
+
+
+def test_a_judge_who_likes_the_candidate_is_put_right_by_the_ratings_of_a_few(tmp_path: Path) -> None:
+    """Every answer is marked, every second one is rated, and users like both arms alike."""
+    with JudgeServer(lambda asked: f"MARK: {4 if asked.first.startswith('Warm') else 2}") as judge:
+        text = config(judge, own="answers: 900").replace("\nprices:", f"\n{ASSISTED}prices:", 1)
+        with on_stage(tmp_path, text, provider=arms()) as up:
+            ask(up, range(PAIRS))
+            ask(up, range(PAIRS, 2 * PAIRS), arm="candidate")
+            marked = done(up, 2 * PAIRS)
+            by_arm = {arm: [each for each in marked if each.arm == arm] for arm in ("baseline", "candidate")}
+            ratings = [
+                {"exchange_id": each.exchange_id, "metric": "csat", "value": 3 + n % 3}
+                for found in by_arm.values()
+                for n, each in enumerate(found[::2])
+            ]
+            url = f"{up.server.traffic}/canary/feedback"
+            assert httpx2.post(url, json=ratings, trust_env=False).status_code == 202
+            report = eventually(lambda: _with_ratings(judged_in_two_days(up), len(ratings) // 2))
+    assert report.metrics[0].state in ("PASS", "IDEAL"), sentences(report)
+    assert report.judge is not None and report.judge.marks is not None
+    (found,) = report.judge.assisted
+    assert (found.marked, found.decides) == (2 * PAIRS, True)
+    assert report.judge.marks.difference is not None and found.means.difference is not None
+    assert report.judge.marks.difference.estimate == 2.0
+    assert abs(found.means.difference.estimate) < 1e-3
+
+
+def _with_ratings(report: Report, rated: int) -> Report | None:
+    """The report, once it has so many ratings of each arm."""
+    known = report.judge is not None and [each.rated for each in report.judge.assisted] == [rated]
+    return report if known else None

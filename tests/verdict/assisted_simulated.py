@@ -96,7 +96,7 @@ def _sample(
         for n in range(len(stars))
     ]  # fmt: skip
     ratings = tuple(
-        MarkedRating(exchange_id=f"{name}-{n}", metric="csat", value=float(stars[n]), at=at[n])
+        MarkedRating(exchange_id=f"{name}-{n}", metric="csat", value=float(stars[n]), at=float(at[n]))
         for n in rated.tolist()
     )
     made = sample_of(found, TRAFFIC)
@@ -105,12 +105,15 @@ def _sample(
 
 
 def shipped(sample: Sample) -> bool:
-    """True if a look from day 7 on lets the row pass."""
+    """True if a look from day 7 on lets the row pass, and nothing that it found keeps the row open."""
     canary = JudgedCanary(name="c", criteria=[ROW], minimum_days=7, planned_days=DAYS)
     assert canary.plan is not None
     course = PlanCourse(sample=sample, canary=canary, plan=canary.plan, kept={}, now=(DAYS + 1) * DAY_S)
     first = canary.plan.first_day
     return any(
-        look.seen is not None and look.day >= first and look.seen.acceptable.low >= 0
+        look.seen is not None
+        and look.day >= first
+        and look.seen.acceptable.low >= 0
+        and look.seen.silent is None
         for look in course.looks(ROW)
     )

@@ -361,7 +361,8 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
     found = arm_sums(sample, observed) if sums is None else sums
     if not found.sums.candidate.any() or not observed.known:
         return None
-    answers = response(sample, observed) if observed.feedback else None
+    given = _opinions(sample, observed)
+    answers = response(sample, given) if given is not None else None
     trimmed = trimmings(sample, observed, answers)
     others = [arm_sums(sample, case) for case in trimmed or ()]
     heavy, without = found.without_heavy()
@@ -376,6 +377,14 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
         voices=None if voices is None else _case(voices),
         answers=answers,
     )
+
+
+def _opinions(sample: Sample, observed: Observations) -> Observations | None:
+    """The values that users gave, of a metric that not every user gives; None for any other. Of what a judge
+    predicts, those that were given; people's labels of pairs have no arm."""
+    if observed.carried is not None and not sample.candidate.all():
+        return observed.take(np.flatnonzero(observed.carried))
+    return observed if observed.feedback else None
 
 
 def estimates(
