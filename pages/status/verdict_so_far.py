@@ -8,6 +8,7 @@ from alerts.wording import capitalized
 from common.numbers import UNKNOWN, count, dollars
 from pages.words import status
 from pages.words.figures import chance, label, span, title
+from records.facts.metric import PREDICTED_BY
 
 VerdictTone = Literal["good", "warn", "bad", "calm"]
 
@@ -196,5 +197,5 @@ def _open(line: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     if line["metric"] in report["details"].get("unpriced", ()):
         return "costs missing"
     if line["metric"] in report["details"].get("unlabelled", ()):
-        return "labels missing"
+        return "ratings missing" if line["metric"] in PREDICTED_BY else "labels missing"
     return "no data" if line["state"] == "NODATA" else "open"

@@ -9,7 +9,7 @@ from judge.figures import NEEDED_LABELS
 from pages.words.figures import amount, between, days, distance, joined, label, signed, throttled, users_of
 from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words
-from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE, PREDICTED_BY
 from verdict.decision.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
 from verdict.decision.plan_course import end_of, look_ends
 from verdict.details import Details, FailureMode, Failures
@@ -23,7 +23,7 @@ def held_state(line: MetricLine, report: Report) -> str:
     """What holds the row, in two or three words."""
     if line.metric == JUDGED_MARK:
         return "Decides nothing"
-    return "Labels missing"
+    return "Ratings missing" if line.metric in PREDICTED_BY else "Labels missing"
 
 
 def held_evidence(users: str, line: MetricLine, report: Report) -> str:
@@ -31,13 +31,16 @@ def held_evidence(users: str, line: MetricLine, report: Report) -> str:
     if line.metric == JUDGED_MARK:
         return f"{users}; marks decide nothing"
     required = f", of {GATE} required" if line.units < GATE else ""
-    return f"{users}{required}; people’s labels are missing"
+    lacks = "ratings of what the judge marked" if line.metric in PREDICTED_BY else "people’s labels"
+    return f"{users}{required}; {lacks} are missing"
 
 
 def held_outlook(line: MetricLine) -> str:
     """What its looks can do."""
     if line.metric == JUDGED_MARK:
         return "Open whatever the looks see: marks decide nothing."
+    if line.metric in PREDICTED_BY:
+        return f"Open until {NEEDED_LABELS} marked answers of each arm are rated; no look passes it before."
     return f"Open until {NEEDED_LABELS} labels of randomly drawn pairs count; no look passes it before."
 
 
@@ -45,6 +48,8 @@ def held_needed(line: MetricLine, report: Report) -> str:
     """What would decide the row. Traffic alone would not do, once its users are there."""
     if line.metric == JUDGED_MARK:
         return PAIRS_INSTEAD
+    if line.metric in PREDICTED_BY:
+        return f"ratings of what the judge marked, {NEEDED_LABELS} in each arm"
     drawn = report.judge.drawn if report.judge is not None else 0
     people = f"people’s labels of randomly drawn pairs ({drawn} of {NEEDED_LABELS} so far)"
     if line.state != "NODATA":

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from judge.judgements import MarkedRating
+from pages.reports.report import rendered
 from pages.words import judge as words
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
@@ -91,6 +92,8 @@ def test_the_report_waits_for_ratings_and_then_says_both_estimates() -> None:
     assert report.verdict == "extend"
     assert "waits for ratings of what the judge marked: " in sentences(report)[0]
     assert report.judge is not None and report.judge.assisted == ()
+    page = rendered(report, "text", width=200)
+    assert "Ratings missing" in page and "label" not in page.replace("people label pairs", "")
 
     many = world(rng, 0.0, Marks(follow=0.7), Raters(share=0.5))
     report = build(many, canary, now=(DAYS + 1) * DAY_S)
