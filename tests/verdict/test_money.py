@@ -12,7 +12,7 @@ from common.interval import Range
 from pages.words.gains import money_facts, saved
 from tests.verdict.archived import an_evaluation
 from verdict.decision.document import from_json, to_json
-from verdict.decision.figures import extra_cost, money
+from verdict.decision.figures import extra_cost, money, user_costs
 from verdict.decision.offline import spent_on
 from verdict.details import MONTH_DAYS, EvaluationCost, savings
 from verdict.sample.csv_log import from_csv
@@ -27,7 +27,7 @@ def sample(write_log: Log, world: type[Any]) -> Sample:
 
 
 def test_a_cheaper_candidate_saves_its_part_of_what_all_users_cost(sample: Sample) -> None:
-    found = money(sample, planned=500)
+    found = money(user_costs(sample), planned=500)
     assert found is not None
     assert found.change.low is not None
     assert found.change.high is not None
@@ -60,7 +60,7 @@ def test_users_who_have_to_ask_more_often_are_dearer_though_a_request_costs_the_
             for name, each in sample.totals.items()
         },
     )
-    once, again = money(sample, planned=500), money(doubled, planned=500)
+    once, again = money(user_costs(sample), planned=500), money(user_costs(doubled), planned=500)
     assert once is not None
     assert again is not None
     assert 1 + again.change.estimate == pytest.approx(2 * (1 + once.change.estimate))
@@ -70,23 +70,23 @@ def test_a_ramp_s_phases_may_be_of_any_length(sample: Sample) -> None:
     """The same habits in a long and a short phase: what all cost is added up, the ratio stays."""
     start = float(sample.first_at.min())
     phase = (sample.first_at > start + 86400.0).astype(np.int64)
-    found, plain = money(replace(sample, phase=phase), planned=500), money(sample, planned=500)
-    assert found is not None
+    ramped, plain = (money(user_costs(each), planned=500) for each in (replace(sample, phase=phase), sample))
+    assert ramped is not None
     assert plain is not None
-    assert found.baseline_usd == pytest.approx(plain.baseline_usd, rel=0.05)
-    assert found.change.estimate == pytest.approx(plain.change.estimate, abs=0.05)
+    assert ramped.baseline_usd == pytest.approx(plain.baseline_usd, rel=0.05)
+    assert ramped.change.estimate == pytest.approx(plain.change.estimate, abs=0.05)
 
 
 def test_less_than_a_day_or_too_few_users_tell_nothing(write_log: Log, world: type[Any]) -> None:
-    assert money(from_csv(write_log(world(days=0.9))), planned=500) is None
-    assert money(from_csv(write_log(world(users=600))), planned=500) is None
+    assert money(user_costs(from_csv(write_log(world(days=0.9)))), planned=500) is None
+    assert money(user_costs(from_csv(write_log(world(users=600)))), planned=500) is None
 
 
 def test_requests_without_a_known_price_are_said(sample: Sample) -> None:
     cost = sample.totals["cost"]
     known = np.arange(len(cost.count)) % 4 > 0
     part = MeasureTotals(count=cost.count * known, total=cost.total * known)
-    found = money(replace(sample, totals={**sample.totals, "cost": part}), planned=500)
+    found = money(user_costs(replace(sample, totals={**sample.totals, "cost": part})), planned=500)
     assert found is not None
     assert found.priced == pytest.approx(0.75, abs=0.001)
 
@@ -95,12 +95,12 @@ def test_the_candidate_s_extra_is_what_its_users_cost_more_than_as_many_of_the_b
     sample: Sample,
 ) -> None:
     cost, ours = sample.totals["cost"].total, sample.candidate
-    assert extra_cost(sample) == 0.0, "a cheaper candidate costs nothing more"
+    assert extra_cost(user_costs(sample)) == 0.0, "a cheaper candidate costs nothing more"
     dearer = MeasureTotals(count=sample.totals["cost"].count, total=np.where(ours, 3.0 * cost, cost))
     tripled = replace(sample, totals={**sample.totals, "cost": dearer})
     per_user = cost[~ours].sum() / len(np.unique(sample.unit[~ours]))
     users = len(np.unique(sample.unit[ours]))
-    assert extra_cost(tripled) == pytest.approx(3.0 * cost[ours].sum() - users * per_user)
+    assert extra_cost(user_costs(tripled)) == pytest.approx(3.0 * cost[ours].sum() - users * per_user)
 
 
 def test_savings_are_a_month_and_a_year_with_intervals_net_of_what_the_evaluation_cost() -> None:

@@ -26,13 +26,13 @@ from verdict.details import (
     SinceFirst,
     TimeSpread,
 )
-from verdict.rows.comparison import GATE
+from verdict.rows.comparison import GATE, ArmSums, arm_sums
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import EffectFades
 from verdict.rows.row import Row
 from verdict.sample.observations import MissingShare, Observations, cached, observe
 from verdict.sample.sample import RecentFailures, RecentRating, Sample, SeenExchange, TextColumn, Values
-from verdict.statistics.ratio import UnitSums, common_phases, distinct, unit_sums
+from verdict.statistics.ratio import UnitSums, common_phases, distinct
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.measures import CACHE_HITS
 from verdict.terms.rubric import Criterion
@@ -210,19 +210,22 @@ _DAY_S = 86400.0
 _LEAST_DAYS = 1.0
 
 
-def money(sample: Sample, *, planned: float) -> Money | None:
+def user_costs(sample: Sample) -> ArmSums:
+    """What each user cost in each phase in which both arms have costs."""
+    return arm_sums(sample, observe(sample, "cost_total", {}, now=0.0))
+
+
+def money(costs: ArmSums, *, planned: float) -> Money | None:
     """None with less than a day of data, or fewer than 100 users with a cost in an arm.
 
     Users are compared, not requests, so a model that makes users ask more often costs more. The current
     model's cost for all users is measured; the candidate's is that cost times the arms' ratio, with the
     ratio's interval. Phases of a ramp may have any length.
     """
-    observed = observe(sample, "cost_total", {}, now=0.0)
-    reading = read(sample, observed, planned=planned)
+    sample, sums, phases = costs.sample, costs.sums, np.unique(costs.sums.phase)
+    reading = read(sample, costs.observed, planned=planned, sums=costs)
     if not reading.compared or not reading.baseline:
         return None
-    sums = _costs_by_unit(sample, observed)
-    phases = _phases_of_both(sums)
     days = _days_of_phases(sample, phases)
     if days < _LEAST_DAYS:
         return None
@@ -246,26 +249,18 @@ def money(sample: Sample, *, planned: float) -> Money | None:
     )
 
 
-def extra_cost(sample: Sample) -> float:
+def extra_cost(costs: ArmSums) -> float:
     """Dollars: what the candidate's users cost more than as many of the baseline's in the same phases, 0 if
     they cost less."""
-    sums = _costs_by_unit(sample, observe(sample, "cost_total", {}, now=0.0))
-    extra = 0.0
-    for phase in _phases_of_both(sums).tolist():
-        ours, theirs = (sums.total[(sums.phase == phase) & (sums.candidate == arm)] for arm in (True, False))
-        extra += float(ours.sum() - theirs.mean() * len(ours))
-    return max(0.0, extra)
-
-
-def _costs_by_unit(sample: Sample, observed: Observations) -> UnitSums:
-    row = observed.row
-    return unit_sums(
-        sample.unit[row], sample.phase[row], sample.candidate[row], observed.total, observed.count
+    sums = costs.sums
+    if sums.candidate.all():
+        return 0.0
+    mine, phases = sums.candidate, int(sums.phase.max()) + 1
+    total, units = (
+        [np.bincount(sums.phase[arm], weights=of[arm], minlength=phases) for arm in (mine, ~mine)]
+        for of in (sums.total, np.ones(len(mine)))
     )
-
-
-def _phases_of_both(sums: UnitSums) -> Ints:
-    return np.intersect1d(sums.phase[sums.candidate], sums.phase[~sums.candidate])
+    return max(0.0, float(np.sum(total[0] - total[1] / np.maximum(units[1], 1) * units[0])))
 
 
 def _change(reading: MetricReading, baseline: float) -> Range:

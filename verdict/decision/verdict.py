@@ -32,6 +32,7 @@ from verdict.decision.figures import (
     money,
     since_first,
     spreads,
+    user_costs,
 )
 from verdict.decision.judged_figures import assisted_figures, judge_figures, labels_to_go
 from verdict.decision.offline import offline_rows
@@ -42,6 +43,7 @@ from verdict.details import (
     Details,
     EvaluationCost,
     MetricCourse,
+    Money,
     SinceFirst,
     Throttled,
     too_many_unreached,
@@ -137,11 +139,7 @@ def build_with_looks(
     findings = find(sample, canary, kept=kept, now=now, on_decided=add_course)
     verdict, reasons = decide(findings)
     said = detail("judge", lambda: _judge_figures(sample, canary, findings.rows, now=now), None)
-    of_money, evaluation = detail(
-        "money",
-        lambda: (money(sample, planned=canary.planned_units), _evaluation_cost(sample)),
-        (None, EvaluationCost()),
-    )
+    of_money, evaluation = detail("money", lambda: _money(sample, canary), (None, EvaluationCost()))
     details = Details(
         over_time=tuple(courses),
         looks=detail("looks", lambda: row_courses(findings.rows), ()),
@@ -179,12 +177,14 @@ def build_with_looks(
     return report, new_looks(findings.rows, kept)
 
 
-def _evaluation_cost(sample: Sample) -> EvaluationCost:
-    """What the sample itself says of it."""
-    return EvaluationCost(
+def _money(sample: Sample, canary: JudgedCanary) -> tuple[Money | None, EvaluationCost]:
+    """What a rollout would cost, and what the sample itself says of the evaluation's cost."""
+    costs = user_costs(sample)
+    evaluation = EvaluationCost(
         judge_usd=sum(each.cost_usd for each in sample.judged.exchanges),
-        candidate_extra_usd=extra_cost(sample),
+        candidate_extra_usd=extra_cost(costs),
     )
+    return money(costs, planned=canary.planned_units), evaluation
 
 
 def _judge_figures(
