@@ -51,13 +51,14 @@ class ReleaseMetrics(Collector):
         self._store, self._leads = store, leads
         self._scraped = asyncio.Event()
         self._figures: Sequence[ReleaseFigures] = ()
+        self._looks: Mapping[str, int] = {}
         self._known: tuple[int, ...] | None = None
 
     def collect(self) -> Iterator[Family]:
         """Every family, for prometheus-client, as of the last reading."""
         self._scraped.set()
         if self._leads():
-            yield from families(self._figures)
+            yield from families(self._figures, self._looks)
 
     async def run(self) -> None:
         """Read after a scrape, at most once a minute, without end."""
@@ -66,14 +67,16 @@ class ReleaseMetrics(Collector):
     async def _read(self) -> None:
         state = await asyncio.to_thread(stored_state, self._store)
         if state != self._known:
-            self._figures, self._known = await asyncio.to_thread(read, self._store, state), state
+            self._figures = await asyncio.to_thread(read, self._store, state)
+            self._looks = await asyncio.to_thread(look_days, self._store)
+            self._known = state
 
 
 def stored_state(store: Store) -> tuple[int, ...]:
-    """What changes whenever a release's figures may: how many releases, evaluations and daily reports are
-    stored, and the newest benchmark and entry of the audit log. May raise StoreDown."""
+    """What changes whenever a release's figures may: how many releases, evaluations, daily reports and looks
+    are stored, and the newest benchmark and entry of the audit log. May raise StoreDown."""
     counted, growing = (
-        (tables.releases, tables.evaluations, tables.reports),
+        (tables.releases, tables.evaluations, tables.reports, tables.looks),
         (tables.benchmarks, tables.audit),
     )
     counts = [select(func.count()).select_from(table).scalar_subquery() for table in counted]
@@ -84,7 +87,7 @@ def stored_state(store: Store) -> tuple[int, ...]:
 
 def read(store: Store, state: tuple[int, ...]) -> list[ReleaseFigures]:
     """The newest releases in this stored state. May raise StoreDown."""
-    if not any(state[1:4]):  # neither evaluations, reports nor benchmarks
+    if not any(state[1:5]):  # neither evaluations, reports, looks nor benchmarks
         known = {each.release: each.fingerprint for each in Releases(store).runs()}
         return [
             ReleaseFigures(
@@ -100,6 +103,16 @@ def read(store: Store, state: tuple[int, ...]) -> list[ReleaseFigures]:
     from verdict.archive.releases import all_releases  # statistics take two seconds to import
 
     return [figures_of(each) for each in all_releases(store, most=MOST)]
+
+
+def look_days(store: Store) -> dict[str, int]:
+    """The day of the newest look by canary, of its newest run that has one. May raise StoreDown."""
+    looks = tables.looks.c
+    newest = func.max(looks.day).label("newest")
+    of_runs = select(looks.canary, newest).group_by(looks.canary, looks.run)
+    with store.asking() as connection:
+        found = connection.execute(of_runs.order_by(looks.run)).all()
+    return {each.canary: each.newest for each in found}
 
 
 def figures_of(found: "Dossier") -> ReleaseFigures:
@@ -137,8 +150,11 @@ def _estimate(interval: Mapping[str, float] | None) -> float | None:
     return None if interval is None else interval["estimate"]
 
 
-def families(figures: Sequence[ReleaseFigures]) -> Iterator[Family]:
-    """The families of these releases. An unknown figure has no sample."""
+def families(figures: Sequence[ReleaseFigures], looks: Mapping[str, int]) -> Iterator[Family]:
+    """The families of these releases, and of canaries' days of looks. An unknown figure has no sample."""
+    look = GaugeMetricFamily("canary_look_day", "The day of the newest look", labels=("canary",))
+    for canary, day in looks.items():
+        look.add_metric((canary,), day)
     info = GaugeMetricFamily(
         "canary_release_info", "1; the release's candidate", labels=("release", "model", "fingerprint")
     )
@@ -154,7 +170,7 @@ def families(figures: Sequence[ReleaseFigures]) -> Iterator[Family]:
             score.add_metric((each.release, layer), value)
         for name in VERDICTS if each.verdict is not None else ():
             verdict.add_metric((each.release, name), float(name == each.verdict))
-    yield from (info, score, verdict)
+    yield from (look, info, score, verdict)
     yield _ratio(figures, "completion", "The candidate's share of right answers over the current model's")
     yield _ratio(figures, "cost", "The candidate's mean cost per request over the current model's")
     yield _ratio(figures, "latency", "The candidate's p95 latency over the current model's")

@@ -128,6 +128,7 @@ class Monitor:
             feedback_metrics=settings.metrics,
             callers=[each.name for each in settings.callers],
         )
+        self._meters.set_metrics(settings.metrics)
         self.callers.configure(settings.callers)
         self.outbox.set_receivers(settings.notify)
         self._left += [each.incident for name, each in self.canaries.items() if name not in settings.canaries]
@@ -192,6 +193,9 @@ class Monitor:
                 if figures["begun"]
             }
         )
+        for each in told:
+            if each.event == "page":
+                self._meters.count_page(each.canary)
         self.outbox.put(told, now_utc)
         self._unlogged = [*self._unlogged, *told][-MOST_UNLOGGED:]
         return bool(told)

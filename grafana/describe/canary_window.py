@@ -4,9 +4,12 @@ from grafana.describe.dashboard import Dashboard
 from grafana.describe.expressions import (
     ARM,
     CANARY,
+    RANGE,
+    candidate_over_baseline,
     cost_per_request,
     error_rate,
     fault_share,
+    happened,
     happening,
     mean_feedback,
     per_second,
@@ -291,10 +294,60 @@ SESSIONS = PanelRow(
     ),
 )
 
+_EVENTS = happened("exchange|session|user")
+
+HAPPENED = PanelRow(
+    title="What happened",
+    panels=(
+        Panel(
+            title="Reported, per request",
+            description="What apps report when it happens (escalations, orders, revenue), over all requests "
+            "of the arm: nobody reports that nothing happened. The report counts by what it happens to.",
+            kind="timeseries",
+            unit="none",
+            queries=[Query(expr=_EVENTS, legend="{{arm}} {{metric}}")],
+            width=10,
+            decimals=3,
+        ),
+        Panel(
+            title="Candidate as a multiple of the baseline",
+            description="Of what is reported per request in the time shown. 1 means no difference. Fewer "
+            "than 30 events say little.",
+            kind="bargauge",
+            unit="none",
+            queries=[
+                Query(
+                    expr=candidate_over_baseline(happened("exchange|session|user", RANGE)),
+                    legend="{{metric}}",
+                    instant=True,
+                )
+            ],
+            width=7,
+            decimals=2,
+        ),
+        Panel(
+            title="Events, by what they happen to",
+            description="The number of values in the time shown, and what one observation of the metric is.",
+            kind="bargauge",
+            unit="short",
+            queries=[
+                Query(
+                    expr=f"{total('canary_feedback_total', ARM, 'arm, metric')} "
+                    "* on (metric) group_left (per) max by (metric, per) (canary_metric_info)",
+                    legend="{{arm}} {{metric}} per {{per}}",
+                    instant=True,
+                )
+            ],
+            width=7,
+            decimals=0,
+        ),
+    ),
+)
+
 CANARY_WINDOW = Dashboard(
     uid="canary-window",
     title="Canary: the window",
     description="One canary while it runs. For display: the report decides.",
-    rows=(STANDS, HURTS, USERS, SESSIONS, JUDGE),
+    rows=(STANDS, HURTS, USERS, HAPPENED, SESSIONS, JUDGE),
     one_canary=True,
 )

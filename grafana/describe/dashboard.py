@@ -102,7 +102,7 @@ def _annotation(name: str, expr: str, text: str, colour: str) -> Json:
         "expr": expr,
         "titleFormat": text,
         "textFormat": "",
-        "tagKeys": "canary",
+        "tagKeys": "canary,model",
         "step": "",
         "useValueForTime": False,
     }
@@ -111,23 +111,34 @@ def _annotation(name: str, expr: str, text: str, colour: str) -> Json:
 def _entered(state: str) -> str:
     """True for one rate interval after a canary entered this state."""
     series = f'canary_state{{canary=~"$canary",state="{state}"}}'
-    before = f"last_over_time({series}[{_KNOWN_FOR}] offset $__rate_interval)"
-    return f"max by (canary) ({series}) == 1 unless max by (canary) ({before}) == 1"
+    return f"max by (canary) ({series}) == 1 unless {_before(series)} == 1"
+
+
+def _before(series: str, by: str = "canary") -> str:
+    return f"max by ({by}) (last_over_time({series}[{_KNOWN_FOR}] offset $__rate_interval))"
+
+
+def _news(series: str, by: str = "canary") -> str:
+    """True for one rate interval after a series of positive numbers changed or began."""
+    now = f"max by ({by}) ({series})"
+    return f"{now} > 0 unless {now} == {_before(series, by)}"
 
 
 _SHARE = 'canary_share_ratio{canary=~"$canary"}'
-_RAISED = (
-    f"max by (canary) ({_SHARE}) > "
-    f"max by (canary) (last_over_time({_SHARE}[{_KNOWN_FOR}] offset $__rate_interval)) > 0"
-)
+_CHANGED = f"max by (canary) ({_SHARE}) != ({_before(_SHARE)} > 0) > 0"
 
 EVENTS = (
     ("Start", _entered("running"), "{{canary}} runs", "#5b8db8"),
-    ("Ramp", _RAISED, "{{canary}}: share raised", "#8a6fb3"),
+    ("Share", _CHANGED, "{{canary}}: share changed", "#8a6fb3"),
+    ("Pause", _entered("paused"), "{{canary}} paused", "#8a6fb3"),
+    ("Page", _news('canary_pages_total{canary=~"$canary"}'), "{{canary}}: somebody was paged", "#c4342b"),
     ("Rollback", _entered("rolled_back"), "{{canary}} rolled back", "#c4342b"),
     ("Promote", _entered("promoted"), "{{canary}} promoted", "#3f8f5f"),
+    ("Look", _news('canary_look_day{canary=~"$canary"}'), "{{canary}}: a look at the verdict", "#5b8db8"),
+    ("Model", _news("canary_model_changes", "model, kind"), "{{model}} changed", "#d9a520"),
 )
-"""(name, expression, text, colour). They come from the gauges, so nothing has to write annotations."""
+"""(name, expression, text, colour): the marks of the page's charts. They come from metrics, so nothing has to
+write annotations."""
 
 LINKS: list[Json] = [
     {

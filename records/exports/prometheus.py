@@ -28,6 +28,7 @@ from prometheus_client.registry import Collector
 
 from records.errors import StoreDown
 from records.facts.counts import MOST_LEFT, CallerCount
+from records.facts.metric import Metric
 from records.outcome import THROTTLED, ErrorType, Fault, Feedback, Finish, Heartbeat, Outcome, OutcomeName
 from records.store import SpoolCounts
 from routing.assign import Reason
@@ -262,6 +263,7 @@ class Meters(Collector):
         self._assignments = Tally("canary_assignments_total", "Assignments by reason", (*_ARM, "reason"))
         self._fallbacks = Tally("canary_fallbacks_total", "Fallbacks to the baseline", ("canary", "reason"))
         self._rollbacks = Tally("canary_rollbacks_total", "Rollbacks by rule", ("canary", "rule"))
+        self._pages = Tally("canary_pages_total", "Pages of incidents", _ONE)
         self._records = Tally("canary_records_total", "Records by state", ("state",))
         self._feedback_sum = Tally("canary_feedback_value_sum", "Sum of feedback values", (*_ARM, "metric"))
         self._copies = Tally("canary_mirror_requests_total", "Mirror copies by outcome", (*_ONE, "outcome"))
@@ -296,6 +298,7 @@ class Meters(Collector):
             "canary_state", "1 for the current state, 0 for others", ("canary", "state")
         )
         self._guardrails = LabeledGauge("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
+        self._metrics = LabeledGauge("canary_metric_info", "1; a feedback metric", ("metric", "kind", "per"))
         self._sessions = {name: LabeledGauge(*said, _ARM) for name, said in SESSIONS.items()}
         self._spooled = LabeledGauge("canary_records_spooled", "Records waiting to be stored", ())
         self._calls = CallerTally()
@@ -315,6 +318,8 @@ class Meters(Collector):
         """Create the series at 0: Prometheus does not see an increase in a series that starts at 1."""
         self._errors.add(("", "", "lost_outcome"), 0.0)
         self._calls.show(self._callers)
+        for canary in self._canaries:
+            self._pages.add((canary,), 0.0)
         for arm in product(self._canaries, get_args(ArmName)):
             self._unpriced.add(arm, 0.0)
             self._throttled.add(arm, 0.0)
@@ -417,6 +422,17 @@ class Meters(Collector):
         with self._lock:
             self._rollbacks.add((canary, rule))
 
+    def count_page(self, canary: str) -> None:
+        """Count a page of an incident of this canary."""
+        with self._lock:
+            self._pages.add((canary,))
+
+    def set_metrics(self, metrics: Mapping[str, Metric]) -> None:
+        """Say what these metrics are about; a cost has no values."""
+        reported = (each for each in metrics.values() if not each.cost_per)
+        with self._lock:
+            self._metrics.values = {(each.name, each.kind, each.per): 1.0 for each in reported}
+
     def set_records(self, totals: SpoolCounts, spooled: int) -> None:
         """Expose the record counts. accepted = stored + dropped + spooled, and never falls."""
         accepted = max(totals.accepted + spooled, self._records.values.get(("accepted",), 0.0))
@@ -437,6 +453,7 @@ class Meters(Collector):
             levels = (
                 *of_states,
                 self._guardrails,
+                self._metrics,
                 *self._sessions.values(),
                 self._spooled,
                 *self._worker_levels(),

@@ -34,7 +34,7 @@ def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other
     agent = AgentMetrics(dropped=lambda: 0, shared_up=lambda: True)
     leader = ControllerMetrics(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
     read = (
-        *release_families([]),
+        *release_families([], {}),
         *drift_families({}, {}, {}, None),
         *judged_families([]),
         *judge_families(None, None),

@@ -21,6 +21,7 @@ from bench.drift import PROMPTS, REFERENCE, DriftAnswer, ProbeRound
 from demo.provider.behaviour import AnswerFault, Behaviour
 from records.store import Store
 from records.store.drift import DriftStore
+from records.store.reports import LookScope, StoredLook, VerdictLooks
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.servers.prometheus import Prometheus, scraping
 from tests.serving import eventually
@@ -152,6 +153,7 @@ def _said(answer: httpx2.Response, draws: Random) -> list[dict[str, object]]:
     return [
         {"exchange_id": exchange, "metric": "csat", "value": content},
         {"exchange_id": exchange, "metric": "task_completed", "value": int(draws.random() < 0.9)},
+        {"exchange_id": exchange, "metric": "escalated", "value": int(draws.random() < 0.3)},
     ]
 
 
@@ -165,9 +167,10 @@ def played(folder: Path, *, pause_s: float) -> Iterator[Scene]:
         began = time.time()
         with scraping([target], folder) as prometheus:
             _answered_otherwise(stage, began)
+            _looked(stage, began)
             with Crowd(stage):
                 _benchmark(stage)
-                _happen(stage, threading.Event(), pause_s)
+                _happen(stage, prometheus, threading.Event(), pause_s)
             for family in _READ:
                 eventually(partial(_seen, prometheus, family, began), _WITHIN_S)
             yield Scene(prometheus=prometheus, began=began, ended=time.time())
@@ -182,6 +185,7 @@ _READ = (
     "canary_judged_pairs > 0",
     "canary_judged_mark",
     "canary_probes_evidence",
+    "canary_look_day",
 )
 _WITHIN_S = 120.0
 """Releases, judgements and models are read from the store once a minute."""
@@ -196,6 +200,13 @@ def _answered_otherwise(stage: Stage, now: float) -> None:
             began = drift.begin_round(_PROBED, at, reserve_usd=0.001, budget_usd=1.0)
             answers = msgspec.to_builtins(ProbeRound(at=at, answers=said))
             drift.end_round(began, answers, cost_usd=0.001, names=("gpt-4o-before",))
+
+
+def _looked(stage: Stage, now: float) -> None:
+    """A night has looked at `passes`."""
+    look = StoredLook(metric="error_rate", day=1, at=now, document={})
+    with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+        VerdictLooks(store).keep(LookScope(canary="passes", run=1, rubric_sha256="made up"), [look])
 
 
 _PROBED = "openai/gpt-4o-2024-08-06"
@@ -214,7 +225,10 @@ def _benchmark(stage: Stage) -> None:
     assert json.loads(done.stdout)["candidate"] == "openai/gpt-4.1-nano-2025-04-14", done.stderr
 
 
-def _happen(stage: Stage, never: threading.Event, pause_s: float) -> None:
+def _happen(stage: Stage, prometheus: Prometheus, never: threading.Event, pause_s: float) -> None:
+    _order(stage, "passes", "pause")
+    eventually(partial(_seen, prometheus, 'canary_state{state="paused"} == 1', time.time()))
+    _order(stage, "passes", "resume")
     never.wait(pause_s)  # the crowd asks meanwhile
     stage.provider.behave("gpt-4o-2024-11-20", BAD)
     _order(stage, "passes", "ramp", share=0.4)

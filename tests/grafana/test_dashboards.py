@@ -92,11 +92,11 @@ def test_guardrails_are_shown_by_the_names_that_metrics_gives_their_values() -> 
     assert shown == {value: rule for rule, value in GUARDRAIL_VALUES.items()}
 
 
-def test_every_dashboard_marks_start_ramp_rollback_and_promote_and_links_report_and_runbooks() -> None:
+def test_every_dashboard_marks_what_the_pages_charts_mark_and_links_report_and_runbooks() -> None:
     for path in FILES:
         document = loaded(path)
         marks = [each["name"] for each in document["annotations"]["list"]]
-        assert marks == ["Start", "Ramp", "Rollback", "Promote"]
+        assert marks == ["Start", "Share", "Pause", "Page", "Rollback", "Promote", "Look", "Model"]
         links = {each["title"]: each for each in document["links"]}
         assert links["Report"]["url"] == "${admin_url}/canaries/${canary}/report"
         assert "Runbooks" in links

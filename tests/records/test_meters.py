@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from records.exports.prometheus import GUARDRAIL_VALUES, LLM_BOUNDS, REMEMBERED_FEEDBACK, SESSIONS, Meters
 from records.facts.counts import MOST_LEFT, CallerCount
+from records.facts.metric import BUILT_IN
 from records.outcome import Feedback, Heartbeat, Outcome, Usage
 from records.store import SpoolCounts
 from routing.states import Holdback, State, States
@@ -42,6 +43,8 @@ PROMISED = {
     "canary_state": {"canary", "state"},
     "canary_guardrail_state": {"canary", "rule"},
     "canary_rollbacks": {"canary", "rule"},
+    "canary_pages": {"canary"},
+    "canary_metric_info": {"metric", "kind", "per"},
     **{family: {"canary", "arm"} for family, _ in SESSIONS.values()},
     "canary_proxy_overhead_seconds": set(),
     "canary_breaker_open": {"canary"},
@@ -87,6 +90,7 @@ OF_DRIFT = {  # shown by control/jobs/drift.py
 }
 
 OF_RELEASES = {  # shown by control/jobs/release_metrics.py
+    "canary_look_day": {"canary"},
     "canary_release_info": {"release", "model", "fingerprint"},
     "canary_release_score": {"release", "layer"},
     "canary_release_verdict": {"release", "verdict"},
@@ -159,6 +163,8 @@ def fill(meters: Meters) -> None:
     meters.set_guardrails({("support-nov", "error_rate"): "ok"})
     meters.set_sessions({("support-nov", "baseline"): dict.fromkeys(SESSIONS, 0.5)})
     meters.count_rollback("support-nov", "error_rate")
+    meters.count_page("support-nov")
+    meters.set_metrics({"csat": BUILT_IN["csat"]})
     meters.set_records(SpoolCounts(accepted=3, stored=2, dropped=1), 4)
 
 
