@@ -25,7 +25,7 @@ BENCH_PROGRAMS := nginx:nginx taskset:util-linux gcc:gcc gcc:libc6-dev
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-replicas test test-more test-all check check-deploy fix bench bench-ingest bench-leader test-statistics test-reliability test-compiled lock
-.PHONY: cast dashboards docs docs-version examples clean bench-programs compile-programs
+.PHONY: cast pictures dashboards docs docs-version examples clean bench-programs compile-programs
 .PHONY: check-image image-tested test-image test-programs test-wheel wheels
 
 demo: .venv/demo  ## Two candidates that go bad and are rolled back, then one that passes. No key, no network.
@@ -139,6 +139,10 @@ docs-version: .venv/locked-docs  ## The same into SITE/VERSION, with a selector 
 
 cast: .venv/dev  ## Record the demo and its verdict in a terminal, and draw them: docs/casts/*.svg. A minute.
 	.venv/bin/python -m tests.docs.casts
+
+pictures: .venv/dev test-programs  ## Draw docs/pictures from a live server with twenty canaries. Five minutes.
+	@$(call programs,pngquant:pngquant)
+	.venv/bin/python -m tests.console.pictures
 
 fix: .venv/dev  ## Format, and mend what the linter can.
 	.venv/bin/ruff check --fix .

@@ -35,6 +35,7 @@ from records.spool.reader import SpoolBatch, SpoolChunk, WriterProcess
 from records.store import Act, Store
 from records.store.benchmarks import Benchmarks
 from records.store.decisions import Decision, Decisions
+from records.store.leader import COURSES, Checkpoints, StoredCheckpoint
 from records.store.releases import ReleaseNote, Releases
 from routing import transitions
 from routing.assign import assign
@@ -209,6 +210,11 @@ class PastRelease:
     goes_bad: int | None = None
     reason: str = ""
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has no end."""
+        return self.goes_bad is None and not self.reason
+
     def config(self, provider: str) -> str:
         """The config file of its days. `provider` is the local provider's address."""
         return CONFIG.format(
@@ -239,9 +245,9 @@ KNOWN = {"assistant-1": 54, "assistant-2": 50, "assistant-3": 57, "assistant-4":
 """How many of the examples each model answers rightly."""
 
 
-def behaviours() -> Mapping[str, Mapping[str, Any]]:
+def behaviours(known: Mapping[str, int] = KNOWN) -> Mapping[str, Mapping[str, Any]]:
     """How the provider behaves, by model."""
-    return {model: {"words": 6, "says": _says(known)} for model, known in KNOWN.items()}
+    return {model: {"words": 6, "says": _says(right)} for model, right in known.items()}
 
 
 def _says(known: int) -> Mapping[str, str]:
@@ -269,36 +275,53 @@ NOTE = (
 AT_ONCE = 40
 """Records between two looks of the guardrails on the day that a candidate goes bad; else a day's."""
 REPORTED_EACH = 3
-"""One night in so many has a report: each takes a second, and the next makes up for the looks between."""
+"""One night in so many has a report, and the last: each takes a second, and the next makes up for the looks
+between."""
 SETTLED_S = 60.0
 MIDNIGHT = clock()
 
 
-def made_up(folder: Path, data: Path, provider: str, secret: bytes, *, now: float) -> Mapping[str, Any]:
-    """Fill the store in `data` with the three releases, and return what the server's config adds for them.
+def made_up(
+    folder: Path,
+    data: Path,
+    provider: str,
+    secret: bytes,
+    *,
+    now: float,
+    releases: Sequence[PastRelease] = RELEASES,
+) -> Mapping[str, Any]:
+    """Fill the store in `data` with the releases, and return what the server's config adds for them.
 
-    The last one goes on until UTC second `now`. Runs benchmarks against `provider`, which must behave as
+    Those that go on do so until UTC second `now`. Runs benchmarks against `provider`, which must behave as
     `behaviours` says. The server must not run.
     """
     write_datasets(folder)
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for release in RELEASES:
+    going_on: Mapping[str, Any] = {}
+    for release in releases:
+        added = _merged(going_on, yaml.safe_load(release.config(provider)))
         file = folder / "made-up.yaml"
-        file.write_text(release.config(provider))
+        file.write_text(yaml.safe_dump(added))
         config = load(file, {})
         with closing(config.open_store(data)) as store:
             _Past(config, release, store, secret, began=now - release.ago * DAY_S).tell(data)
-    added: Mapping[str, Any] = yaml.safe_load(RELEASES[-1].config(provider))
-    return added
+        going_on = added if release.goes_on else going_on
+    return going_on
 
 
 def add_to(config: Path, added: Mapping[str, Any]) -> None:
     """Add what `made_up` returned to the config file."""
-    document = yaml.safe_load(config.read_text())
+    both = _merged(yaml.safe_load(config.read_text()), added)
+    config.write_text(yaml.safe_dump(both, sort_keys=False, allow_unicode=True))
+
+
+def _merged(document: Mapping[str, Any], added: Mapping[str, Any]) -> Mapping[str, Any]:
+    both = dict(document)
     for name, part in added.items():
-        both = [*document[name], *part] if isinstance(part, list) else {**document.get(name, {}), **part}
-        document[name] = both
-    config.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+        both[name] = (
+            [*both.get(name, []), *part] if isinstance(part, list) else {**both.get(name, {}), **part}
+        )
+    return both
 
 
 class _Past:
@@ -356,8 +379,9 @@ class _Past:
         for first in range(0, len(records), at_once):
             if not self._take(records[first : first + at_once]):
                 return False
-        if day % REPORTED_EACH == 0:
-            self._report_job.turn(start + DAY_S)
+        if day % REPORTED_EACH == 0 or day == self._release.days - 1:
+            while self._report_job.turn(start + DAY_S):
+                pass
         return True
 
     def _take(self, records: Sequence[Outcome | Feedback]) -> bool:
@@ -379,6 +403,8 @@ class _Past:
             self._refuse(at)
         elif self._release.reason:
             self._promote(at)
+        else:
+            self._keep_charts(at)
         Archivist(self._store, lambda: self._settings.reports, sentences).turn(at + SETTLED_S)
 
     def _refuse(self, at: float) -> None:
@@ -387,6 +413,12 @@ class _Past:
             reason="too many of its answers failed",
         )  # fmt: skip
         Decisions(self._store).record(said, self._state, minutes=20.0)
+
+    def _keep_charts(self, at: float) -> None:
+        """Let the server go on with the charts, beside those of others that go on."""
+        kept = Checkpoints(self._store, COURSES)
+        self._monitor.take_courses(kept.load().document)
+        kept.save(StoredCheckpoint(0, self._monitor.courses()), at)
 
     def _promote(self, at: float) -> None:
         act = Act(at=at, action="promote", who=PERSON, reason=self._release.reason, minutes=15.0)

@@ -70,6 +70,9 @@ def serve(
         serve(config, settings, take_over=take_over)
 
 
+_PROVIDER = "http://127.0.0.1:8082"
+
+
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server running at the end.")] = False,
     opening: Annotated[
@@ -84,8 +87,15 @@ def demo(
     shared: Annotated[
         str | None, typer.Option(help="A Redis URL; with --store, run the demo on replicas.")
     ] = None,
+    provider: Annotated[
+        bool,
+        typer.Option("--provider", help=f"Run only its provider, at {_PROVIDER}: any key, any model."),
+    ] = False,
 ) -> None:
     """Run the demo: two candidates are rolled back, one passes. Takes a minute; needs no key or network."""
+    if provider:
+        command = program("demo.provider", "--port", _PROVIDER.rpartition(":")[2])
+        os.execve(command[0], command, environment())  # noqa: S606
     arguments = [*(["--keep"] if keep else []), *(["--open"] if opening else [])]
     if opening and (store is not None or shared is not None):
         fail("--open makes up its releases in a new store: leave out --store and --shared", code=2)

@@ -50,7 +50,8 @@ def _where(data: Path) -> str:
     """Where the admin token is to be found."""
     if "CANARY_ADMIN_TOKEN" in os.environ or "CANARY_ADMIN_TOKEN_FILE" in os.environ:
         return "of CANARY_ADMIN_TOKEN"
-    return f"in {data / 'admin.token'}"
+    file = data / "admin.token"
+    return f"in {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}"
 
 
 async def say_canaries(config: Config, data: Path) -> None:

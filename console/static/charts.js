@@ -36,6 +36,7 @@
     return `${then.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" })} (${then.toISOString().slice(11, 19)} UTC)`;
   }
 
+  const digits = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3 });
   const figure = (value, { unit }) => value == null ? "–" : `${Number(value.toPrecision(3))}${unit}`;
 
   // A dot for a value without neighbours, which has no line.
@@ -80,7 +81,7 @@
         y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
         { ...axis, size: 26, values: (_, at) => at.map(clock), space: (self) => self.width < NARROW ? 80 : 60 },
-        { ...axis, size: 48, space: 30 },
+        { ...axis, size: 48, space: 30, values: (_, at) => at.map(digits) },
       ],
       series: [{},
         { stroke: () => colour("--other"), width: 2, dash: [6, 4], points: { size: 4, filter: alone } },

@@ -196,8 +196,13 @@ async def expiring(store: Store, retention_s: Callable[[], float | None]) -> Non
 def _expire(store: Store, kept_s: float) -> None:
     now = time.time()
     try:
-        log.info("records.expired", count=store.expire(now - kept_s))
-        log.info("captures.expired", count=CaptureStore(store).expire(now))
-        log.info("arm_texts.expired", count=ArmTextsInStore(store).expire(now - kept_s))
+        expired = {
+            "records": store.expire(now - kept_s),
+            "captures": CaptureStore(store).expire(now),
+            "arm_texts": ArmTextsInStore(store).expire(now - kept_s),
+        }
+        for what, count in expired.items():
+            if count:
+                log.info(f"{what}.expired", count=count)
     except StoreDown as problem:
         log.error("records.not_expired", problem=str(problem))

@@ -13,6 +13,7 @@ QUICKSTART = "README.md#five-minutes-with-your-own-app"
 """What docs/site/quickstart.py makes a page of."""
 _LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]+)\)")
 _CODE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
+_PICTURE = re.compile(r'<picture><source [^>]*srcset="([^"]+)"><img alt="([^"]+)" src="([^"]+)"></picture>')
 _SSH = re.compile(r"(?:ssh://)?git@([\w.-]+)[:/](.+)")
 
 
@@ -58,6 +59,16 @@ def plain_pipes(markdown: str) -> str:
     return "\n".join(rows)
 
 
+def by_theme(markdown: str) -> str:
+    """GitHub chooses a picture by the system's theme, Material by its own, which a reader may switch."""
+
+    def both(found: re.Match[str]) -> str:
+        dark, words, light = found.groups()
+        return f"![{words}]({light}#only-light)![{words}]({dark}#only-dark)"
+
+    return _PICTURE.sub(both, markdown)
+
+
 def first_sentence(markdown: str) -> str:
     """The first sentence of a page's first paragraph, its links as text."""
     paragraphs = re.split(r"\n\s*\n", _CODE.sub("", markdown))
@@ -84,7 +95,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    return plain_pipes(outward(markdown, page.file.src_uri, config.extra["sources"]))
+    return plain_pipes(outward(by_theme(markdown), page.file.src_uri, config.extra["sources"]))
 
 
 def on_nav(nav: Any, config: Any, files: Any) -> Any:

@@ -232,7 +232,8 @@ class CaptureShipper:
         """Delete expired captures in the folder and then in the database; failures are logged."""
         try:
             delete_left_behind(self._folder, now=now)
-            log.info("captures.expired", count=self._captures.expire(now))
+            if count := self._captures.expire(now):
+                log.info("captures.expired", count=count)
         except (StoreDown, OSError) as problem:
             log.error("captures.not_expired", problem=str(problem))
 

@@ -54,9 +54,10 @@ SESSION = "agent 7/1"
 class Visitors:
     """Users of the app behind it."""
 
-    def __init__(self, stage: Stage, http: httpx2.Client) -> None:
+    def __init__(self, stage: Stage, http: httpx2.Client, asks: str = QUESTION) -> None:
         self._stage = stage
         self._http = http
+        self._asks = asks
 
     def ask(self, model: str, number: int) -> str:
         """User `number` asks; the exchange's id."""
@@ -65,7 +66,7 @@ class Visitors:
             "x-canary-tags": f"plan={'pro' if number % 3 else 'free'}",
         }
         url = f"{self._stage.server.traffic}/v1/chat/completions"
-        body = chat(model, f"user-{number % USERS}", text=QUESTION, stream=number % 4 == 1)
+        body = chat(model, f"user-{number % USERS}", text=self._asks, stream=number % 4 == 1)
         return str(self._http.post(url, json=body, headers=tags).headers["x-canary-exchange"])
 
     def work(self, session: str, steps: int) -> None:

@@ -15,6 +15,7 @@ from bench.benchmark.comparison import COLUMNS
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks
 from tests.console.chromium import chromium, opened
+from tests.console.pictures import PICTURES, Picture, corner_of, size_of, taken
 from tests.console.showcase import QUESTION, SESSION, Visitors, showcase
 from tests.e2e.stage import Stage
 from tests.serving import eventually
@@ -130,6 +131,15 @@ def test_no_page_asks_anybody_else_or_breaks_its_own_policy(open_page: Open, sta
         assert {url.startswith(stage.server.admin) for url in asked} == {True}
         assert [url for url in refused if not url.endswith("/favicon.ico")] == []
         assert [each for each in said if "Failed to load resource" not in each] == []
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda each: each.name)
+def test_every_picture_of_the_docs_can_be_drawn(browser: Browser, stage: Stage, picture: Picture) -> None:
+    png = taken(browser, stage, picture, "dark")
+    width, height = size_of(png)
+    assert width == picture.width
+    assert height == picture.height or picture.part
+    assert max(corner_of(png)) < 60
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.more)])

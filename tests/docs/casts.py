@@ -1,4 +1,4 @@
-"""`make cast`: records the demo and its verdict in a terminal, and draws both recordings for README and site.
+"""`make cast`: records the demo, its verdict and the first hour in a terminal, and draws them for the site.
 
 The recordings themselves (asciicast v2, for any player) go to build/casts.
 """
@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from codecs import getincrementaldecoder
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,13 +27,47 @@ COLUMNS, ROWS = 90, 30
 SILENT_S = 120
 NEXT_CHAPTER, DETAILS = "a candidate whose status", "Layers of evidence"
 ROLLBACK = "A terminal runs canary demo: a candidate begins to fail, is rolled back, and on-call is paged"
+FIRST_HOUR = "A terminal runs canary init, check and serve, sends a request by curl, and reads canary status"
+ASK = (
+    "curl -s -D - -o answer.json http://127.0.0.1:8080/v1/chat/completions -H 'authorization: Bearer any' "
+    """-H "x-canary-unit: {}" --json '{{"model": "gpt-5.6-terra", "messages": [{{"role": "user", """
+    """"content": "Hello"}}]}}' | grep {}"""
+)
+BEGIN = (
+    "canary begin app --model gpt-6.1-terra",
+    "canary start app-gpt-6.1-terra --reason 'a first try'",
+)
+ANSWERS = ("", "http://127.0.0.1:8082/v1", "gpt-5.6-terra", "", "9000", "", "20%", "", "", "")
 VERDICT = "A terminal runs canary status and canary report: two candidates rolled back, one to ship"
 
 Event = tuple[float, str]
 
 
 def main() -> None:
-    """Record both in a folder of their own, and write them."""
+    """Record all in folders of their own, and write them."""
+    record_demo()
+    record_first_hour()
+
+
+def record_first_hour() -> None:
+    """From `canary init` to a candidate's first request. Takes the ports 8080 to 8082."""
+    with (
+        TemporaryDirectory() as folder,
+        closing(play("canary demo --provider", Path(folder))) as provider,
+        closing(play("canary serve", Path(folder))) as server,
+    ):
+        events = until(provider, "listening on")
+        events += play("canary init --share 50%", Path(folder), answers=ANSWERS)
+        events += play("canary check", Path(folder))
+        events += until(server, "tries another")
+        asking = f"for user in 1 2 3 4; do {ASK.format('$user', 'x-canary-arm')}; done"
+        for command in (ASK.format("ann", "x-canary"), *BEGIN, asking, "canary status"):
+            events += play(command, Path(folder))
+    write("first-hour", events, FIRST_HOUR)
+
+
+def record_demo() -> None:
+    """The demo, and what it leaves."""
     with TemporaryDirectory() as folder, closing(play("canary demo --keep", Path(folder))) as demo:
         rollback = until(demo, NEXT_CHAPTER)
         token = re.search(r"token\s+(\w{64})", "".join(text for _, text in until(demo, "press Ctrl-C")))
@@ -47,8 +82,11 @@ def main() -> None:
     write("verdict", before_line(verdict, DETAILS), VERDICT)
 
 
-def play(command: str, folder: Path, own: Mapping[str, str] | None = None) -> Generator[Event]:
-    """Run a shell command in a terminal: its prompt, then its output as it comes. Closed, it ends."""
+def play(
+    command: str, folder: Path, own: Mapping[str, str] | None = None, *, answers: Sequence[str] = ()
+) -> Generator[Event]:
+    """Run a shell command in a terminal: its prompt, then its output as it comes, and the answers that a
+    person types. Closed, it ends."""
     yield time.monotonic(), f"\x1b[1;32m$\x1b[0m \x1b[1m{command}\x1b[0m\r\n"
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (ROWS, COLUMNS))
@@ -58,7 +96,7 @@ def play(command: str, folder: Path, own: Mapping[str, str] | None = None) -> Ge
     )  # fmt: skip
     os.close(theirs)
     try:
-        yield from output(ours)
+        yield from answered(ours, answers)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
@@ -83,6 +121,16 @@ def output(terminal: int) -> Iterator[Event]:
         except OSError:  # EIO: nobody holds the other side
             return
         yield time.monotonic(), decoder.decode(some)
+
+
+def answered(terminal: int, answers: Sequence[str]) -> Iterator[Event]:
+    """The output; whenever its last line ends as a question, the next answer is typed."""
+    left, line = deque(answers), ""
+    for second, text in output(terminal):
+        yield second, text
+        line = (line + text).rpartition("\n")[2]
+        if left and line.endswith(": "):
+            os.write(terminal, f"{left.popleft()}\n".encode())
 
 
 def until(events: Iterable[Event], phrase: str) -> list[Event]:

@@ -68,6 +68,13 @@ def test_a_command_is_played_in_a_terminal_and_recorded_as_it_prints(tmp_path: P
     assert shown == f"\x1b[1;32m$\x1b[0m \x1b[1m{command}\x1b[0m\r\nmine ünï\r\n{tmp_path.resolve()}\r\n"
 
 
+def test_a_question_is_answered_as_a_person_types(tmp_path: Path) -> None:
+    command = 'for word in one two; do printf "which %s? : " $word; read said; echo "so $said"; done'
+    with closing(play(command, tmp_path, answers=("a", "b"))) as playing:
+        shown = "".join(text for _, text in playing)
+    assert shown.endswith("which one? : a\r\nso a\r\nwhich two? : b\r\nso b\r\n")
+
+
 def test_a_recording_ends_before_the_line_that_is_named(tmp_path: Path) -> None:
     with closing(play("printf 'a\\nb\\nc %s\\n' d; exec cat", tmp_path)) as playing:
         events = until(playing, "c d")
@@ -77,6 +84,14 @@ def test_a_recording_ends_before_the_line_that_is_named(tmp_path: Path) -> None:
 def test_a_program_that_ends_too_soon_is_an_error(tmp_path: Path) -> None:
     with closing(play("echo sorry", tmp_path)) as playing, pytest.raises(EOFError, match="sorry"):
         until(playing, "never said")
+
+
+def test_the_committed_cast_of_the_first_hour_goes_from_init_to_a_candidates_answer() -> None:
+    told = drawn((ROOT / "docs/casts/first-hour.svg").read_text())
+    commands = re.findall(r"^\$ canary (\w+)", told, re.MULTILINE)
+    assert commands == ["demo", "init", "check", "serve", "begin", "start", "status"]
+    assert "x-canary-arm: candidate" in told
+    assert "(casts/first-hour.svg)" in (ROOT / "docs/first-hour.md").read_text()
 
 
 def test_the_first_page_shows_both_casts_with_words_for_them() -> None:
@@ -90,7 +105,7 @@ def test_a_committed_cast_is_small_and_tells_nothing_of_where_it_was_made(path: 
     assert len(svg) < 300_000
     assert re.findall(r"(?<![\w.])/(?:home|root|tmp|work|usr|var|Users)/", drawn(svg)) == []
     assert not re.search(r"\w+@\w", drawn(svg))
-    assert set(re.findall(r"https?://([\d.a-z]+)", svg)) <= {"www.w3.org", "127.0.0.1"}
+    assert set(re.findall(r"https?://([\d.a-z]+)", svg)) <= {"www.w3.org", "127.0.0.1", "api.openai.com"}
 
 
 def test_the_committed_casts_show_a_rollback_and_a_verdict() -> None:

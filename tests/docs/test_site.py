@@ -154,6 +154,11 @@ def test_a_link_is_read_from_the_place_of_its_page() -> None:
     assert there == "[x](https://g.example/proxy/answers/sse.py) [y](../sdks.md)"
 
 
+def test_a_picture_by_the_systems_theme_is_one_by_the_sites() -> None:
+    picture = '<picture><source media="(m)" srcset="a-dark.png"><img alt="An a" src="a.png"></picture>'
+    assert HOOKS["by_theme"](picture) == "![An a](a.png#only-light)![An a](a-dark.png#only-dark)"
+
+
 def test_a_pipe_in_a_tables_code_has_no_backslash() -> None:
     assert HOOKS["plain_pipes"](r"| `a\|b` | c \| d |") == r"| `a|b` | c \| d |"
     assert HOOKS["plain_pipes"](r"`a\|b`") == r"`a\|b`"

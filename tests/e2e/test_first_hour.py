@@ -5,14 +5,16 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
+import pytest
 from typer.testing import CliRunner
 
 from canary.cli import app
 from demo.provider.server import LocalProvider
-from tests.docs.casts import output
+from tests.docs.casts import output, play, until
 from tests.e2e.stage import chat, on_stage
 from tests.serving import eventually
 
@@ -58,6 +60,22 @@ def test_in_a_terminal_serve_says_where_it_is_and_signs_in_once(tmp_path: Path) 
     assert "/v1 (OpenAI)" in told
     assert "trial: waits for `canary start trial`" in told
     assert "{" not in told
+
+
+def test_the_demos_provider_answers_alone_without_a_key(tmp_path: Path) -> None:
+    with closing(play("canary demo --provider", tmp_path)) as playing:
+        told = "".join(text for _, text in until(playing, "8082"))
+        if "listening on" not in told:
+            pytest.skip("another program has its port")
+        url = told.rpartition("listening on ")[2].strip()
+        answer = httpx2.post(
+            f"{url}/v1/chat/completions",
+            json=chat("any", "ann"),
+            headers={"authorization": "Bearer any"},
+            trust_env=False,
+            timeout=60,
+        )
+    assert answer.json()["choices"][0]["message"]["content"]
 
 
 def test_from_init_to_the_first_request_of_a_candidate(tmp_path: Path) -> None:
