@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 import console
 from console.rendering import Templates
 from control.operator.operator import Happenings
+from control.operator.status import NOT_SEEN
 from pages.status.course import charts_view, marks
 from pages.status.overview import CanaryLine, LastChange, line, table, wanted
 from pages.status.standing import standing
@@ -132,7 +133,12 @@ NAMES = [
 def twenty() -> list[CanaryLine]:
     owners, verdicts = ("payments", "search", "team-platform@example.com", None), ("", "extend", "", "ship")
     lines = [
-        of(healthy(name), verdicts[number % 4], 1240.0 * number + 90, owner=owners[number % 3])
+        of(
+            healthy(name) | {"not_seen": NOT_SEEN if number % 2 else None},
+            verdicts[number % 4],
+            1240.0 * number + 90,
+            owner=owners[number % 3],
+        )
         for number, name in enumerate(NAMES)
     ]
     lines[1], lines[8] = of(troubled(NAMES[1])), of(troubled(NAMES[8]), "extend", owner=owners[2])

@@ -36,6 +36,7 @@ def animated_svg(recording: Recording, title: str) -> str:
     """The recording as an SVG document that loads nothing; `title` is read to those who cannot see it."""
     timed = list(timed_lines(recording))
     styles, lines = _drawn([line for line, _ in timed], recording.columns)
+    dark = _THEME.background_color.hex
     width, height = recording.columns * _CHAR, recording.rows * _LINE
     motion = _motion([second for _, second in timed], recording.rows)
     return f"""\
@@ -43,7 +44,7 @@ def animated_svg(recording: Recording, title: str) -> str:
 <title>{escape(title)}</title>
 <style>
 text {{ font: 20px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace }}
-.frame {{ fill: {_THEME.background_color.hex}; stroke: #64748b }}
+.frame {{ fill: {dark}; stroke: #64748b }}
 {styles}
 {motion}
 </style>
@@ -51,7 +52,7 @@ text {{ font: 20px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono",
 <svg x="{_PAD}" y="{_PAD}" width="{width:g}" height="{height:g}">
 <g class="roll">
 {lines}
-<rect class="cover" width="100%" height="{(len(timed) + 1) * _LINE:g}" fill="{_THEME.background_color.hex}"/>
+<rect class="cover" x="-4" width="101%" height="{(len(timed) + 1) * _LINE:g}" fill="{dark}"/>
 </g>
 </svg>
 </svg>

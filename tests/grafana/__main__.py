@@ -63,7 +63,7 @@ def _marks(scene: Scene, document: Mapping[str, Any], canary: str) -> list[Mark]
         for labels, values in scene.prometheus.over(expr, scene.began, scene.ended, 1.0):
             moments = [at for at, _ in values]
             firsts = [at for before, at in zip([0.0, *moments], moments, strict=False) if at - before > 2.0]
-            text = each["titleFormat"].replace("{{canary}}", labels["canary"])
+            text = name_of(each["titleFormat"], labels)
             marks += [Mark(at=at, colour=each["iconColor"], text=text) for at in firsts]
     return marks
 
