@@ -89,16 +89,13 @@ class StandingCanary:
         found: ArmDocument = self.entry.get("baseline", {})
         return found
 
-    @property
-    def taken_over(self) -> ArmDocument:
-        """What the next candidate has of the baseline in force, if its order says nothing of that."""
-        return taken_over(self.baseline, self.entry.get("candidate", {}))
+    def taken_over(self, order: ArmDocument) -> ArmDocument:
+        """What the candidate of an order with these keys has of the baseline in force."""
+        return taken_over(self.baseline, {**self.entry.get("candidate", {}), **order})
 
     def candidate(self, order: ArmDocument) -> ArmDocument:
-        """The candidate of an order with these keys: with those of the config file, and what it has of the
-        baseline in force."""
-        own = {**self.entry.get("candidate", {}), **order}
-        return {**own, **taken_over(self.baseline, own)}
+        """The candidate of an order with these keys: with the config file's, and what it takes over."""
+        return {**self.entry.get("candidate", {}), **order, **self.taken_over(order)}
 
     @property
     def baseline(self) -> ArmDocument:

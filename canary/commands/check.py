@@ -140,16 +140,15 @@ def _listed(read: Config, data: Path, lanes: CurrentLanes) -> Mapping[str, LastD
 
 def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
     """What a standing canary's users get, since when and by whom, and what the next order does."""
+    from pages.words.arms import taken_over
+
     since, name = "by the config", each["name"]
     if each["since"] is not None:
         day = datetime.fromtimestamp(each["since"], UTC).strftime("%Y-%m-%d")
         since = f"since {day}: {each['by']} promoted {each['canary']}"
     lane = "" if each["lane"] is None else f" of a lane of {each['lane']:.3%} of the units"
     when = "once somebody starts it" if each["start"] == "manual" else "once its preflight has passed"
-    from pages.words.figures import joined
-
-    taken = [key for key in each["takes_over"] if key != "name"]
-    has = f", with the {joined(taken)} of the baseline" if taken else ""
+    has = taken_over(each["takes_over"])
     told = [
         f"{name}: standing, everybody gets {each['in_force']}, {since}",
         f"canary begin {name} --model MODEL: the candidate gets {shares}{lane}, {when}{has}",
@@ -265,7 +264,7 @@ def _document(
                 "name": name,
                 "baseline": dict(each.baseline),
                 "in_force": _alone(each),
-                "takes_over": list(each.taken_over),
+                "takes_over": list(each.taken_over({})),
                 "since": newest.at if newest is not None else None,
                 "by": newest.who if newest is not None else None,
                 "canary": newest.canary if newest is not None else None,

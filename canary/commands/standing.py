@@ -62,7 +62,10 @@ def begin(
     warn_of_prices(done)
     waits = f", until `canary start {done['canary']}`" if done["start"] == "manual" else ""
     why = f" ({done['reason']})" if done["reason"] else ""
-    return say(f"{done['canary']}: {done['state'].replace('_', ' ')}{why}{waits}")
+    from pages.words.arms import taken_over
+
+    has = taken_over(done["takes_over"])
+    return say(f"{done['canary']}: {done['state'].replace('_', ' ')}{why}{has}{waits}")
 
 
 def end(

@@ -77,7 +77,7 @@ class StandingOrders:
             await asyncio.to_thread(self._standings.begin, name, trial, new, reason=reason, alone=alone)
             await asyncio.to_thread(self._file.write)
         log.info("standing.begun", canary=name, trial=trial, who=who)
-        return await self._taken_up(name, trial)
+        return {**await self._taken_up(name, trial), "takes_over": list(standing.taken_over(arm))}
 
     async def end(self, trial: str, *, who: str, reason: str) -> Mapping[str, Any]:
         """End a trial that never ran."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher, unified_diff
 
 from common.numbers import count
+from pages.words.figures import joined
 from records.facts.arm_texts import TextChange
 
 UNKNOWN = "as the app sends it"
@@ -14,6 +15,12 @@ _LEFT_OUT = "⋯"
 
 SideRow = tuple[str, str, str]
 """A line of the baseline's text, "" for none, one of the candidate's, and `same`, `changed` or `left_out`."""
+
+
+def taken_over(keys: Sequence[str]) -> str:
+    """What the next candidate has of a standing baseline, as a sentence's end; "" for nothing."""
+    taken = [key for key in keys if key != "name"]
+    return f", with the {joined(taken)} of the baseline" if taken else ""
 
 
 def heading(change: TextChange) -> str:

@@ -113,9 +113,8 @@ class Releases:
         return [each for each in self.all() if text in (each.id, *_names(each.candidate))]
 
     def variants_of(self, model: str) -> Sequence[Release]:
-        """The releases of which both arms are MODEL or PROVIDER/MODEL, newest first."""
-        found = [each for each in self.all() if is_variant(each.candidate, each.baseline)]
-        return [each for each in found if model in _names(each.candidate.partition(VARIANT)[0])]
+        """The releases of MODEL or PROVIDER/MODEL with a request or texts of its own, newest first."""
+        return [each for each in self.all() if model in _names(each.candidate.partition(VARIANT)[0])]
 
     def acts(self, *canaries: str) -> Sequence[AuditEntry]:
         """Everything that the audit log has of these canaries, oldest first."""

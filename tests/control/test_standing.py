@@ -97,7 +97,7 @@ def test_the_next_candidate_differs_by_its_model_and_what_its_order_says(
     standing = parse(text, "canary.yaml", {}, lambda url, data: known).standing["support"]
     assert standing.candidate(own | {"model": "third"}) == own | {"model": "third"} | taken
     if own.keys() == {"provider"}:
-        assert standing.taken_over == taken
+        assert standing.taken_over({}) == taken
         assert standing.terms.canary.candidate.prompt == standing.terms.canary.baseline.prompt
 
 

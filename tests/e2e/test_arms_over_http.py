@@ -438,7 +438,8 @@ def test_a_standing_canary_takes_a_prompt_with_the_order_and_promotes_the_whole_
         checked = check(stage)
         assert "everybody gets openai/bot · prompt v8 (" in checked
         assert "with the prompt of the baseline" in checked
-        stage.canary("begin", "support", "--model", "bot-2")
+        begun = stage.canary("begin", "support", "--model", "bot-2")
+        assert "with the prompt of the baseline" in begun.stdout + begun.stderr
         eventually(lambda: status(stage, "support-bot-2")["state"] == "running" or None)
         for arm_name, model in (("candidate", "bot-2"), ("baseline", "bot")):
             user = next(stage.users(arm_name, "support-bot-2", 0.5))  # type: ignore[arg-type]

@@ -273,9 +273,12 @@ def test_another_baselines_benchmark_is_another_release(store: Store) -> None:
         release_of(WITH.control.reports, store, "newest", now=START)
 
 
-def test_a_variant_is_found_by_its_shown_name_and_named_where_its_model_has_no_release(store: Store) -> None:
+@pytest.mark.parametrize("baseline", ["openai/old", "openai/older"])  # a new model with a new prompt, too
+def test_a_variant_is_found_by_its_shown_name_and_named_where_its_model_has_no_release(
+    store: Store, baseline: str
+) -> None:
     variant = "openai/old · low effort"
-    Benchmarks(store).add(a_benchmark("ship"), baseline="openai/old", candidate=variant, at=START)
+    Benchmarks(store).add(a_benchmark("ship"), baseline=baseline, candidate=variant, at=START)
     asked = ("low effort", "old · low effort", variant)
     found = [release_of(WITH.control.reports, store, each, now=START + 60) for each in asked]
     assert {each.release.candidate for each in found} == {variant}
