@@ -151,6 +151,23 @@ def _of_row(prospect: Prospect, row: Criterion) -> Iterator[Assumption]:
         yield one("rated", truth.response, f"{one_in(truth.response)} has a value")
 
 
+def _silence(prospect: Prospect, power: Power) -> Iterator[Assumption]:
+    """What nobody will see of who gives no opinion."""
+    if not prospect.judged.planned_days:
+        return
+    exposure = prospect.course.until(prospect.days)
+    for each in power.criteria:
+        if asked_for(each.metric, prospect.judged.metrics):
+            unseen = each.unseen_silence(exposure)
+            silent = f"if {rough_percent(unseen)} of the candidate's raters keep silent, it may not show"
+            yield Assumption(
+                name=f"{each.metric}.silent",
+                value=round(unseen, 4),
+                source="by the users above",
+                words=f"{label(each.metric)}: {silent}",
+            )
+
+
 def _spread(name: str, sd: float, unit: Unit, metrics: Mapping[str, Metric]) -> str:
     if quantile_level(name) is not None:
         return f"over n requests its standard error is {amount(sd, unit)} / √n"
@@ -190,7 +207,7 @@ def outlook(prospect: Prospect) -> PlanOutlook:
         table=table(prospect),
         levers=levers(prospect, power),
         boundaries=look_boundaries(prospect),
-        assumptions=assumed(prospect),
+        assumptions=[*assumed(prospect), *_silence(prospect, power)],
     )
 
 

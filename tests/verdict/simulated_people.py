@@ -179,14 +179,6 @@ WORLDS: Mapping[str, tuple[Callable[[Rng], World], Sequence[Criterion]]] = {
 """By name: the world, and the rubric."""
 
 
-KNOWN: Mapping[str, float] = {
-    "the unhappy rate half as often": 0.55,
-    "the unhappy rate half as often, 10 %": 0.55,
-}
-"""Where silence has the cause that is measured, what ships until it shows in the response: nothing tells a
-user who is content and silent from one who is not."""
-
-
 def told_of(name: str, seed: int) -> Told:
     make, criteria = WORLDS[name]
     return told(make(np.random.default_rng(seed)), criteria)

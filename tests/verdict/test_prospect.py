@@ -374,6 +374,20 @@ def test_a_rubric_on_a_judge_only_says_why_it_has_no_chance() -> None:
     )
 
 
+def test_it_says_how_much_silence_may_not_show() -> None:
+    """1,000 and 19,000 users, of whom 318 in 1,000 rate: 2.64·√(.682/.318·(1/1000 + 1/19000)), and more where
+    each asks once."""
+    (three,) = [each for each in outlook(_prospect()).assumptions if each.name == "csat.silent"]
+    assert three.value == pytest.approx(0.125, abs=0.002)
+    (one,) = [
+        each
+        for each in outlook(_prospect(README, PlanRequest(requests=1))).assumptions
+        if each.name == "csat.silent"
+    ]
+    assert one.value == pytest.approx(0.227, abs=0.002)
+    assert "if 23 % of the candidate's raters keep silent, it may not show" in one.sentence
+
+
 def test_the_document_and_the_text_hold_the_same() -> None:
     found = outlook(_prospect())
     document = json.loads(json.dumps(outlook_document(found)))

@@ -23,6 +23,7 @@ from verdict.planner.assumptions import (
     values_per_user,
 )
 from verdict.rows.comparison import ALPHA, FEW, GATE
+from verdict.rows.looks import SILENT
 from verdict.rows.row import FEWEST_EVENTS
 from verdict.statistics import sequence
 from verdict.statistics.boundaries import Shape, boundaries, crossings
@@ -59,6 +60,13 @@ class Chance:
     metric: str
     units: int
     power: float
+
+    def unseen_silence(self, exposure: Exposure) -> float:
+        """Of an opinion: the part of those of the candidate's users who would answer that may be silent, by
+        the planned day and with these users, without being seen 4 times in 5."""
+        others = exposure.candidate / max(self.units, 1) - 1
+        variance = max(0.0, others) * (1 / exposure.candidate + 1 / max(exposure.baseline, 1.0))
+        return min(1.0, (SILENT + sequence.POWER_Z) * math.sqrt(variance))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

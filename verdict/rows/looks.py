@@ -162,7 +162,7 @@ def _passes(seen: SeenMargin, before: Sequence[Look]) -> bool:
     return min(low, seen.estimate) >= 0
 
 
-_SURE = 1.8
+SILENT = 1.8
 """Standard errors by which fewer users of the candidate have to answer on the planned day to keep the row
 open. On the first day that may ship any fewer do, and evenly more between them."""
 
@@ -173,7 +173,7 @@ def _silent(row: RowPlan, contrast: Contrast, day: int) -> ResponseRate | None:
     first, last = row.plan.first_day, row.plan.days
     past = 1.0 if day >= last else (day - first) / (last - first)
     found = contrast.answers
-    return found if found is not None and found.fewer(_SURE * past) else None
+    return found if found is not None and found.fewer(SILENT * past) else None
 
 
 def _day_finding(
