@@ -99,10 +99,10 @@ def taken_over(baseline: ArmDocument, own: ArmDocument) -> ArmDocument:
     """What the next candidate has of the baseline in force, beside its `own` keys, so that only the model
     differs: the texts, the request at the same provider entry, and the name where it is all as the baseline
     has it."""
-    found = {key: baseline[key] for key in _TAKEN_OVER if key in baseline and key not in own}
+    found = {key: baseline[key] for key in _TAKEN_OVER if baseline.get(key) and key not in own}
     if own.get("provider") != baseline.get("provider"):
         found.pop("request", None)
-    is_whole = found.keys() == {key for key in (*baseline, *own) if key in _TAKEN_OVER}
+    is_whole = found.keys() == {key for key in _TAKEN_OVER if baseline.get(key) or key in own}
     if found and is_whole and "name" in baseline and "name" not in own:
         found["name"] = baseline["name"]
     return found

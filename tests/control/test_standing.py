@@ -79,7 +79,7 @@ IN_FORCE = FIRST | OF_ARM
     [
         ({"provider": "openai"}, OF_ARM),
         ({"provider": "openai", "name": "mine"}, {"prompt": PROMPT, "request": OF_ARM["request"]}),
-        ({"provider": "openai", "request": {}}, {"prompt": PROMPT}),
+        ({"provider": "openai", "request": None}, {"prompt": PROMPT}),
         ({"provider": "openai", "prompt": {}, "request": {}}, {}),
         ({"provider": "openai", "tools": {}}, {"prompt": PROMPT, "request": OF_ARM["request"]}),
         ({"provider": "azure"}, {"prompt": PROMPT}),  # a request of another provider's API
