@@ -61,7 +61,7 @@ class HistoryPages:
         """One evaluation's report, as it was then."""
         key = request.path_params["key"]
         text = await asyncio.to_thread(_whole, key, await self._operator.evaluations())
-        return HTMLResponse(text, headers=headers_of_whole(text))
+        return HTMLResponse(text, headers=headers_of_whole())
 
     async def drift(self, request: Request) -> Response:
         """What models call themselves, and whether they answer as they did."""
@@ -84,7 +84,7 @@ class HistoryPages:
             return RedirectResponse(f"/sessions/{found.session}", status_code=303)
         captured = await self._to_report(request, found)
         text = await asyncio.to_thread(session_in, "html", found, captured)
-        return HTMLResponse(text, headers=headers_of_whole(text))
+        return HTMLResponse(text, headers=headers_of_whole())
 
     async def _to_report(self, request: Request, found: "StoredSession") -> Collection[str]:
         """The exchanges that may become known issues: failed or faulty ones, and one that stands alone."""
@@ -106,11 +106,11 @@ class HistoryPages:
         if "for" not in query:
             found, timeline = await self._operator.release_with_timeline(named)
             text = await asyncio.to_thread(release_in, "html", found, timeline)
-            return HTMLResponse(text, headers=headers_of_whole(text))
+            return HTMLResponse(text, headers=headers_of_whole())
         form, reads_texts = query.get("form", "html"), self._login.person(request).reads_texts
         text = await release_document(self._operator, named, form, query, reads_texts=reads_texts)
         if form == "html":
-            return HTMLResponse(text, headers=headers_of_whole(text))
+            return HTMLResponse(text, headers=headers_of_whole())
         ending = "md" if form == "markdown" else "json"
         name = f"attachment; filename=release-{query['for']}.{ending}"
         return PlainTextResponse(visible(text), headers={**headers(), "content-disposition": name})

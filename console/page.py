@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+import pages
 from alerts.rules.places import to_document
 from common.numbers import set_percent
 from console.access.login import Login
@@ -103,6 +104,8 @@ def asked_order(query: Mapping[str, str], canary: Mapping[str, Any]) -> AskedOrd
 
 
 _STATIC = Path(__file__).parent / "static"
+_SHARED = Path(pages.__file__).parent / "templates" / "reader.js"
+"""The script that a report in a file has, too."""
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _ENTRIES = 200
 _NEWEST = 8
@@ -130,7 +133,9 @@ class ReadOnlyPages:
         self._reports = made
         self._prospects = prospect_lines(operator, time.monotonic)
         self._static = {
-            each.name: each for each in sorted(_STATIC.rglob("*")) if each.suffix in _TYPES and each.is_file()
+            each.name: each
+            for each in (_SHARED, *sorted(_STATIC.rglob("*")))
+            if each.suffix in _TYPES and each.is_file()
         }
 
     def routes(self) -> list[Route]:
@@ -236,13 +241,15 @@ class ReadOnlyPages:
         return self._stream.answer(look, lambda: self._login.still_in(request), headers())
 
     async def course(self, request: Request) -> Response:
-        """What the charts draw, as JSON: both arms, from UTC second `since` on; without it with the marks."""
-        name, since = request.path_params["name"], request.query_params.get("since", "")
-        span = span_of(request.query_params.get("span"))
-        begin = float(since) if since.isdecimal() else 0.0
-        found = self._operator.course(name, span, begin)
-        more = {} if begin else {"marks": marks(await self._operator.happenings(name, found["start"]))}
-        document = msgspec.json.encode({**found, **more})
+        """What the charts draw, as JSON: both arms from UTC second `since` on, and the marks from second
+        `marks` on; of all that is charted without these."""
+        name, query = request.path_params["name"], request.query_params
+        since, first = (
+            float(query[each]) if query.get(each, "").isdecimal() else 0.0 for each in ("since", "marks")
+        )
+        found = self._operator.course(name, span_of(query.get("span")), since)
+        marked = marks(await self._operator.happenings(name, first or found["start"]))
+        document = msgspec.json.encode({**found, "marks": marked})
         return Response(document, media_type="application/json", headers=headers())
 
     async def _charts(self, request: Request) -> ChartsView:
@@ -290,14 +297,14 @@ class ReadOnlyPages:
         quoting = self._login.person(request).reads_texts
         found = await self._operator.report(request.path_params["name"], quoting=quoting)
         text = await asyncio.to_thread(report_in, "html", found)
-        return HTMLResponse(text, headers=headers_of_whole(text))
+        return HTMLResponse(text, headers=headers_of_whole())
 
     async def compare(self, request: Request) -> Response:
         """?canary=a&canary=b: the candidates beside each other, and what the arms differ in."""
         names = request.query_params.getlist("canary")
         found = await self._operator.compare(names)
         text = await asyncio.to_thread(comparison_in, "html", found)
-        return HTMLResponse(text, headers=headers_of_whole(text))
+        return HTMLResponse(text, headers=headers_of_whole())
 
     async def why(self, request: Request) -> Response:
         """Why the canary was rolled back: the evidence of the given run, or of the latest rollback."""

@@ -1,10 +1,7 @@
 """Renders templates and reports into responses, and keeps what is dear to make for a minute or more."""
 
 import asyncio
-import hashlib
 import json
-import re
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -17,6 +14,7 @@ from common.text import visible_page
 from control.operator.operator import Operator
 from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
+from pages.writers import SCRIPT, STYLE
 
 if TYPE_CHECKING:
     from records.store.session_exchanges import StoredSession
@@ -28,10 +26,9 @@ if TYPE_CHECKING:
     from verdict.terms.judged_canary import JudgedCanary
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src {styles}; connect-src 'self'; img-src 'self'; "
+    "default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; img-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-_STYLE = re.compile(r"<style>([^<]*)</style>")
 
 
 def report_in(form: str, found: "Report") -> str:
@@ -133,18 +130,17 @@ class Templates:
 
 def headers() -> dict[str, str]:
     """The headers of a page: it loads only the console's own files, and is never framed or cached."""
-    return _headers("'self'")
+    return _headers("'self'", "'self'")
 
 
-def headers_of_whole(document: str) -> dict[str, str]:
-    """The headers of a self-contained document: allows exactly its own styles, by their hashes."""
-    hashes = (hashlib.sha256(style.encode()).digest() for style in _STYLE.findall(document))
-    return _headers(" ".join(f"'sha256-{b64encode(each).decode()}'" for each in hashes) or "'none'")
+def headers_of_whole() -> dict[str, str]:
+    """The headers of a self-contained document: it loads nothing, and has the writer's style and script."""
+    return _headers(STYLE, SCRIPT)
 
 
-def _headers(styles: str) -> dict[str, str]:
+def _headers(styles: str, scripts: str) -> dict[str, str]:
     return {
-        "content-security-policy": _POLICY.format(styles=styles),
+        "content-security-policy": _POLICY.format(styles=styles, scripts=scripts),
         "x-content-type-options": "nosniff",
         "referrer-policy": "same-origin",  # with no-referrer a form would come with `Origin: null`
         "cache-control": "no-store",

@@ -1,13 +1,17 @@
 """Writes a document in each format: text for a terminal, Markdown, or one HTML file."""
 
+import hashlib
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from io import StringIO
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from rich.console import Console, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
@@ -30,7 +34,15 @@ from pages.document import (
     Table,
     shown,
 )
+from pages.words.status import clocked
 
+_STYLE, _SCRIPT = (
+    (Path(__file__).parent / "templates" / each).read_text() for each in ("page.css", "reader.js")
+)
+STYLE, SCRIPT = (
+    f"'sha256-{b64encode(hashlib.sha256(each.encode()).digest()).decode()}'" for each in (_STYLE, _SCRIPT)
+)
+"""The only style and the only script that an HTML file may have, as a content security policy names them."""
 _WIDE = 100
 """From so many columns on, a table's `wide` columns stand beside each other."""
 _MARKS = re.compile(r"[\\`*_\[\]<>]")
@@ -281,8 +293,8 @@ def _cell(cell: str | Cell) -> str:
 
 
 def html(document: Document) -> str:
-    """One HTML file without scripts or external resources, for light, dark and print. The template engine
-    escapes every text."""
+    """One HTML file without external resources, for light, dark and print; its one script shows times in the
+    reader's own zone and copies ids. The template engine escapes every text."""
     pages = Environment(
         loader=PackageLoader("pages", "templates"),
         autoescape=True,
@@ -290,9 +302,15 @@ def html(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.filters["clocked"] = clocked
     opening = list(takewhile(lambda each: isinstance(each, Paragraph | ScoreGauge), document.head))
-    page = pages.get_template("page.html").render(
+    page = pages.get_template(
+        "page.html"
+    ).render(
         document=document,
+        style=Markup(_STYLE),  # noqa: S704 - our own file
+        script=Markup(_SCRIPT),  # noqa: S704 - our own file
+        policy=f"default-src 'none'; style-src {STYLE}; script-src {SCRIPT}",
         about=": ".join(part for part in (document.topic, document.about) if part),
         gauge=next((each for each in opening if isinstance(each, ScoreGauge)), None),
         opening=[each for each in opening if isinstance(each, Paragraph)],

@@ -59,6 +59,20 @@
     ctx.restore();
   }
 
+  // The list of the marks, as the page has it at first.
+  function listMarks() {
+    const list = section.querySelector(".marks");
+    list.replaceChildren(...course.marks.map(({ at, kind, words }) => {
+      const line = document.createElement("li"), time = document.createElement("time"), word = document.createElement("span");
+      time.dateTime = new Date(at * 1000).toISOString().replace(/\.\d+/, "");
+      word.className = `word ${({ rollback: "bad", page: "bad", model: "warn" })[kind] ?? "calm"}`;
+      word.append(time);
+      line.append(word, ` ${words}`);
+      return line;
+    }));
+    list.hidden = !course.marks.length;
+  }
+
   // The values under the pointer stand at each chart, the time and the marks beside it once for all.
   function read({ cursor, data, valToPos }) {
     const i = cursor.idx ?? null;
@@ -126,13 +140,16 @@
     let next = SLOW_MS;
     try {
       const last = course && course.start + (course.arms.baseline.requests.length - 1) * course.slice_s;
-      const answer = await fetch(section.querySelector("[data-course]").dataset.course + (course ? `&since=${last - 5 * course.slice_s}` : ""));
+      const answer = await fetch(section.querySelector("[data-course]").dataset.course + (course ? `&since=${last - 5 * course.slice_s}&marks=${course.start}` : ""));
       if (!answer.ok || answer.redirected) return;
       const found = await answer.json();
       if (!course) course = found;
-      else if (join(found)) course.marks = found.marks ?? course.marks;
+      else if (join(found)) course.marks = found.marks;
       else course = null;
-      if (course) draw();
+      if (course) {
+        draw();
+        listMarks();
+      }
       next = course && course.slice_s > 1 ? SLOW_MS : FAST_MS;
     } catch (problem) {
       if (!(problem instanceof TypeError)) throw problem;  // a network that does not answer is asked again

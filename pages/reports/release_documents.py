@@ -137,7 +137,7 @@ def _timeline(entries: Sequence[TimelineEntry]) -> Table:
         columns("when", "what", "by whom", "reason", "minutes"),
         [
             [
-                moment(each.at),
+                f"{moment(each.at)} UTC",
                 words.happened(each),
                 each.who or "–",
                 each.reason or "–",
@@ -203,7 +203,7 @@ def _kinds(found: ProviderFailures) -> Table:
                 str(each.status or "–"),
                 words.provider_said(each.said),
                 failure_rate(each.count, found.asked),
-                *("–" if at is None else moment(at) for at in (each.first_at, each.last_at)),
+                *("–" if at is None else f"{moment(at)} UTC" for at in (each.first_at, each.last_at)),
             ]
             for number, each in enumerate(found.kinds, 1)
         ],
@@ -220,7 +220,7 @@ def _requests(newest: Sequence[FailedRequest]) -> Table:
     """The newest requests, as the provider finds them."""
     return Table(
         columns("the provider's request id", "when"),
-        [[each.request_id or "none in its answer", moment(each.at)] for each in newest],
+        [[each.request_id or "none in its answer", f"{moment(each.at)} UTC"] for each in newest],
         folds=True,
         few=8,
     )
@@ -229,7 +229,7 @@ def _requests(newest: Sequence[FailedRequest]) -> Table:
 def _texts(failure: ProviderFailure) -> list[Table]:
     """What was asked, and what the candidate answered: another model's answer is not its vendor's."""
     rows = [
-        [moment(each.about.at), message.role, message.said]
+        [f"{moment(each.about.at)} UTC", message.role, message.said]
         for each in failure.texts
         for message in (*each.messages, *_answer(each))
         if message.said

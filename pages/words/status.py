@@ -68,7 +68,8 @@ def text_clock(at: str) -> Markup:
     return clock(datetime.fromisoformat(at).timestamp())
 
 
-_CLOCK = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d)(:\d\d)? UTC")
+_MOMENT = r"(\d{4}-\d\d-\d\d) (\d\d:\d\d)(:\d\d)?"
+_CLOCK = re.compile(rf"{_MOMENT}(?: UTC|(?= to {_MOMENT} UTC))")
 
 
 def clocked(text: str) -> Markup:

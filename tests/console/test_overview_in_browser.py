@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
 import console
+import pages
 from console.rendering import Templates
 from control.operator.operator import Happenings
 from control.operator.status import NOT_SEEN
@@ -30,6 +31,7 @@ from verdict.decision.document import to_json
 
 ADMIN = "http://canary.test"
 STATIC = {each.name: each for each in (Path(console.__file__).parent / "static").rglob("*.*")}
+STATIC["reader.js"] = Path(pages.__file__).parent / "templates" / "reader.js"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 CALM: dict[str, Any] = {"where": [], "where_sentence": "", "provider_error": None}
 
@@ -346,12 +348,14 @@ def test_what_is_newer_takes_the_place_of_what_is_older_in_the_charts(page: Page
     site = charted(page)
     page.goto("/canaries/support-nov")
     expect(page.locator("canvas")).to_have_count(6)
-    since = f"/canaries/support-nov/course?span=24h&since={START + 180 - 5 * 60}"
-    later = course(START + 180)
+    since = f"/canaries/support-nov/course?span=24h&since={START + 180 - 5 * 60}&marks={START}"
+    told = {"at": START + 200, "kind": "share", "words": "Ramp by ann"}
+    later = course(START + 180) | {"marks": [told]}
     site.paths[since] = json.dumps(later)
     page.clock.run_for(31_000)
     page.wait_for_function(f"charts[0].data[0].at(-1) === {START + 180 + 180}")
     assert page.evaluate("charts[0].data[0]") == [START + 60 * n for n in (3, 4, 5, 6)]
+    expect(page.get_by_role("list", name="Marks in the charts")).to_have_text(re.compile("Ramp by ann"))
 
 
 def test_without_scripts_links_choose_the_time_and_a_table_has_the_figures(browser: Browser) -> None:

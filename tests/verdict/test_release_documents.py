@@ -133,10 +133,13 @@ def test_the_vendor_reads_what_failed_how_often_and_under_which_id(store: Store)
         "status": "400",
         "the provider's words": "Unsupported parameter: 'seed' in call 17 (code unsupported, param seed)",
         "how often": "2 of 19 (10.5 %)",
-        "first": "2027-01-15 08:15:00",
-        "last": "2027-01-15 08:16:00",
+        "first": "2027-01-15 08:15:00 UTC",
+        "last": "2027-01-15 08:16:00 UTC",
     }
-    assert first["tables"][0][0] == {"the provider's request id": "req_0016", "when": "2027-01-15 08:16:00"}
+    assert first["tables"][0][0] == {
+        "the provider's request id": "req_0016",
+        "when": "2027-01-15 08:16:00 UTC",
+    }
     assert first["says"] == ["2027-01-15: 2"]
     assert adapted["says"] == ["trial renames max_tokens to max_completion_tokens and sets user."]
 
@@ -224,17 +227,19 @@ def test_the_team_reads_what_happened_when_by_whom_why_and_for_how_long(store: S
     told = json.loads(rendered(facts(store, "team"), "team", "json"))
     rows = [" | ".join(each.values()) for each in told["sections"][0]["tables"][0]]
     assert [row.removeprefix("2027-01-15 ") for row in rows] == [
-        "07:50:00 | benchmark: ship | ann | – | –",
-        "08:00:00 | trial, run 1: first seen, 0 % to 5 % of the users | config | running at share 0.05 | –",
-        "08:01:40 | trial, run 1: ramp, 5 % to 10 % of the users | ann | looks good | –",
-        "08:03:20 | trial, run 1: look of day 7 at error rate; too few users for satisfaction | – | – | –",
-        "08:05:00 | trial, run 1: people were told: page | – | Refund answers fail | –",
-        "08:05:50 | trial, run 1: promote, 10 % to 100 % of the users, against the verdict extend | bob | "
-        "the old one retires | –",
-        "08:06:40 | trial, run 1: rollback, 100 % to 0 % of the users | ann | refunds | 5 decision",
-        "08:08:20 | a note | bob | 40 | 20 labelling",
-        "08:08:20 | a note | bob | 40 | 10 labelling",
-        "08:08:20 | a note | bob | 40 | 2 other",
+        "07:50:00 UTC | benchmark: ship | ann | – | –",
+        "08:00:00 UTC | trial, run 1: first seen, 0 % to 5 % of the users | config | "
+        "running at share 0.05 | –",
+        "08:01:40 UTC | trial, run 1: ramp, 5 % to 10 % of the users | ann | looks good | –",
+        "08:03:20 UTC | trial, run 1: look of day 7 at error rate; too few users for satisfaction "
+        "| – | – | –",
+        "08:05:00 UTC | trial, run 1: people were told: page | – | Refund answers fail | –",
+        "08:05:50 UTC | trial, run 1: promote, 10 % to 100 % of the users, against the verdict extend | bob "
+        "| the old one retires | –",
+        "08:06:40 UTC | trial, run 1: rollback, 100 % to 0 % of the users | ann | refunds | 5 decision",
+        "08:08:20 UTC | a note | bob | 40 | 20 labelling",
+        "08:08:20 UTC | a note | bob | 40 | 10 labelling",
+        "08:08:20 UTC | a note | bob | 40 | 2 other",
     ]
     assert told["sections"][1]["tables"] == [
         [

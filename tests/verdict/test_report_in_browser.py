@@ -44,6 +44,16 @@ def test_it_fits_the_window_and_asks_for_nothing(browser: Browser, name: str, wi
     page.close()
 
 
+def test_its_times_are_the_reader_s_own_and_utc_on_hover(browser: Browser) -> None:
+    context = browser.new_context(timezone_id="Asia/Tokyo", locale="en-GB")
+    page = context.new_page()
+    page.goto((EXAMPLES / "extend.html").as_uri())
+    times = page.locator("time").evaluate_all("all => all.map(each => [each.textContent, each.title])")
+    assert ["7 Nov 2026, 08:59", "2026-11-06 23:59:00 UTC"] in times
+    assert ["2 Nov 2026, 09:18", "2026-11-02 00:18:00 UTC"] in times
+    context.close()
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_verdict_the_money_and_the_score_are_in_the_first_window(browser: Browser, width: int) -> None:
     page, _ = _opened(browser, "ship_now", width)
