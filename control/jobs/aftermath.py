@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+import structlog
 
 from bench.settings import BenchSettings
+from common.numbers import set_dollars
 from records.outcome import Usage
 from records.store import Store
 from records.store.benchmarks import BenchMarks, Benchmarks, IssueCheck, IssueHistory, Mark
@@ -28,11 +30,16 @@ if TYPE_CHECKING:  # what asks models takes a while to import, and most models n
     from bench.models.asker import Asker
     from bench.models.pair import NamedModel
 
+log = structlog.get_logger()
+
 BUDGET_SHARE = 0.5
 """Of a day's dollars: the model's new reference needs the others."""
 
 AT_ONCE, MOST_A_ROUND = 4, 8
 WITHIN_S = 120.0
+FEWEST_TOKENS, TIMES_BEFORE = 1024, 4
+"""So many tokens are set aside for an answer without a bound, or so many times those of the one before."""
+
 PATIENCE_S = 3 * 86400.0
 """From the drift on; later, an answer that does not come counts as a failure."""
 
@@ -60,13 +67,14 @@ class AftermathWords(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """An example to ask again, what its mark is kept by, who scores it (None: nobody has to), and the known
-    issue that it shows, if any."""
+    """An example to ask again, what its mark is kept by, who scores it (None: nobody has to), the known issue
+    that it shows, if any, and the tokens that are set aside for an answer without a bound of its own."""
 
     example: "Example"
     key: str
     judge: str | None
     issue: "Issue | None" = None
+    tokens: int = FEWEST_TOKENS
 
 
 class Aftermath:
@@ -128,7 +136,9 @@ class Aftermath:
         for source, dataset in self._datasets(settings):
             keys = [(each, mark_key(settings, model, source, each)) for each in dataset.scored]
             found += [
-                Question(example=each, key=key, judge=source.judge) for each, key in keys if key in before
+                Question(example=each, key=key, judge=source.judge, tokens=_tokens(before[key]))
+                for each, key in keys
+                if key in before
             ]
         done = self._marks.of(change.now)
         return found, [each for each in found if each.key not in done]
@@ -139,14 +149,24 @@ class Aftermath:
         return known_issues(self._store, file_of(settings.file))
 
     def _datasets(self, settings: BenchSettings) -> "Datasets":
+        """Those that can be read here: a server may have the config alone."""
         from bench.benchmark.run import read
+        from bench.errors import BenchError
 
-        return [(source, read(source, settings.file.parent)) for source in settings.datasets]
+        found = []
+        for source in settings.datasets:
+            try:
+                found.append((source, read(source, settings.file.parent)))
+            except (BenchError, OSError, UnicodeDecodeError) as problem:
+                log.warning("drift.dataset_not_read", dataset=source.name, problem=str(problem))
+        return found
 
     async def _ask(
         self, asking: "_Asking", part: Sequence[Question], change: ModelChange, now: float
     ) -> "tuple[list[tuple[Question, ExampleResult]], float]":
         """Ask as many of these as the budget has room for; the results and their cost. Raises ProbesSpent."""
+        from bench.errors import BenchError
+
         probes = asking.settings.probes
         assert probes is not None  # noqa: S101
         budget = probes.daily_budget_usd * BUDGET_SHARE
@@ -158,6 +178,9 @@ class Aftermath:
                 )
                 break
             except ProbesSpent:
+                if len(part) == 1 and price > budget:
+                    aside = f"{set_dollars(price)} is set aside, of {set_dollars(budget)} a day"
+                    raise BenchError(f"daily_budget is too small for {part[0].example.id}: {aside}") from None
                 if len(part) == 1:
                     raise
                 part = part[: len(part) // 2]
@@ -284,7 +307,7 @@ class _Asking:
     async def highest_price(self, part: Sequence[Question]) -> float:
         """The dollars of these at most. Raises Unpriced."""
         model, judge = await self._asker(self._model), await self._judge(part)
-        return sum(_highest_price(each.example, model, judge) for each in part)
+        return sum(_highest_price(each, model, judge) for each in part)
 
     async def answers(self, part: Sequence[Question]) -> "tuple[list[ExampleResult], float | None]":
         """The results, and their cost; None where that is not known."""
@@ -306,17 +329,17 @@ class _Asking:
         return found, None if lost or len(known) < len(costs) else sum(known)
 
 
-def _highest_price(example: "Example", model: "Asker", judge: "Asker | None") -> float:
+def _highest_price(question: Question, model: "Asker", judge: "Asker | None") -> float:
     """No token is shorter than a byte."""
     from bench.dataset.example import prompt
     from bench.errors import Unpriced
-    from bench.models.wires import MOST_TOKENS
 
+    example = question.example
     body = model.target.asks(prompt(example), example.extras)[1]
-    most = _most_output(body)
+    most = _most_output(body, question.tokens)
     costs = [model.target.cost(Usage(input_tokens=len(body), output_tokens=most))]
     if judge is not None:
-        judged = Usage(input_tokens=len(body) + most + MOST_TOKENS, output_tokens=MOST_TOKENS)
+        judged = Usage(input_tokens=len(body) + most + FEWEST_TOKENS, output_tokens=FEWEST_TOKENS)
         costs.append(judge.target.cost(judged))
     known = [each for each in costs if each is not None]
     if len(known) < len(costs):
@@ -324,12 +347,14 @@ def _highest_price(example: "Example", model: "Asker", judge: "Asker | None") ->
     return sum(known)
 
 
-def _most_output(body: bytes) -> int:
-    """The tokens of an answer at most. Nothing bounds one without a bound, so that may cost more."""
-    from bench.models.wires import MOST_TOKENS
+def _tokens(before: Mark) -> int:
+    return max(FEWEST_TOKENS, TIMES_BEFORE * (before.get("output_tokens") or 0))
 
+
+def _most_output(body: bytes, unbounded: int) -> int:
+    """The tokens of an answer at most, `unbounded` for one without a bound."""
     asked: dict[str, Any] = msgspec.json.decode(body)
     of_gemini = asked.get("generationConfig")
     bounds = [asked.get(name) for name in _OUTPUT_BOUNDS]
     bounds += [of_gemini.get("maxOutputTokens")] if isinstance(of_gemini, dict) else []
-    return next((each for each in bounds if isinstance(each, int)), MOST_TOKENS)
+    return next((each for each in bounds if isinstance(each, int)), unbounded)

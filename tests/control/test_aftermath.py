@@ -139,3 +139,16 @@ def test_without_a_stored_answer_only_known_issues_are_asked_again(
     assert change.document["then"]["examples"] == 0
     assert watch.told[-1].about == {"model": f"{MODEL}@{DAY}", "verdict": None}
     assert [each.state for each in IssueHistory(store).all(f"{MODEL}@{DAY}")] == ["still_there"]
+
+
+def test_an_example_that_costs_more_than_a_days_half_is_said_and_so_is_a_dataset_that_is_not_here(
+    tmp_path: Path, provider: ProviderThread, store: Store
+) -> None:
+    watch = prepared(tmp_path, store, provider, budget=0.012, more=" please" * 1000)
+    found(watch)
+    (trouble,) = watch.job.troubles
+    assert "daily_budget is too small for City00: $0.009" in trouble
+    (tmp_path / "cities.jsonl").unlink()
+    watch.turn(4 * DAY_S + 2 * CONFIRM_EVERY_S, 5 * DAY_S, 5 * DAY_S + 2 * CONFIRM_EVERY_S)
+    assert watch.job.troubles == []
+    assert DriftStore(store).changes(MODEL)[0].document["then"]["examples"] == 0
