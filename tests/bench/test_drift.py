@@ -20,7 +20,6 @@ from bench.drift import (
     due_at,
     variation,
 )
-from canary.config import parse
 
 DAY_S = 86400.0
 TOKENS = 12
@@ -196,12 +195,3 @@ def test_the_page_says_of_each_prompt_why_it_is_there() -> None:
     assert sorted(", ".join(rows).replace(" ", "").split(",")) == sorted(
         name.replace(" ", "") for name in PROMPTS
     )
-
-
-def test_the_recipe_against_a_dated_snapshot_is_a_config() -> None:
-    page = (Path(__file__).parents[2] / "docs/drift.md").read_text()
-    recipe = page.rpartition("```yaml\n")[2].partition("```")[0]
-    providers = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}\n'
-    read = parse(providers + recipe, "canary.yaml", {})
-    assert [each.share for each in read.canaries["alias-watch"].canary.steps] == [0.02]
-    assert read.warnings == ()

@@ -1,4 +1,4 @@
-"""Many users at once against a real server, mixed as a share of 5 % has them."""
+"""Many users at once against a real server, mixed as a share has them, by default 5 %."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,8 @@ class RareCategory:
 
 @dataclass
 class Crowd:
-    """Many users at once, each asking once: one of the candidate's to nineteen of the baseline's.
+    """Many users at once, each asking once: as many of the candidate's as the `share` has, by default one to
+    nineteen of the baseline's.
 
     `at_once` requests are open at a time, and a caller leaves after `patience_s`. `extra` is added to every
     request's body. `left` counts the callers who left.
@@ -47,13 +48,15 @@ class Crowd:
     patience_s: float = 60.0
     extra: Mapping[str, Any] = field(default_factory=dict)
     rare: RareCategory | None = None
+    share: float = 0.05
     statuses: list[int] = field(default_factory=list)
     left: int = 0
 
     def __post_init__(self) -> None:
-        candidates = self.stage.users("candidate", self.canary, 0.05, "c")
-        baselines = self.stage.users("baseline", self.canary, 0.05, "b")
-        self._users = (user for first in candidates for user in (first, *islice(baselines, 19)))
+        candidates = self.stage.users("candidate", self.canary, self.share, "c")
+        baselines = self.stage.users("baseline", self.canary, self.share, "b")
+        others = round(1 / self.share) - 1
+        self._users = (user for first in candidates for user in (first, *islice(baselines, others)))
         self._drawing = threading.Lock()
 
     def ask(self, stop: threading.Event, most: int = MOST_REQUESTS) -> None:
