@@ -16,6 +16,7 @@ import msgspec
 from bench.models.tools import AgentTool, arguments_of, called, written_call
 from proxy.dialects.operation import Api
 from records.captures.capture import CapturedMessage
+from records.store.tables import FINGERPRINT
 
 MOST_TOKENS = 4096
 """Anthropic requires a bound; no benchmark answer should reach it. An example's `max_tokens` replaces it."""
@@ -373,7 +374,7 @@ def names_in(body: bytes) -> tuple[str, ...]:
     found = _decoded(body, _Named)
     if found is None:
         return ()
-    fingerprint = f"fingerprint {found.fingerprint}" if found.fingerprint else None
+    fingerprint = FINGERPRINT + found.fingerprint if found.fingerprint else None
     return tuple(filter(None, (found.model or found.version, fingerprint)))
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,6 +38,7 @@ from records.store.drift import (
     StoredRound,
 )
 from records.store.releases import ReleaseNote, Releases, entered
+from records.store.tables import FINGERPRINT
 
 if TYPE_CHECKING:  # what asks models takes a while to import, and most admin processes probe none
     from bench.drift import DriftStanding, ProbeRound
@@ -57,7 +59,7 @@ BEFORE_DAYS = 14
 LEAST_ANSWERS, TRIGGER_Z, LENGTH_RATIO = 200, 5.0, 1.25
 """What starts a probe: of so many answers, shares so many standard errors apart, or tokens by this factor."""
 
-FINGERPRINT = "fingerprint "
+SHOWN_FINGERPRINTS = 5
 _DAY_S = 86400
 _NEWS_S = 2 * _DAY_S
 
@@ -81,12 +83,19 @@ def histories(store: Store) -> list[ModelHistory]:
     return [
         ModelHistory(
             model=model,
-            names=tuple(names.get(model, {}).items()),
+            names=_shown(names.get(model, {})),
             changes=tuple(each for each in changes if each.model == model),
             probed=_standing(drift, model),
         )
         for model in models
     ]
+
+
+def _shown(names: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """All names, and of the fingerprints the newest."""
+    fingerprints = [name for name in names if name.startswith(FINGERPRINT)]
+    hidden = set(fingerprints[:-SHOWN_FINGERPRINTS])
+    return tuple((name, at) for name, at in names.items() if name not in hidden)
 
 
 def _by_model(served: Iterable[ServedModel]) -> dict[str, dict[str, float]]:
@@ -103,17 +112,14 @@ def _newest_last(name: ServedModel) -> tuple[bool, int, float]:
 
 
 def new_names(model: str, names: Mapping[str, float]) -> list[ModelChange]:
-    """The changes of a model's names, given with the UTC second of the first answer. The first name, the
-    first fingerprint, and what came at the same moment, are no change."""
-    found: list[ModelChange] = []
-    before: dict[bool, tuple[str, float]] = {}
-    for name, at in sorted(names.items(), key=lambda each: each[1]):
-        kind = name.startswith(FINGERPRINT)
-        known = before.get(kind)
-        if known is not None and at > known[1]:
-            found.append(ModelChange(model=model, kind="model_changed", before=known[0], now=name, at=at))
-        before[kind] = (name, at)
-    return found
+    """The changes of a model's names, given with the UTC second of the first answer. The first name and what
+    came at the same moment are no change, and neither is a fingerprint: providers have several systems."""
+    own = [(name, at) for name, at in names.items() if not name.startswith(FINGERPRINT)]
+    return [
+        ModelChange(model=model, kind="model_changed", before=before, now=name, at=at)
+        for (before, earlier), (name, at) in pairwise(sorted(own, key=lambda each: each[1]))
+        if at > earlier
+    ]
 
 
 def rounds_of(stored: Iterable[StoredRound]) -> "list[ProbeRound]":

@@ -9,6 +9,7 @@ from alerts.course import ChartSpan
 from common.numbers import count, dollars, percent, seconds, set_percent
 from control.operator.operator import Happenings
 from pages.status.rules import Tone
+from pages.words.drift import change_words
 from pages.words.status import act
 from records.store import AuditEntry
 
@@ -43,14 +44,19 @@ class Mark:
 
 
 def marks(found: Happenings, since: float = 0.0) -> list[Mark]:
-    """The marks since a UTC second, oldest first; the looks of a day are one."""
+    """The marks since a UTC second, oldest first; the looks of a day are one. A drift is marked at the day
+    from which answers differ, unless that was before."""
     looks = {each.day: each.at for each in found.looks}
     known = [
         *map(_of_act, found.acts),
         *(Mark(at=each.at, kind="page", words=each.title) for each in found.pages if each.event == "page"),
         *(Mark(at=at, kind="look", words=f"Look of day {day}") for day, at in looks.items()),
         *(
-            Mark(at=each.at, kind="model", words=f"{each.model} changed: {each.before} → {each.now}")
+            Mark(
+                at=each.since if each.since >= since else each.at,
+                kind="model",
+                words=f"{each.model} {change_words(each)}",
+            )
             for each in found.models
         ),
     ]

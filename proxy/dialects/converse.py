@@ -96,6 +96,17 @@ class _Event(msgspec.Struct, rename="camel", gc=False):
     delta: _Block | None = None
     stop_reason: str | None = None
     usage: msgspec.Raw = msgspec.Raw()
+    trace: msgspec.Raw = msgspec.Raw()
+
+
+class _Router(msgspec.Struct, rename="camel", gc=False):
+    invoked_model_id: str = ""
+
+
+class _Trace(msgspec.Struct, rename="camel", gc=False):
+    """What a prompt router did, which is all that names a model."""
+
+    prompt_router: _Router | None = None
 
 
 _REASONS: dict[str, Finish] = {
@@ -139,6 +150,7 @@ class ConverseEvents:
         elif name == b"metadata":
             self.seen.done = True
             self.seen.usage = usage_in(_decode_usage, event.usage) or self.seen.usage
+            self.seen.model = _invoked(event.trace)
         return False
 
     def _look_at(self, block: _Block) -> None:
@@ -178,10 +190,12 @@ class _Answer(msgspec.Struct, rename="camel", gc=False):
     output: _Output | None = None
     stop_reason: str | None = None
     usage: msgspec.Raw = msgspec.Raw()
+    trace: msgspec.Raw = msgspec.Raw()
 
 
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
+_decode_trace = msgspec.json.Decoder(_Trace).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
@@ -195,7 +209,14 @@ def read_json(body: bytes) -> AnswerSummary:
     for block in (output.content if output is not None else None) or ():
         _note_block(choice, block)
     _note_end(choice, message.stop_reason)
-    return AnswerSummary(usage=usage_in(_decode_usage, message.usage), answer=answer)
+    usage = usage_in(_decode_usage, message.usage)
+    return AnswerSummary(usage=usage, answer=answer, model=_invoked(message.trace))
+
+
+def _invoked(trace: msgspec.Raw) -> str:
+    """The model to which a prompt router sent the request; "" without one."""
+    found = readable(_decode_trace, trace) if given(trace) else None
+    return found.prompt_router.invoked_model_id if found is not None and found.prompt_router else ""
 
 
 class _OutputCall(msgspec.Struct, rename="camel", gc=False):

@@ -105,7 +105,10 @@ served_models = Table(
     _count("answered"),
     PrimaryKeyConstraint("provider", "model", "served", "day"),
 )
-"""The models that answers name, by the entry and the model that was asked."""
+"""The models that answers name, by the entry and the model that was asked; and fingerprints of systems."""
+
+FINGERPRINT = "fingerprint "
+"""How `served` begins where it is a system's fingerprint."""
 
 model_changes = Table(
     "model_changes",

@@ -406,3 +406,13 @@ def test_a_conversation_in_converses_form_is_read() -> None:
     assert question(json.dumps(body).encode()) == ""
     asking = {"messages": body["messages"][:1]}
     assert question(json.dumps(asking).encode()) == "Why?"
+
+
+def test_converse_names_the_model_to_which_a_prompt_router_sent_the_request() -> None:
+    trace = {"trace": {"promptRouter": {"invokedModelId": "amazon.nova-lite-v1:0"}}}
+    document = json.dumps({**json.loads(whole([TEXT])), **trace}).encode()
+    assert told(CONVERSE, document).seen.model == "amazon.nova-lite-v1:0"
+    (name, metadata) = converse_events([TEXT])[-1]
+    frames = streamed([TEXT])[: -len(event(name, metadata))] + event(name, {**metadata, **trace})
+    assert told(CONVERSE_STREAM, frames).seen.model == "amazon.nova-lite-v1:0"
+    assert told(CONVERSE, whole([TEXT])).seen.model == ""
