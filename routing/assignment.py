@@ -27,7 +27,7 @@ Reason = Literal[
 `no_assignment`, `bad_assignment`: the canary takes its arms from a flag system, and the request has none, or
 one whose signature is wrong; the baseline serves it.
 `prompt_missed`: the request has not the text in whose place an arm has its own prompt; the baseline serves it
-until the candidate is promoted."""
+until the candidate is promoted. A realtime session, of which that is known late, stays with its arm."""
 
 UNASSIGNED: tuple[Reason, ...] = ("no_assignment", "bad_assignment")
 """The reasons of requests that a flag system gave no good arm."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from canary.config import Config, ConfigError, parse
+from control.monitor import monitor
 from records.facts.arm_texts import KeptTexts
 from routing.canary import RequestChanges, arm_names, definition
 
@@ -64,6 +65,8 @@ def test_a_new_model_with_a_new_prompt_is_named_by_both(folder: Path) -> None:
     newer = replace(arms.candidate, model="bot-2")
     words = f"v8 ({newer.fingerprint[:6]})"
     assert arm_names(arms.baseline, newer) == ("openai/bot", f"openai/bot-2 · {words}")
+    told = monitor.arm_names(replace(arms, candidate=newer))
+    assert (told.baseline, told.candidate) == ("bot", f"bot-2 · {words}")
     assert arm_names(arms.candidate, newer) == ("openai/bot", "openai/bot-2")
     effort = replace(
         arms.baseline, model="bot-2", request=RequestChanges(set=(("reasoning_effort", '"low"'),))
