@@ -185,6 +185,7 @@ def _report(judge: JudgeFigures) -> str:
         "verdict.html",
         canary={"name": "support"},
         whole=replace(an_evaluation().report, judge=judge),
+        reasons=(),
         prose=verdict,
         plan_lines=plan,
         known_of_answers=known_of_answers,

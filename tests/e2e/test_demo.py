@@ -57,7 +57,7 @@ def _ann_decides(admin: str, token: str, text: str) -> None:
         assert "Extend the canary" in page
         assert "waits for labels: 20 of 50 of randomly drawn pairs" in page
         assert "the candidate’s in 100 %" in page
-        sit(browser, "people-decide", looks_for_help, 40)
+        sit(browser, "people-decide", looks_for_help, 50)
         assert "<h1>Ship" in browser.get(verdict).text
 
 

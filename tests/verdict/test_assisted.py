@@ -132,6 +132,7 @@ def test_the_report_waits_for_ratings_and_then_says_both_estimates() -> None:
         (2, 0.05, Marks(follow=0.3), Raters(), 200, 0, 14),
         (6, 0.0, Marks(follow=0.7), Raters(), 100, 55, 100),
         (8, 0.0, Marks(follow=0.0), Raters(), 100, 0, 60),
+        (9, 0.05, Marks(follow=0.7), Raters(unhappy=0.5), 100, 0, 18),
     ],
 )
 def test_a_judge_saves_ratings_and_lets_nothing_more_pass(
