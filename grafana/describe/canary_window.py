@@ -294,8 +294,6 @@ SESSIONS = PanelRow(
     ),
 )
 
-_EVENTS = happened("exchange|session|user")
-
 HAPPENED = PanelRow(
     title="What happened",
     panels=(
@@ -305,7 +303,7 @@ HAPPENED = PanelRow(
             "of the arm: nobody reports that nothing happened. The report counts by what it happens to.",
             kind="timeseries",
             unit="none",
-            queries=[Query(expr=_EVENTS, legend="{{arm}} {{metric}}")],
+            queries=[Query(expr=happened(), legend="{{arm}} {{metric}}")],
             width=10,
             decimals=3,
         ),
@@ -317,7 +315,7 @@ HAPPENED = PanelRow(
             unit="none",
             queries=[
                 Query(
-                    expr=candidate_over_baseline(happened("exchange|session|user", RANGE)),
+                    expr=candidate_over_baseline(happened(RANGE)),
                     legend="{{metric}}",
                     instant=True,
                 )
@@ -327,13 +325,13 @@ HAPPENED = PanelRow(
         ),
         Panel(
             title="Events, by what they happen to",
-            description="The number of values in the time shown, and what one observation of the metric is.",
+            description="The number of values in the time shown, and what one observation is.",
             kind="bargauge",
             unit="short",
             queries=[
                 Query(
                     expr=f"{total('canary_feedback_total', ARM, 'arm, metric')} "
-                    "* on (metric) group_left (per) max by (metric, per) (canary_metric_info)",
+                    '* on (metric) group_left (per) max by (metric, per) (canary_metric_info{per!="value"})',
                     legend="{{arm}} {{metric}} per {{per}}",
                     instant=True,
                 )

@@ -68,12 +68,12 @@ def mean_feedback(by: str = "arm, metric", labels: str = ARM, window: str = WIND
     return f"{values} / {per_second('canary_feedback_value_count', labels, by, window)}"
 
 
-def happened(per: str, window: str = WINDOW) -> str:
-    """What is reported of things that happen, for each exchange of the arm, whether it happened there or not.
-    `per` is a regular expression of what they happen to."""
+def happened(window: str = WINDOW) -> str:
+    """What is reported of things that happen, for each exchange of the arm, whether it happened there or
+    not."""
     values = per_second("canary_feedback_value_sum", ARM, "arm, metric", window)
     exchanges = per_second("canary_requests_total", f"{ARM},{COUNTED}", "arm", window)
-    about = f'max by (metric) (canary_metric_info{{per=~"{per}"}})'
+    about = 'max by (metric) (canary_metric_info{per!="value"})'
     return f"{values} / on (arm) group_left () ({exchanges} > 0) * on (metric) group_left () {about}"
 
 
