@@ -113,6 +113,33 @@ def returning(rng: Rng, share: float) -> World:
     return World(visits=of, totals={"errors": _errors(rng, of, 0.01)}, said={"csat": said})
 
 
+def ramp(rng: Rng, true: TrueValues) -> World:
+    """1, 5 and 20 % of users who return for ten days, from days 1, 4 and 7 on; 8 requests each."""
+    of = visits(rng, usual(rng, 20_000, 8.0), steps={0: 0.01, 3: 0.05, 6: 0.2}, days=14, returning=10)
+    return World(
+        visits=of,
+        totals={"errors": _errors(rng, of, true.error_rate)},
+        said={"csat": _stars(rng, of, (4.0, true.csat))},
+    )
+
+
+def by_hand(rng: Rng, share: float) -> World:
+    """Errors exactly at their bound. Each night somebody raises the share to 20 % if they look bad so far,
+    and cuts it to 5 % if they look good."""
+    of = _planned(rng, share)
+    draw, failed = rng.random(of.users)[of.user], failing(rng, of, (0.05, 0.05))
+    candidate, phase, shares = np.zeros(len(draw), dtype=np.bool_), of.phase.copy(), {0: share}
+    for day in range(14):
+        today, last = of.day == day, len(shares) - 1
+        candidate |= today & (draw < shares[last])
+        phase[today] = last
+        bad = failed[candidate].sum() > 0.05 * of.count[candidate].sum()
+        if shares[last] != (new := 0.2 if bad else 0.05):
+            shares[last + 1] = new
+    of = replace(of, candidate=candidate, phase=phase, shares=shares)
+    return World(visits=of, totals={"errors": failed})
+
+
 def as_ever(rng: Rng, share: float, true: TrueValues) -> World:
     return as_planned(rng, true, share=share, requests=3)
 
@@ -167,6 +194,9 @@ WORLDS: Mapping[str, DaysWorld] = {
         make=lambda rng, share: slower(rng, share, 1.2, day=1), criteria=[P95_VS], share=0.1
     ),
     "novelty": DaysWorld(make=novelty, share=0.2),
+    "share by hand": DaysWorld(make=by_hand, criteria=ERRORS),
+    "ramp, equal": DaysWorld(make=lambda rng, _: ramp(rng, EQUAL)),
+    "ramp, halfway": DaysWorld(make=lambda rng, _: ramp(rng, HALFWAY)),
     "halfway": DaysWorld(make=lambda rng, share: as_ever(rng, share, HALFWAY)),
     "equal, returning": DaysWorld(make=returning),
     "σ = 1.6 traffic": DaysWorld(
@@ -178,8 +208,8 @@ WORLDS: Mapping[str, DaysWorld] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """The days on which all rows pass, those on which they would if days were alike, and what was found of
-    the days, by day."""
+    """The days on which all rows pass, those on which they would but for what was found of days, and that, by
+    day."""
 
     ships: Sequence[int]
     by_users: Sequence[int]
@@ -212,6 +242,8 @@ def told(name: str, seed: int, *, outages: bool = True) -> Told:
 
 
 def _passes(looks: Sequence[Look]) -> bool:
-    """What a look showed stands while the estimate bears it out."""
-    seen = [look.seen.acceptable for look in looks if look.seen is not None]
-    return bool(seen) and min(max(each.low for each in seen), seen[-1].estimate) >= 0
+    """What a look showed stands while the estimate bears it out, and silence does not hold the row."""
+    seen = [look.seen for look in looks if look.seen is not None]
+    if not seen or seen[-1].silent is not None:
+        return False
+    return min(max(each.acceptable.low for each in seen), seen[-1].acceptable.estimate) >= 0

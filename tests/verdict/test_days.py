@@ -199,6 +199,7 @@ MOST = {
     "baseline down, csat at its bound": 0.07,
     "baseline down, csat at its bound, 20 %": 0.07,
     "novelty": 0.07,
+    "share by hand": 0.07,
 }
 
 
@@ -209,6 +210,18 @@ def test_worlds_in_which_days_differ_seldom_ship_in_full(pool: ProcessPoolExecut
     found = float(np.mean(each_world(pool, _ships_late, name, 500)))
     print(f"\n{name}: ships from day 11 on {found:.1%} of 500")
     assert found <= MOST[name]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_ramp_ships_good_candidates_in_full(pool: ProcessPoolExecutor) -> None:
+    found = {
+        name: float(np.mean(each_world(pool, _ships_late, name, 500)))
+        for name in ("ramp, equal", "ramp, halfway")
+    }
+    print(f"\nramps of good candidates ship {found} of 500")
+    assert found["ramp, equal"] >= 0.97
+    assert found["ramp, halfway"] >= 0.85
 
 
 GOOD = ("halfway", "equal", "baseline down, equal", "both down, equal", "p95 equal", "p95 equal, relative")

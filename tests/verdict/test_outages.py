@@ -63,8 +63,16 @@ def _log(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def _in_store(folder: Path, rows: list[dict[str, Any]]) -> Store:
-    store = Store.open("sqlite:///canary.db", folder)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.more)])
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "sqlite":
+        return "sqlite:///canary.db"
+    fresh: str = request.getfixturevalue("postgres").fresh()
+    return fresh
+
+
+def _in_store(folder: Path, rows: list[dict[str, Any]], url: str = "sqlite:///canary.db") -> Store:
+    store = Store.open(url, folder)
     Shipper(store).lines(rows)
     state = State(state="running", share=0.5, run=1, started_at=START, changed_at=START)
     assert store.swap("c", 0, state, Act(at=START, action="start", who="jane", reason="r"))
@@ -124,11 +132,11 @@ def _place(sample: Sample) -> int:
     return int(np.searchsorted(sample.values["latency"].scale, 5.0))
 
 
-def test_sums_of_the_store_are_those_of_the_log(tmp_path: Path) -> None:
+def test_sums_of_the_store_are_those_of_the_log(tmp_path: Path, url: str) -> None:
     rows = _rows("baseline, candidate")
     log = from_csv(_log(tmp_path / "log.csv", rows))
     metrics = ("error_rate", "csat", "latency_p95", "cost_per_request", "session_exchanges")
-    with closing(_in_store(tmp_path, rows)) as store, store.reading() as connection:
+    with closing(_in_store(tmp_path, rows, url)) as store, store.reading() as connection:
         stored = from_store(connection, "c", 1, metrics=metrics)
         cut = from_store(connection, "c", 1, metrics=metrics, cuts=lambda _: [START + 6 * DAY_S])
     assert stored.outage == log.outage

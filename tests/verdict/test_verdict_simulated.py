@@ -138,6 +138,28 @@ def test_dear_users_who_are_absent_from_a_small_candidate_are_no_saving(
     assert part(found, 28) <= _limit(1000)
 
 
+def _p_at_bound(name: str, seed: int) -> float:
+    """The smallest risk at which the row would have passed by day 14."""
+    edge = EDGES[name]
+    canary = JudgedCanary(name="lane", criteria=[edge.criterion], planned_days=14)
+    line = find(edge.world(np.random.default_rng(seed)).until(14), canary, now=14 * DAY_S + 1).lines[0]
+    return 1.0 if line.look is None or line.look.p is None else line.look.p
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_of_ten_lanes_at_the_bound_some_ships_as_often_as_told_and_by_holm_seldom(
+    pool: ProcessPoolExecutor,
+) -> None:
+    """Lanes are drawn from 1,000 candidates; Holm's first step is a tenth of the risk."""
+    p = np.array(each_world(pool, _p_at_bound, "csat, relative", 1000))
+    least = np.random.default_rng(1).choice(p, (20_000, 10)).min(axis=1)
+    some, by_holm = float((least <= 0.05).mean()), float((least <= 0.005).mean())
+    print(f"\nten lanes at the bound: some ships {some:.1%}, by Holm {by_holm:.1%}")
+    assert some <= 1 - 0.95**10
+    assert by_holm <= _limit(1000)
+
+
 # A good candidate
 
 
