@@ -23,7 +23,6 @@ from verdict.sample.sample import (
     DayTotals,
     DayValues,
     MeasureTotals,
-    Numbered,
     Outage,
     Sample,
     Values,
@@ -31,7 +30,6 @@ from verdict.sample.sample import (
 )
 from verdict.sample.unit_totals import (
     COHORT,
-    MEASURED,
     SESSIONLESS,
     SUMS,
     CellIndex,
@@ -185,23 +183,29 @@ def stored_outage(connection: sa.Connection, scope: TotalsScope, days: DayTotals
 
 
 def _requests(connection: sa.Connection, scope: TotalsScope, days: Ints) -> Requests:
-    at, failed, candidate, units = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, bool)], list[str]()
-    columns = ("at", "canary", "run", "phase", "arm", "unit", *COHORT, *MEASURED)
+    from pyarrow import concat_tables
+    from pyarrow.compute import call_function
+
+    from records.store.segments.arrow import micros, schema_of
+
+    kept, columns = ("at", "unit", "arm", "outcome"), ("canary", "run", "phase", *COHORT, "error_type")
+    found = [schema_of(kept).empty_table()]
     for day in days.tolist():
         begin, end = day * DAY_S, (day + 1) * DAY_S
+        where = _in_run(scope, begin, end) & measured()
         for source in sources(connection, since=begin, until=end):
-            where = _in_run(scope, begin, end) & measured()
-            table = source.read_coded(columns).filter(where)
-            at.append(table["at"].cast("int64").to_numpy() / 1e6)
-            arms, outcomes = (np.array(table[name].to_pylist(), dtype=np.str_) for name in ("arm", "outcome"))
-            candidate.append(arms == "candidate")
-            failed.append(outcomes != "ok")
-            units += table["unit"].to_pylist()
+            table = source.read_coded([*kept, *columns]).filter(where)
+            found.append(table.select(kept).cast(found[0].schema))
+    table = concat_tables(found)
+    candidate, failed = (
+        call_function(how, [table[name], text]).to_numpy()
+        for how, name, text in (("equal", "arm", "candidate"), ("not_equal", "outcome", "ok"))
+    )
     return Requests(
-        at=np.concatenate(at),
-        unit=Numbered().of(units),
-        candidate=np.concatenate(candidate),
-        failed=np.concatenate(failed),
+        at=micros(table["at"]) / 1e6,
+        unit=table["unit"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
+        candidate=candidate,
+        failed=failed,
     )
 
 
