@@ -131,9 +131,14 @@ def _without_details(trouble: Trouble) -> Trouble:
     return replace(trouble, numbers=numbers, value=None)
 
 
+def cause(trouble: Trouble) -> str:
+    """What fails, where and how often, without a time and a provider's words: the reason of a rollback."""
+    return _fails(trouble, quoting=False)
+
+
 def was(trouble: Trouble) -> str:
     """What a trouble that is over was about, without a provider's words."""
-    return f"It was: {ended(_fails(trouble, quoting=False))}"
+    return f"It was: {ended(cause(trouble))}"
 
 
 def clock(at: float, now: float) -> str:

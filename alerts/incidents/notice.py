@@ -86,11 +86,6 @@ class Notice:
     rolled_back: bool = False
     owner: str = ""
 
-    @property
-    def cause(self) -> str:
-        """The first rule with its sentence; "" without rules."""
-        return "; ".join(f"{rule}: {self.details.get(rule, '')}" for rule in self.rules[:1])
-
 
 FIRING_FOR_S = 600.0
 """An Alertmanager alert expires this long after the last post, that is after ten missed re-posts."""
@@ -190,7 +185,7 @@ def slack_payload(notice: Notice, link: str | None = None, console: str | None =
     undone = notice.event == "update" and notice.rolled_back
     text = f"{'' if undone else f'*{notice.event}* '}{notice.headline}\n{describe(notice, link)}"
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    links = slack_links(console, notice.canary, notice.offers, notice.cause)
+    links = slack_links(console, notice.canary, notice.offers, notice.title)
     mark = ":rewind:" if undone else _MARKS[notice.event]
     return {"text": f"{mark} {escaped}{links}"}
 
@@ -201,7 +196,7 @@ APPRISE_TYPES: Mapping[EventName, str] = {"page": "failure", "update": "warning"
 
 def apprise_payload(notice: Notice, link: str | None = None, console: str | None = None) -> dict[str, str]:
     """A message's title, text and type. `console` is the page's public URL, None if nobody said."""
-    links = plain_links(console, notice.canary, notice.offers, notice.cause)
+    links = plain_links(console, notice.canary, notice.offers, notice.title)
     return {
         "title": notice.title or cut(notice.headline),
         "body": "\n".join([notice.headline, describe(notice, link), *links]),

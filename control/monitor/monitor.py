@@ -21,7 +21,7 @@ from alerts.incidents.rollback import RollbackEvidence
 from alerts.pulse import Pulse
 from alerts.quota import QuotaStatus
 from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus, paging
-from alerts.wording import UNNAMED, ArmNames
+from alerts.wording import UNNAMED, ArmNames, cause
 from control.feed.events import WorkerEvents, WorkerKey
 from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic, one_sided
 from control.monitor.wait_limits import CandidatePatience
@@ -415,7 +415,8 @@ class Monitor:
             return None
         convicting = convictions[0]
         hard = any(status.rule in CANNOT_SERVE for status in convictions)
-        act = Act(at=now, action="rollback", who=f"guardrail {convicting.key}", reason=convicting.sentence)
+        reason = cause(watched.watch.trouble(convicting, arms))
+        act = Act(at=now, action="rollback", who=f"guardrail {convicting.key}", reason=reason)
         why = watched.why(act, rule=convicting.key, share=state.effective_share, arms=arms)
         self._rollouts.change(
             name,

@@ -208,7 +208,7 @@ class UnmatchedTraffic:
             return
         canary = wanted.canary
         minutes = max(1, min(MINUTES, int((now - state.started_at) // 60)))
-        recent = self._since(now, minutes)
+        recent = self._since(now, int(now // 60) - int(state.started_at // 60) + 1)  # as clocks count them
         if any(canary.name in each.matched for each in recent):
             return
         models = sum((each.models for each in recent), Counter[str]())

@@ -118,7 +118,8 @@ def test_a_page_by_mail_says_what_slack_says_and_is_tried_again_where_it_was_not
         "error_rate: 9 of 17 failed",
         "owner: anna@example.com",
         "https://canary.example.com/canaries/support",
-        "Roll back… https://canary.example.com/canaries/support?order=rollback&reason=error_rate%3A+9+of+17+failed",
+        "Roll back… https://canary.example.com/canaries/support?order=rollback&reason="
+        "Answers+of+gpt-new+fail%3A+9+of+17+requests.",
     ]
 
 

@@ -147,9 +147,9 @@ def test_slack_s_message_links_to_the_orders_that_it_calls_for_filled_in() -> No
     *before, links = slack_payload(notice, None, "https://canary.example/")["text"].splitlines()
     assert links == (
         "<https://canary.example/canaries/support-nov?order=rollback&amp;"
-        "reason=error_rate%3A+12+of+20+%3Cfailed%3E|Roll back…> · "
+        "reason=candidate+fails|Roll back…> · "
         "<https://canary.example/canaries/support-nov?order=pause&amp;"
-        "reason=error_rate%3A+12+of+20+%3Cfailed%3E|Pause…>"
+        "reason=candidate+fails|Pause…>"
     )
     assert "\n".join(before) == slack_payload(NOTICE)["text"]
 

@@ -27,7 +27,16 @@ from canary.commands.mcp_server import brief_status
 from canary.config import parse
 from control.feed.events import WorkerEvents
 from pages.status.terminal import picture
-from records.outcome import AttemptRecord, Feedback, Heartbeat, Outcome, ProviderError, ToolCall, Usage
+from records.outcome import (
+    AttemptRecord,
+    Feedback,
+    Heartbeat,
+    InFlight,
+    Outcome,
+    ProviderError,
+    ToolCall,
+    Usage,
+)
 from records.store import Store
 from routing.canary import ArmName
 from tests.control.desks import desk_over
@@ -110,7 +119,7 @@ class Watched:
             if len(self.notices) < messages:
                 arrivals: list[tuple[ArmName, User]] = [("baseline", baseline)] * 4
                 for arm, user in [*arrivals, ("candidate", candidate)]:
-                    self._comes(arm, user)
+                    self.comes(arm, user)
                 self.bad += candidate is not baseline
                 self.monitor.decide(NOW + self.mono, self.mono)
 
@@ -120,7 +129,7 @@ class Watched:
             self.mono += 10.0
             self.monitor.decide(NOW + self.mono, self.mono)
 
-    def _comes(self, arm: ArmName, user: User) -> None:
+    def comes(self, arm: ArmName, user: User) -> None:
         self.sent += 1
         session = f"s{self.sent}" if len(user.exchanges) > 1 else ""
         records: list[Any] = [
@@ -429,6 +438,26 @@ def test_the_sentence_says_where_it_fails_and_in_which_way(store: Store, case: s
     assert says in watched.notices[0].headline
 
 
+def test_requests_that_hang_are_told_of_before_they_end_and_their_figure_reads_over(store: Store) -> None:
+    watched = Watched(store, "{rule: latency_p95}")
+    watched.come(60, baseline=GOOD, candidate=GOOD)
+    for number in range(60):
+        watched.come(0 if watched.notices else 1, baseline=GOOD, candidate=GOOD)
+        running = InFlight(
+            exchange_id=f"hangs-{number}", at=NOW + watched.mono, mono=watched.mono, canary="trial", run=1,
+            phase=1, share=SHARE, arm="candidate", reason="cohort", unit=f"hangs-{number}", operation="chat",
+            stream=False,
+        )  # fmt: skip
+        watched.monitor.take(WorkerEvents(in_flight=[(("", 0, 7), running)]))
+        watched.monitor.decide(NOW + watched.mono, watched.mono)
+    page = watched.notices[0].headline
+    assert page.startswith(
+        "m2 is slow to answer: no answer within 5 s (6 of 73), since 14:35 UTC. Users waited"
+    )
+    (status,) = [each for each in watched.monitor.canaries["trial"].statuses if each.rule == "latency_p95"]
+    assert re.match(r"candidate: p95 latency over 5\.\d\d s in ", status.sentence)
+
+
 def test_from_page_to_resolved_each_message_has_the_figures_of_its_moment(store: Store) -> None:
     watched = Watched(store, "{rule: error_rate}")
     watched.come(40, baseline=GOOD, candidate=GOOD)
@@ -447,7 +476,8 @@ def test_from_page_to_resolved_each_message_has_the_figures_of_its_moment(store:
     assert "tool schema" not in update.title
     assert (page.requests, update.requests, update.users) == (failed[0], failed[1], failed[1])
     (why,) = asyncio.run(watched.operator.rollbacks("trial", 9))
-    assert why.why.on_call().startswith(update.headline[:40])
+    assert why.why.on_call().startswith(f"{why.why.reason}, since ")
+    assert why.why.reason == f"Answers of m2 fail: {failed[1]} of {failed[1]} requests, {failed[1]} users"
     watched.quiet(RESOLVE_AFTER_S + 20.0)
     over = watched.notices[-1]
     assert (over.event, over.offers) == ("resolved", ())

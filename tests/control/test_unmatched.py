@@ -259,6 +259,16 @@ def test_a_canary_that_gets_nothing_while_other_models_are_asked_for_is_said() -
     assert astray(*other, states={"here": State(state="waiting")}) == {}
 
 
+def test_a_canary_that_got_nothing_in_its_first_minute_is_said_through_the_turn_of_the_minute() -> None:
+    began = NOW - NOW % 60 + 30.0
+    running = {"here": State(state="running", share=0.05, started_at=began)}
+    traffic = UnmatchedTraffic()
+    traffic.take(events(*[outcome("gpt-4o-mini", at=began + n) for n in range(4)]))
+    for later in (5.0, 29.0, 31.0, 89.0):
+        (found,) = traffic.astray(began + later, WANTED, running)
+        assert found.sentence.startswith("no request has reached the canary for a minute, while 4 matched")
+
+
 @pytest.mark.parametrize(
     "requests",
     [

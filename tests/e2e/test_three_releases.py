@@ -129,7 +129,7 @@ class Team:
                 list(pool.map(lambda number: _ask(http, number), [next(self._users) for _ in range(100)]))
                 if until():
                     return
-        assert until()
+        eventually(until)  # the last of them may not be counted yet
 
     def days_of_traffic(self, *canaries: str) -> None:
         """The planned days of these trials pass."""
@@ -243,7 +243,7 @@ def test_three_releases_cost_what_the_page_says_and_are_told_truly(team: Team) -
     inforce = f"everybody gets openai/{B}, for 2 d: {user()} and bob promoted support-{B}; it tries nothing"
     assert inforce in overview
     assert f"support-{A} {OLD} → {A} rolled back By guardrail error_rate" in overview
-    assert "failing exchanges are in category refund" in overview
+    assert "all in category refund (" in overview
 
 
 def _named(arm: dict[str, str]) -> str:

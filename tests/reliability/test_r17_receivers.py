@@ -44,6 +44,7 @@ KINDS: dict[str, Ailment] = {
     "pagerduty": "throttles",
     "slack": "fails",
     "alertmanager": "hangs",
+    "apprise": "fails",
 }
 LONGEST_BACKOFF_S = 60.0
 
@@ -106,6 +107,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
             {"pagerduty": {"key": "routing", "url": f"{receivers['pagerduty'].url}/v2/enqueue"}},
             {"slack": f"{receivers['slack'].url}/services/T/B/x"},
             {"alertmanager": receivers["alertmanager"].url},
+            {"apprise": f"{receivers['apprise'].url.replace('http', 'json')}/hook"},
         ]
         told = json.dumps(notify).replace("{", "{{").replace("}", "}}")
         config = CONFIG.replace("NOTIFY", told)
@@ -156,6 +158,8 @@ def test_every_receiver_has_exactly_one_incident_after_an_outage_and_no_request_
     assert receivers["pagerduty"].too_soon == 0
     slack = [each["text"] for each in receivers["slack"].taken]
     assert ["*page*" in text for text in slack] == [True] + [False] * (len(webhook) - 1)
+    apprise = receivers["apprise"].taken
+    assert [each["type"] for each in apprise] == ["failure", *(["warning"] * len(middle)), "success"]
     alerts = [alert for body in receivers["alertmanager"].taken for alert in body]
     assert len({json.dumps(alert["labels"], sort_keys=True) for alert in alerts}) == 1
     assert alerts[0]["labels"]["dedup_key"] == key
@@ -163,12 +167,12 @@ def test_every_receiver_has_exactly_one_incident_after_an_outage_and_no_request_
     page = f"{stage.server.admin}/canaries/trial"  # it may page before it rolls back
     assert link in (page, f"{page}/why?run=1")
     assert webhook[-1]["link"] == f"{page}/why?run=1"
-    assert all(link in json.dumps(each) for each in (duty[0], slack[0], alerts[0]))
+    assert all(link in json.dumps(each) for each in (duty[0], slack[0], alerts[0], apprise[0]))
 
     assert {each.status for each in outage} == {200}
     took = [each.took_s for each in outage]
     print(
-        f"\nR17: {scene.outage_s:.0f} s: away, 429, 503, hanging ({refused} tries), the admin process "
+        f"\nR17: {scene.outage_s:.0f} s: away, 429, 503 twice, hanging ({refused} tries), the admin process "
         f"killed between; all caught up {caught_up_s:.1f} s after they were mended, one incident each; "
         f"{len(outage)} requests, 0 failed, p99 {1000 * percentile(took, 0.99):.0f} ms, "
         f"longest {1000 * max(took):.0f} ms"
