@@ -706,7 +706,7 @@ def _whose_units(reason: UnitsNotUsers) -> str:
         return f"{users} The others count as one each, so {likelier}." if reason.understated else users
     if reason.sure:
         return (
-            f"A unit is a {reason.of}: one person is several, in both arms, so {likelier}. "
+            f"{units} count as a user each: one person is several, in both arms, so {likelier}. "
             "Let the app send its users, or name them in a log's column `user`."
         )
     return (

@@ -4,21 +4,29 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
-from records.store import FixedRubric
+from records.outcome import Feedback, Outcome
+from records.store import Act, FixedRubric, Store
+from routing.states import State
+from tests.verdict.conftest import START, exchanges
+from tests.verdict.conftest import World as Visitors
+from tests.verdict.shipping import Shipper, records
 from tests.verdict.simulated import DAY_S, World, failing, joined, usual, visits
 from tests.verdict.simulated_cases import FAILS_SELDOM
 from tests.verdict.simulated_looks import jobs
 from tests.verdict.simulated_people import CSAT, WORLDS, late, leaving, readme, robots, silent, told_of
 from verdict.decision.document import Report, from_json, to_json
+from verdict.decision.reports import report_of
 from verdict.decision.verdict import build, build_with_looks, find
 from verdict.rows.looks import NO_LOOKS, from_store, to_store
 from verdict.rows.reading import ResponseRate
@@ -34,7 +42,7 @@ from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import lateness, observe
 from verdict.sample.sample import Ratings, Sample
 from verdict.terms.fixed_terms import judged_by, terms_of
-from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.judged_canary import JudgedCanary, ReportSettings
 from verdict.terms.rubric import Criterion
 
 NOW = 14 * DAY_S + 1
@@ -200,7 +208,13 @@ def test_a_log_that_knows_the_users_behind_its_sessions_takes_them_as_clusters(t
         ),
         (40, 1, False, False, "The users of 40 of 40 requests are known: 5, and each counts as one."),
         (0, 1, False, False, "Each unit of this log has a single request. If a unit is not a user, wrong "),
-        (0, 2, True, True, "A unit is a session: one person is several, in both arms, so wrong verdicts "),
+        (
+            0,
+            2,
+            True,
+            True,
+            "40 sessions count as a user each: one person is several, in both arms, so wrong ",
+        ),
         (0, 2, False, None, ""),
     ],
 )
@@ -212,9 +226,32 @@ def test_units_that_are_no_users_are_said(
     found = find(sample, canary, now=2e9)
     units = [each for each in (*found.caveats, *found.notes) if isinstance(each, UnitsNotUsers)]
     assert [each in found.caveats for each in units] == ([] if understated is None else [understated])
-    told = [
-        each for each in sentences(build(sample, canary, now=2e9)) if " unit" in each or "each counts" in each
-    ]
+    said_of = (" unit", "counts as", "count as")
+    report = build(sample, canary, now=2e9)
+    told = [each for each in sentences(report) if any(part in each for part in said_of)]
     assert [each[: len(said)] for each in told] == [said] * len(units)
     fixed = FixedRubric(sha256="", document=terms_of(canary), fixed_at=0.0)
     assert judged_by("people", fixed).by_session is by_session
+
+
+def test_the_store_knows_units_that_are_sessions_because_callers_named_no_user(tmp_path: Path) -> None:
+    rows = exchanges(Visitors(users=300, days=2))
+    some = [each for place, row in enumerate(rows) for each in records(row, place)]
+    nameless = [
+        isinstance(each, Outcome) and each.unit is not None and int(each.unit, 16) < 100 for each in some
+    ]
+    without = [
+        msgspec.structs.replace(each, session=each.unit) if mine else each
+        for each, mine in zip(some, nameless, strict=True)
+    ]
+    terms = JudgedCanary(name="c", criteria=[FAILS_SELDOM])
+    settings = ReportSettings(canaries={"c": terms}, metrics=BUILT_IN)
+    seen = UnitsNotUsers(of="session", units=100, known=0, users=0, sure=True)
+    shipped: list[tuple[list[Outcome | Feedback], list[UnitsNotUsers]]] = [(some, []), (without, [seen])]
+    for each, told in shipped:
+        with closing(Store.open(f"sqlite:///{len(told)}.db", tmp_path)) as store:
+            Shipper(store).ship(each)
+            state = State(state="running", share=0.5, run=1, started_at=START, changed_at=START)
+            assert store.swap("c", 0, state, Act(at=START, action="start", who="jane", reason="r"))
+            report = report_of(settings, "c", store, now=START + 3 * DAY_S)
+        assert [reason for reason in report.reasons if isinstance(reason, UnitsNotUsers)] == told

@@ -33,7 +33,7 @@ from verdict.sample.cohort import from_store as of_run
 from verdict.sample.cohort import mirrored, to_judge
 from verdict.sample.csv_log import from_csv
 from verdict.sample.judged import ratings_of
-from verdict.sample.unit_totals import RunPart
+from verdict.sample.unit_totals import RunPart, session_units
 from verdict.terms.fixed_terms import judged_by, share_changes
 from verdict.terms.judged_canary import NOTHING, JudgedCanary, Miss, Outweighed, ReportSettings, RunRolledBack
 from verdict.terms.plan import ARRIVAL_S, LEAST_LEFT, log_end
@@ -99,6 +99,9 @@ def report_of(
     with store.reading() as connection:
         sample = to_judge(connection, judged, asked, cuts=cuts(judged, kept, now=now), judged=said, part=part)
         mirror = mirrored(connection, name, asked)
+        if asked is not None:
+            behind = session_units(connection, name, asked, len(sample.units))
+            sample = replace(sample, behind=behind)
     report, taken = build_with_looks(sample, judged, kept, now=now)
     if retro is None and asked is not None:
         _keep(VerdictLooks(store), scope, taken, now=now)

@@ -492,7 +492,7 @@ def units_not_users(sample: Sample, *, by_session: bool) -> UnitsNotUsers | None
         units=found.units,
         known=found.known,
         users=found.users,
-        sure=by_session or found.known > 0,
+        sure=by_session or found.known > 0 or not found.single,
     )
 
 

@@ -399,8 +399,8 @@ class _Later(Mapping[str, _Measure]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitsBehind:
-    """The units of a log, of which so many have `known` users: `users` of them. `single`: each unit has one
-    exchange."""
+    """The units that are sessions or requests, of which so many have `known` users: `users` of them.
+    `single`: each has one exchange."""
 
     units: int
     known: int
@@ -425,7 +425,7 @@ class Sample:
     provider's rate or quota. `judged` is what a judge said of the run's answers. `flipped` is the number of
     units that a flag system gave both arms in one phase, which are left out. `by_day` and `values_by_day`
     hold measures whose rows span days, from the store. What lies in the hours of the baseline's `outage` is
-    exposure only. `behind` says whose units those of a log were; None where they may well be users.
+    exposure only. `behind` says whose units they are; None where they may well be users.
     """
 
     units: Sequence[str]

@@ -23,6 +23,7 @@ from verdict.sample.sample import (
     Numbered,
     Outage,
     TextColumn,
+    UnitsBehind,
     Values,
     within,
 )
@@ -204,6 +205,22 @@ SESSIONLESS = {
 """What exchanges without a session add to the measures of sessions: each is a session of its own."""
 
 _OWN = sessions.c
+
+_FEW_SESSIONS = 0.05
+"""Up to this part of the units may be sessions without a word."""
+
+
+def session_units(connection: sa.Connection, canary: str, run: int, units: int) -> UnitsBehind | None:
+    """Those of the run's units that are sessions, because their callers named no user; None for few of so
+    many units."""
+    own = _OWN.unit == _OWN.session  # one text has one hash, whatever it names
+    of_run = (_OWN.canary == canary) & (_OWN.run == run)
+    found = connection.scalar(sa.select(sa.func.count(sa.distinct(_OWN.unit))).where(of_run & own)) or 0
+    if found <= _FEW_SESSIONS * units:
+        return None
+    return UnitsBehind(units=found, known=0, users=0, single=False)
+
+
 _ONE: Sum = sa.literal_column("1.0")
 BY_SESSION: Mapping[str, tuple[Sum, Sum]] = {
     SESSIONS: (_ONE, _ONE),
