@@ -185,7 +185,7 @@ def lane(canary: Mapping[str, Any]) -> str:
 def held_units(canary: Mapping[str, Any]) -> str:
     """How many users a change of share has not moved yet; "" for none."""
     held: Mapping[str, Any] | None = canary.get("held_units")
-    if held is None:
+    if held is None or not held["units"]:
         return ""
     users = f"{count(held['units'], 'user')} in the middle of something"
     return f"The last change waits for {users}, until {moment(held['until'])} UTC at the latest."

@@ -148,6 +148,7 @@ def test_a_reason_says_of_which_state_it_is() -> None:
 
 def test_users_in_the_middle_of_something_stand_in_the_header() -> None:
     assert "The last change waits for 18 users" in drawn(held_units={"units": 18, "until": NOW + 3600.0})
+    assert "The last change" not in drawn(held_units={"units": 0, "until": NOW + 3600.0})
     assert "waits for" not in drawn()
 
 
