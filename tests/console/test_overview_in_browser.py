@@ -202,7 +202,7 @@ def test_what_waits_for_a_person_is_named_and_needs_you() -> None:
         (waiting | {"preflight": {"state": "asking"}}, None, ""),
         (waiting | {"preflight": {"state": "failed"}}, None, "refused by its provider"),
         (healthy("a") | {"promote_asked": {"who": "ann"}}, None, "promotion asked"),
-        (healthy("a"), early, "Task completed: labels missing"),
+        (healthy("a"), early, "Task completed: ratings missing"),
         (healthy("a"), undecided, "the plan ends undecided"),
         (healthy("a") | {"state": "rolled_back"}, undecided, ""),
     ]
