@@ -17,20 +17,25 @@ from records.store.benchmarks import BenchFailures, Benchmarks
 from tests.console.chromium import chromium, opened
 from tests.console.pictures import PICTURES, Picture, corner_of, size_of, taken
 from tests.console.showcase import QUESTION, SESSION, Visitors, showcase
+from tests.console.test_no_cut_tables_in_browser import CUT
 from tests.e2e.stage import Stage
 from tests.serving import eventually
 from tests.verdict.test_releases import a_benchmark
 
 PAGES = (
     "/",
+    "/?open=billing-mini,support-nov",
     "/canaries/support-nov",
     "/canaries/billing-mini",
     "/canaries/by-hand",
     "/canaries/support-nov/verdict",
+    "/canaries/support-nov/report",
     "/canaries/billing-mini/why",
     "/canaries/support-nov/pairs",
     "/canaries/support-nov/label",
     "/archive",
+    "/releases",
+    "/datasets",
     "/audit",
     "/issues",
     "/issues/wrong",
@@ -96,9 +101,7 @@ def test_a_page_whose_session_is_over_asks_for_the_token(open_page: Open) -> Non
 
 
 def test_a_canary_is_told_in_one_sentence(open_page: Open) -> None:
-    with open_page() as page:
-        for summary in page.locator("summary").all():
-            summary.click()
+    with open_page(at="/?open=billing-mini,by-hand,support-nov") as page:
         fine = page.get_by_role("region", name="support-nov")
         expect(fine.locator(".sentence")).to_contain_text(
             re.compile(
@@ -108,7 +111,9 @@ def test_a_canary_is_told_in_one_sentence(open_page: Open) -> None:
         bad = page.get_by_role("region", name="billing-mini")
         expect(bad.locator(".sentence")).to_contain_text("Rolled back. Everybody gets the baseline.")
         expect(bad).to_contain_text("Incident")
-        expect(page.locator(".entry th a")).to_have_text(["billing-mini", "support-nov", "by-hand"])
+        expect(page.locator(".entry th a:not(.unfold)")).to_have_text(
+            ["billing-mini", "support-nov", "by-hand"]
+        )
         expect(page.get_by_role("region", name="by-hand")).to_contain_text("Not started yet")
         expect(fine).to_contain_text(re.compile(r"Step 1 of 2, 5\d.min.*left, then 40"))
         expect(page.locator("#line-billing-mini .entry")).to_contain_text("Error rate tripped")
@@ -123,7 +128,7 @@ def test_no_page_asks_anybody_else_or_breaks_its_own_policy(open_page: Open, sta
         page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        for path in (*PAGES, "/canaries/support-nov/report"):
+        for path in PAGES:
             page.goto(path)
             expect(page.locator("h1").first).to_be_attached()
         page.goto("/canaries/support-nov")
@@ -142,11 +147,22 @@ def test_every_picture_of_the_docs_can_be_drawn(browser: Browser, stage: Stage, 
     assert max(corner_of(png)) < 60
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.more)])
-def test_axe_finds_nothing_on_any_page(open_page: Open, scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (390, "light"),
+        (1280, "dark"),
+        *(
+            pytest.param(width, scheme, marks=pytest.mark.more)
+            for width, scheme in ((390, "dark"), (1280, "light"), (1440, "light"), (1440, "dark"))
+        ),
+    ],
+)
+def test_axe_finds_nothing_on_any_page_and_no_cell_is_cut(open_page: Open, width: int, scheme: str) -> None:
     found = {}
-    with open_page(at="", color_scheme=scheme, bypass_csp=True) as page:
-        for path in PAGES:
+    look = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "bypass_csp": True}
+    with open_page(at="", **look) as page:
+        for path in [*PAGES, *linked(page)]:
             page.goto(path)
             if path == "/canaries/support-nov":
                 page.get_by_role("button", name="Set the share").click()
@@ -156,7 +172,19 @@ def test_axe_finds_nothing_on_any_page(open_page: Open, scheme: str) -> None:
                 for each in violations
                 for node in each["nodes"]
             ]
-    assert found == {path: [] for path in PAGES}
+            found[path] += [each for each in page.evaluate(CUT) if each]
+    assert {path: each for path, each in found.items() if each} == {}
+    assert len(found) > len(PAGES) + 3
+
+
+def linked(page: Page) -> list[str]:
+    """The addresses of a release, its documents, and an evaluation of the archive, whose names are new."""
+    found = []
+    for path, start in (("/releases", "/releases/"), ("/archive", "/archive/")):
+        page.goto(path)
+        found.append(str(page.locator(f"main a[href^='{start}']").first.get_attribute("href")))
+    page.goto(found[0])
+    return [*found, *(f"{found[0]}?for={reader}" for reader in ("vendor", "finance", "team"))]
 
 
 def test_nothing_is_wider_than_a_telephone_or_a_sheet(open_page: Open) -> None:
