@@ -187,7 +187,6 @@ def _report(judge: JudgeFigures) -> str:
         whole=replace(an_evaluation().report, judge=judge),
         reasons=(),
         prose=verdict,
-        reasons=[],
         plan_lines=plan,
         known_of_answers=known_of_answers,
         title=title,
