@@ -11,12 +11,13 @@ from common.numbers import count, dollars, percent, seconds
 from pages.document import BulletList, Cell, Document, Row, Section, Table, columns
 from pages.words import gains, judge, verdict
 from pages.words.archive import came, ending, promised, promises, reasons_of, week_after
+from pages.words.drift import SINCE_DRIFT
 from pages.words.figures import bound_words, joined, label
 from pages.words.reasons import miss_words, sentences
 from pages.words.status import day
 from pages.writers import listing, written
 from records.store.benchmarks import FailureRow
-from records.store.releases import ReleaseNote
+from records.store.releases import ReleaseNote, is_drift
 from verdict.archive.evaluations import moment
 from verdict.archive.releases import LAYERS, Dossier, LayerName, LayerStanding, ReleaseClock, RunStanding
 from verdict.archive.week_after import Kept, WeekAfter
@@ -47,7 +48,9 @@ def headline(found: Dossier) -> str:
     if found.state == "promoted":  # what a person decided stands over what the report advised
         return f"Promoted: {found.release.candidate}{against}"
     said = "No verdict yet" if found.verdict is None else verdict.HEADLINES[found.verdict][0]
-    if found.report is None:
+    if is_drift(found.release.candidate, found.release.baseline):
+        said = SINCE_DRIFT.get(found.verdict or "", said)
+    elif found.report is None:
         said = _BY_EXAMPLES.get(found.verdict or "", said)
     return f"{said}: {found.release.candidate}{against}"
 

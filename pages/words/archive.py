@@ -11,6 +11,7 @@ from pages.words.reasons import sentences
 from pages.words.status import act, day, plain
 from pages.words.verdict import failure_rate, in_words
 from records.outcome import ProviderError
+from records.store.releases import is_drift
 from routing.canary import Arm, RequestChanges
 from verdict.archive.release_facts import ProviderFailures, ReleaseCosts, TimelineEntry, TimelineKind
 from verdict.archive.releases import Dossier, RunStanding, verdicts
@@ -308,7 +309,9 @@ def _first(report: Report | None) -> Sequence[str]:
 
 
 def _missing(found: Dossier) -> Iterator[str]:
-    if not found.newest:
+    if is_drift(found.release.candidate, found.release.baseline):
+        yield "Users have had it since that day, under its old name: the verdict rests on examples only."
+    elif not found.newest:
         yield "No user has tried it yet: the verdict rests on examples only."
     if found.benchmark is None:
         yield "No benchmark has compared these two models on all datasets."

@@ -26,6 +26,7 @@ def change_words(change: "ModelChange") -> str:
 
 
 _AGAIN = {"ship": "as good as before", "dont_ship": "worse than before", "extend": "not enough to decide"}
+SINCE_DRIFT = {verdict: says.capitalize() for verdict, says in _AGAIN.items()}
 
 
 def aftermath_words(then: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from records.store import Store, tables
 from records.store.captures import overwriting
 from records.store.database import insert as insert_of
 from records.store.database import insert_new
-from records.store.releases import entered, is_variant
+from records.store.releases import entered, is_drift, is_variant
 
 
 class Benchmarks:
@@ -74,7 +74,7 @@ class Benchmarks:
         return {
             name: row.at
             for name, row in newest.items()
-            if row.verdict == "dont_ship" and name not in tried and not is_variant(name, row.baseline)
+            if row.verdict == "dont_ship" and name not in tried and not _is_in_use(name, row.baseline)
         }
 
     def all_of(self, candidate: str, baseline: str) -> list[dict[str, Any]]:
@@ -98,6 +98,11 @@ class Benchmarks:
         return self._store.found(
             BenchmarkEntry, query.where(table.candidate == candidate, table.baseline == baseline)
         )
+
+
+def _is_in_use(candidate: str, baseline: str) -> bool:
+    """True for a model that users have already, as a variant or under its name."""
+    return is_variant(candidate, baseline) or is_drift(candidate, baseline)
 
 
 FailureRow = Mapping[str, str | float | None]

@@ -6,6 +6,7 @@ in words (`openai/assistant-3 · low effort`). A release never changes what it h
 becomes known.
 """
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -183,6 +184,15 @@ def is_variant(candidate: str, baseline: str) -> bool:
 def _names(candidate: str) -> set[str]:
     """What a candidate may be asked for by: provider/model · words, model · words, words."""
     return {candidate, model_of(candidate), candidate.partition(VARIANT)[2]} - {""}
+
+
+_DAY = re.compile(r"@\d{4}-\d\d-\d\d")
+
+
+def is_drift(candidate: str, baseline: str) -> bool:
+    """True if the candidate is what the baseline has become under its name: MODEL@2026-11-30."""
+    day = candidate.removeprefix(baseline)
+    return day != candidate and _DAY.fullmatch(day) is not None
 
 
 def entered(connection: Connection, candidate: str, baseline: str, *, at: float) -> Release:

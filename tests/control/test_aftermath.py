@@ -110,7 +110,10 @@ def test_a_drift_is_followed_by_its_known_issues_and_a_benchmark_against_its_sto
     assert (dataset["baseline"]["correct"], dataset["candidate"]["correct"]) == (60, 48)
     watch.turn(4 * DAY_S + 2 * CONFIRM_EVERY_S)
     assert all(times == 2 for times in asked(provider))
-    assert "1 known issue still there" in canary(tmp_path, "release", "show", f"{MODEL}@{DAY}")
+    shown = canary(tmp_path, "release", "show", f"{MODEL}@{DAY}")
+    assert shown.startswith(f"Worse than before: {MODEL}@{DAY} against {MODEL}")
+    assert "1 known issue still there" in shown
+    assert "Users have had it since that day" in shown
 
 
 def test_what_todays_budget_does_not_pay_for_is_asked_on_the_next_days(
