@@ -374,6 +374,11 @@ def test_a_rubric_on_a_judge_only_says_why_it_has_no_chance() -> None:
     )
 
 
+def test_sessions_as_units_are_said() -> None:
+    (said,) = [each for each in assumed(_prospect(replace(README, by_session=True))) if each.name == "units"]
+    assert said.sentence.startswith("a unit is a session; where one person is several, wrong verdicts are")
+
+
 def test_it_says_how_much_silence_may_not_show() -> None:
     """1,000 and 19,000 users, of whom 318 in 1,000 rate: 2.64·√(.682/.318·(1/1000 + 1/19000)), and more where
     each asks once."""
