@@ -55,7 +55,7 @@ from records.outcome import THROTTLED, Feedback, InFlight, Outcome
 from routing.canary import ArmName
 
 PHASES = 64
-CALM_NOTES = 32
+CALM_NOTES = 16
 
 
 @dataclass(slots=True)
@@ -504,8 +504,9 @@ class Watch:
         """The status's figures, with requests and users only since its evidence began to grow, at UTC second
         `since`."""
         notes = self.state.calm.get(status.key, [])
-        before = [note for note in notes if note[0] < since] or [(0.0, 0.0, 0.0)]
-        numbers, (_, outcomes, bad) = status.evidence, before[-1]
+        oldest = notes[0] if len(notes) == CALM_NOTES else (0.0, 0.0, 0.0)
+        before = [note for note in notes if note[0] < since]
+        numbers, (_, outcomes, bad) = status.evidence, before[-1] if before else oldest
         if not outcomes or numbers.get("bad", 0.0) <= bad:
             return numbers
         worse = numbers["bad"] - bad
