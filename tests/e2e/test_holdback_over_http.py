@@ -98,7 +98,7 @@ def test_some_users_keep_the_former_baseline_until_the_next_model_begins(stage: 
     assert status["holdback"]["until"] - status["holdback"]["since"] == 7 * 86400
     said = "20 % of the users are held back with the former baseline until"
     assert said in canary(stage, "status", SECOND)
-    assert said in stage.api("GET", "/").text
+    assert said in stage.api("GET", f"/?open={SECOND}").text
     mine, theirs = explained(stage, held), explained(stage, moved)
     assert (mine["arm"], mine["held_back_until"]) == ("baseline", status["holdback"]["until"])
     assert "one of the 20 % of the users who are held back with the former baseline" in mine["sentence"]
