@@ -204,9 +204,12 @@ class ReadOnlyPages:
         captured_at = await self._operator.captured_at(name)
         stored = await self._operator.evaluations(name)
         judge = figures_in(stored[-1]["report"]) if stored else None
-        return self._login.answer(
-            request, "past.html", past=past, audit=audit, captured_at=captured_at, judge=judge
-        )
+        charts = None
+        with suppress(BadOrder):  # those of older ones are not kept
+            found = self._operator.course(name, "run")
+            charts = charts_view(found, await self._operator.happenings(name, found["start"]), past=True)
+        values: dict[str, Any] = {"past": past, "audit": audit, "captured_at": captured_at, "judge": judge}
+        return self._login.answer(request, "past.html", canary={"name": name}, charts=charts, **values)
 
     async def figures(self, request: Request) -> Response:
         """The part of the canary's page that changes, for clients without the stream."""

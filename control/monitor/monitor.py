@@ -41,6 +41,8 @@ MOST_UNLOGGED = 1000
 
 DECIDE_EVERY_S = 0.2
 FORGOTTEN_AFTER_S = 60.0
+PAST_COURSES = 20
+"""Canaries that left the config whose charts are kept."""
 """A worker without a heartbeat for this long counts anew when it comes back."""
 
 
@@ -108,6 +110,7 @@ class Monitor:
         self._settings = settings
         self._finished: dict[WorkerKey, tuple[int, float]] = {}
         self._left: list[Incident | None] = []
+        self.past_courses: Mapping[str, tuple[int, Course]] = {}
         self._unlogged: list[Notice] = []
         self._decided_at = float("-inf")
         self._outcomes_heard = self._finished_heard = self._dropped_heard = 0
@@ -131,7 +134,9 @@ class Monitor:
         self._meters.set_metrics(settings.metrics)
         self.callers.configure(settings.callers)
         self.outbox.set_receivers(settings.notify)
-        self._left += [each.incident for name, each in self.canaries.items() if name not in settings.canaries]
+        gone = {name: each for name, each in self.canaries.items() if name not in settings.canaries}
+        self._left += [each.incident for each in gone.values()]
+        self._keep({name: (each.pulse.run, each.pulse.course) for name, each in gone.items()})
         self.canaries = {name: self._watched(wanted) for name, wanted in settings.canaries.items()}
         self.patience.keep_only(settings.canaries)
 
@@ -295,10 +300,15 @@ class Monitor:
         }
 
     def courses(self) -> bytes:
-        """What the charts show, by canary. It is large, and kept less often than the rest."""
-        return msgspec.json.encode(
-            {name: (each.pulse.run, each.pulse.course) for name, each in self.canaries.items()}
-        )
+        """What the charts show, by canary, the newest past ones last. It is large, and kept less often than
+        the rest."""
+        live = {name: (each.pulse.run, each.pulse.course) for name, each in self.canaries.items()}
+        return msgspec.json.encode({**live, **self.past_courses})
+
+    def _keep(self, courses: Mapping[str, tuple[int, Course]]) -> None:
+        """Keep the courses of canaries that left the config, the newest PAST_COURSES of them."""
+        known = {name: each for name, each in self.past_courses.items() if name not in courses}
+        self.past_courses = dict([*known.items(), *courses.items()][-PAST_COURSES:])
 
     def take_courses(self, document: bytes) -> None:
         """Go on with these courses of the runs that are watched. Raises msgspec.MsgspecError for another
@@ -307,6 +317,7 @@ class Monitor:
         for name, (run, course) in found.items():
             if name in self.canaries and self.canaries[name].pulse.run == run:
                 self.canaries[name].pulse.course = course
+        self._keep({name: each for name, each in found.items() if name not in self.canaries and each[0]})
 
     def restore(self, document: Mapping[str, Any], *, new_boot: float | None) -> None:
         """Replace the memory by a snapshot, but for the courses."""

@@ -532,12 +532,22 @@ class Operator:
         return newest[0].about.at if newest else None
 
     def course(self, canary: str, span: ChartSpan, since: float = 0.0) -> Mapping[str, Any]:
-        """Both arms over time, of this run (`alerts.course`)."""
-        return self._watched(canary).pulse.course.document(span, time.time(), since=since)
+        """Both arms over time, of this run (`alerts.course`); of a past canary its last run, to its end."""
+        ended = self.past().get(canary)
+        if ended is None or ended.changed_at is None:
+            return self._watched(canary).pulse.course.document(span, time.time(), since=since)
+        watched = self.monitor.canaries.get(canary)
+        course = watched.pulse.course if watched is not None else None
+        run, kept = self.monitor.past_courses.get(canary, (ended.run, course))
+        if kept is None or run != ended.run:
+            raise BadOrder(404, f"no charts are kept of {canary!r}")
+        return kept.document("run", ended.changed_at)
 
     async def happenings(self, canary: str, since: float) -> Happenings:
         """What happened to the canary since a UTC second, as the charts mark it."""
-        return await _ask_store(self._happenings, canary, self._watched(canary).watch.run, since)
+        ended = self.past().get(canary)
+        run = self._watched(canary).watch.run if ended is None else ended.run
+        return await _ask_store(self._happenings, canary, run, since)
 
     def _happenings(self, canary: str, run: int, since: float) -> Happenings:
         acts = [each for each in self.store.audit(MARKED, canary) if each.act.at >= since]

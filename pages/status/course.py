@@ -97,9 +97,10 @@ class ChartsView:
     kinds: Sequence[tuple[str, str]] = KINDS
 
 
-def charts_view(course: Mapping[str, Any], found: Happenings) -> ChartsView:
-    """The view of a course (`alerts.course`)."""
+def charts_view(course: Mapping[str, Any], found: Happenings, *, past: bool = False) -> ChartsView:
+    """The view of a course (`alerts.course`); of a past canary only its run."""
     return ChartsView(
+        spans=(("run", SPANS["run"]),) if past else tuple(SPANS.items()),
         span=course["span"],
         step=_STEPS[course["slice_s"]],
         marks=marks(found, course["start"]),

@@ -170,14 +170,16 @@ def test_a_past_canary_s_page_has_what_is_stored_of_its_judge() -> None:
         )
     )
     stored = replace(FULL, lost=tuple(replace(each, reason="") for each in FULL.lost))
-    page = _page("past.html", past=past, audit=[], captured_at=None, judge=stored)
+    page = _page("past.html", past=past, audit=[], charts=None, captured_at=None, judge=stored)
     assert "preferred the candidate’s in 54 %" in page
     assert FULL.lost[0].exchange_id in page
     assert "judge: “" not in page
     assert 'href="/canaries/gone/label"' not in _page(
-        "past.html", past=past, audit=[], captured_at=None, judge=FEW
+        "past.html", past=past, audit=[], charts=None, captured_at=None, judge=FEW
     )
-    assert "Which answer" not in _page("past.html", past=past, audit=[], captured_at=None, judge=None)
+    assert "Which answer" not in _page(
+        "past.html", past=past, audit=[], charts=None, captured_at=None, judge=None
+    )
 
 
 def _report(judge: JudgeFigures) -> str:

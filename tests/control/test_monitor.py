@@ -239,6 +239,20 @@ def test_charts_go_on_after_a_restart_and_are_no_part_of_the_memory_of_each_seco
         desk.monitor.take_courses(b'{"trial": 1}')
 
 
+def test_the_charts_of_a_canary_that_left_stay_through_restarts(desk: Desk) -> None:
+    desk.pass_s(30, outcomes=True)
+    shown = requests_shown(desk.monitor)
+    without = parse(CONFIG[: CONFIG.index("canaries:")], "canary.yaml", {}).control
+    desk.monitor.configure(without)
+    later = desk.guard()
+    later.configure(without)
+    later.take_courses(desk.monitor.courses())
+    for monitor in (desk.monitor, later):
+        run, course = monitor.past_courses["trial"]
+        found = course.document("10min", NOW + 1060)["arms"]
+        assert (run, sum(map(sum, (each["requests"] for each in found.values())))) == (1, sum(shown))
+
+
 def requests_shown(monitor: Monitor) -> list[int]:
     arms = monitor.canaries["trial"].pulse.course.document("10min", NOW + 1060)["arms"]
     return [number for arm in arms.values() for number in arm["requests"]]

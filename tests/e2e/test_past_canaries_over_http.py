@@ -110,6 +110,10 @@ def test_a_past_canary_has_a_page_of_its_own(stage: Stage) -> None:
     assert release is not None
     assert "openai/new" in get(stage, release[1]).text
     assert "Promoted by anna on" in get(stage, "/canaries/good").text
+    course = get(stage, "/canaries/good/course?span=run").json()
+    assert [sum(course["arms"][arm]["requests"]) for arm in ARMS] == [3, 3]
+    assert any(mark["words"].startswith("Promote by anna") for mark in course["marks"])
+    assert 'data-course="/canaries/bad/course?span=run"' in bad.text
     short = get(stage, "/canaries/short").text
     assert "Ended without a decision on its run: it was running at 50 %." in short
     assert "/why" not in short
