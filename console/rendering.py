@@ -14,7 +14,6 @@ from common.text import visible_page
 from control.operator.operator import Operator
 from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
-from pages.writers import SCRIPT, STYLE
 
 if TYPE_CHECKING:
     from records.store.session_exchanges import StoredSession
@@ -135,6 +134,8 @@ def headers() -> dict[str, str]:
 
 def headers_of_whole() -> dict[str, str]:
     """The headers of a self-contained document: it loads nothing, and has the writer's style and script."""
+    from pages.writers import SCRIPT, STYLE
+
     return _headers(STYLE, SCRIPT)
 
 
