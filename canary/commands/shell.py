@@ -28,7 +28,10 @@ def _beside_config(context: typer.Context, data: Path) -> Path:
     source = context.get_parameter_source("data")
     if context.resilient_parsing or source is None or source.name != "DEFAULT":
         return data
-    return data_folder(context.params["config"], os.environ)
+    config, named = context.params["config"], context.get_parameter_source("config")
+    if named is not None and named.name != "DEFAULT" and not config.exists():
+        raise typer.BadParameter(f"there is no file {config}", context, param_hint="--config")
+    return data_folder(config, os.environ)
 
 
 ConfigFile = Annotated[

@@ -105,3 +105,10 @@ def test_the_data_folder_of_another_config_file_is_left_alone(tmp_path: Path) ->
     (tmp_path / "canary-data").mkdir()
     told = canary(write(tmp_path / "second"), tmp_path, "status")
     assert "no server has run in second/canary-data" in told.stderr
+
+
+def test_a_config_file_that_is_named_and_missing_is_said_and_no_folder_beside_it(tmp_path: Path) -> None:
+    told = canary(tmp_path / "nowhere" / "canary.yaml", tmp_path, "status")
+    assert told.exit_code == 2
+    assert "there is no file" in told.stderr
+    assert "no server has run" not in told.stderr
