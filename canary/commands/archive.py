@@ -71,7 +71,7 @@ def show(
 
 @app.command(epilog=example("archive trends -o json"))
 def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
-    """Summarize the evaluations: changes by vendor, how well synthetic tasks predict, and savings."""
+    """Summarize the evaluations: what a year saved, changes by vendor, how well synthetic tasks predict."""
     from pages.reports.archive import summarized
     from records.store.benchmarks import Benchmarks
     from records.store.reports import Evaluations

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from records.store.releases import Release
 
 app = typer.Typer(
-    help="Show releases from noticed to decided, and note what people did.", no_args_is_help=True
+    help="Show releases from noticed to decided, write documents of them, and note what people did.",
+    no_args_is_help=True,
 )
 
 Model = Annotated[str, typer.Argument(help="The candidate, MODEL or PROVIDER/MODEL, or a release's id.")]
@@ -52,7 +53,7 @@ def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "
     return print_text(listed(found).rstrip("\n") if found else "no release yet")
 
 
-@app.command(epilog=example("release show gpt-6.1-terra -o markdown"))
+@app.command(epilog=example("release show gpt-6.1-terra --for finance -o release.html"))
 def show(
     model: Model,
     failures: Annotated[
@@ -61,7 +62,11 @@ def show(
     ] = None,
     reader: Annotated[
         Literal["vendor", "finance", "team"] | None,
-        typer.Option("--for", help="For whom. The vendor's has no costs, no users and no texts."),
+        typer.Option(
+            "--for",
+            help="A document for the vendor (what failed; no costs, users or texts), finance (costs and "
+            "savings) or the team (all of it, as a timeline).",
+        ),
     ] = None,
     texts: Annotated[
         bool, typer.Option("--texts", help="With captured texts of some failed requests, redacted.")

@@ -44,7 +44,8 @@ DataFolder = Annotated[
         "--data",
         envvar="CANARY_DATA",
         callback=_beside_config,
-        help="The server's data folder; by default beside the configuration file.",
+        help="The server's data folder.",
+        show_default="`data` of the file, else canary-data beside it",
     ),
 ]
 """A command with this option has `--config` too."""
