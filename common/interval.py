@@ -22,6 +22,11 @@ class Range:
         low, high = (None if end is None else end * by for end in (self.low, self.high))
         return Range(low=low, estimate=self.estimate * by, high=high)
 
+    def less(self, by: float) -> "Range":
+        """The range of the quantity less `by`."""
+        low, high = (None if end is None else end - by for end in (self.low, self.high))
+        return Range(low=low, estimate=self.estimate - by, high=high)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:

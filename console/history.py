@@ -112,7 +112,7 @@ class HistoryPages:
         if form == "html":
             return HTMLResponse(text, headers=headers_of_whole())
         ending = "md" if form == "markdown" else "json"
-        name = f"attachment; filename=release-{query['for']}.{ending}"
+        name = f"attachment; filename=release-{named}-{query['for']}.{ending}"
         return PlainTextResponse(visible(text), headers={**headers(), "content-disposition": name})
 
 

@@ -332,8 +332,7 @@ def savings(details: Details) -> Savings | None:
 
 
 def _net(monthly: Range, months: float, spent: float) -> Range:
-    low, high = (None if end is None else months * end - spent for end in (monthly.low, monthly.high))
-    return Range(low=low, estimate=months * monthly.estimate - spent, high=high)
+    return monthly.scaled(months).less(spent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ class ReportOutput:
         if wanted is None:
             raise BadReportOutput(
                 f"-o {output!r} is neither a format ({', '.join(FORMS)}) nor a file that ends in "
-                ".html, .md, .json or .txt; give the format with -f"
+                ".html, .md, .json or .txt"
             )
         return cls(form=wanted, file=file)
 

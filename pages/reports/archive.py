@@ -40,7 +40,7 @@ def summarized(trends: Trends) -> str:
         return "no evaluation yet"
     judged = any(step.judged is not None for step in trends.steps)
     head = (
-        *("date", "canary", "candidate", "verdict", "accuracy", "cost", "latency p95"),
+        *("date", "canary", "candidate", "verdict", "became", "accuracy", "cost", "latency p95"),
         *("saves, first month", "first year"),
     )
     shown = (*head, "preferred by a judge") if judged else head
@@ -78,6 +78,7 @@ def _step(step: TrendStep) -> tuple[str, ...]:
         step.canary,
         step.candidate or "–",
         step.verdict,
+        words.became(step),
         words.accuracy(step),
         words.cost(step),
         words.percent(step.latency),

@@ -58,7 +58,7 @@ def document(found: ReleaseFacts, reader: Reader, links: Sequence[tuple[str, str
         title=f"{about.candidate}: {_TITLES[reader]}",
         about=f"Release {about.id}, for the {_NAMES[reader]}",
         tone="",
-        head=[BulletList([*_head(found, reader), "Times are UTC."])],
+        head=[BulletList([*_head(found, reader), "Dates and times are UTC."])],
         sections=[section for readers, section in _sections(found) if reader in readers],
         links=links,
     )
@@ -96,7 +96,8 @@ def _head(found: ReleaseFacts, reader: Reader) -> list[str]:
     if reader == "vendor":
         return failed
     if reader == "finance":
-        return [f"{release.headline(found.dossier)}.", *release.money(found.dossier)]
+        about = found.dossier
+        return [f"{release.headline(about)}.", *words.decided(about), *release.money(about)]
     return [*words.reasons_of(found.dossier), *failed]
 
 

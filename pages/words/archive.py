@@ -118,15 +118,21 @@ def saving(step: TrendStep, *, year: bool = False) -> str:
 
 def year_saved(year: YearSaved) -> str:
     """What a year has saved, what its evaluations cost, and what is left."""
+    name = f"{year.year} so far" if year.goes_on else f"{year.year}"
     if not year.promoted:
-        return f"{year.year}: no candidate was promoted; evaluations cost {usd(year.evaluated_usd)}."
-    candidates = number(year.promoted, "promoted candidate")
+        return f"{name}: no candidate was promoted; evaluations cost {usd(year.evaluated_usd)}."
     unknown = f" (what {year.unknown} of them saved is not known)" if year.unknown else ""
+    candidates = number(year.promoted, "promoted candidate")
+    spent = f"{usd(year.evaluated_usd)} without people's time"
     return (
-        f"{year.year}: {candidates} saved {dollars(year.saved_usd)}{unknown}; evaluations cost "
-        f"{usd(year.evaluated_usd)}, so {usd(year.saved_usd.estimate - year.evaluated_usd)} is left. Counted "
-        "is the report's figure for a month, for the time since the promotion."
+        f"{name}: {candidates} saved {dollars(year.saved_usd)}{unknown}, by each report's figure for a month "
+        f"and the time since the promotion; evaluations cost {spent}, which leaves {dollars(year.net_usd)}."
     )
+
+
+def became(step: TrendStep) -> str:
+    """Whether the candidate shipped; a dash while nobody has decided."""
+    return "–" if step.shipped is None else "shipped" if step.shipped else "not shipped"
 
 
 def dollars(change: Range | None) -> str:
@@ -252,6 +258,13 @@ def _superseded(found: Dossier) -> Iterator[str]:
     after = found.superseded_by
     if after is not None:
         yield f"Superseded by release {after.id}, against {after.baseline}."
+
+
+def decided(found: Dossier) -> list[str]:
+    """Who promoted it or took it back, when, why, and against which verdict."""
+    over = [run for run in found.newest if run.state in ("promoted", "rolled_back")]
+    told = [(_promoted(run) if run.state == "promoted" else _pulled_back(run), run.ended_at) for run in over]
+    return [f"{'' if at is None else f'{day(at)}: '}{said}" for said, at in told]
 
 
 def _pulled_back(run: RunStanding) -> str:

@@ -85,9 +85,8 @@ def money_facts(report: Report) -> list[tuple[str, str]]:
         ("First year", _less(saving.year)),
         (
             "Based on",
-            f"{money.users:,} users and {money.requests_a_month:,} requests a month, "
-            f"as measured in {money.days:.1f} days, in {_CURRENCIES[saving.currency]} as the prices"
-            f"{_unpriced(money)}",
+            f"{money.users:,} users in {money.days:.1f} days, and {money.requests_a_month:,} requests a "
+            f"month at that rate, in {_CURRENCIES[saving.currency]} as the prices{_unpriced(money)}",
         ),
     ]
 

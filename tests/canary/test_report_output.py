@@ -34,7 +34,7 @@ def test_a_form_is_printed_and_a_file_is_written(
     [
         ("pdf", None, "use text, json, markdown, html"),
         (None, "pdf", "neither a form"),
-        (None, "report.pdf", "give the format with -f"),
+        (None, "report.pdf", ".html, .md, .json or .txt"),
         (None, "/nowhere/report.html", "its folder does not exist"),
         ("html", "/", "its folder does not exist"),
     ],

@@ -143,10 +143,12 @@ def test_a_year_saves_what_was_promoted_for_as_long_as_it_was_everybody_s() -> N
     assert (this.year, this.promoted, this.unknown, this.evaluated_usd) == (2026, 3, 1, 500.0)
     assert this.saved_usd.estimate == pytest.approx(150_000.0)
     assert this.saved_usd.low == pytest.approx(150_000.0 - math.hypot(40_000.0, 20_000.0))
-    assert words.year_saved(this).startswith(
-        "2026: 3 promoted candidates saved $150,000 ($105,279 to $194,721) (what 1 of them saved is not "
-        "known); evaluations cost $500, so $149,500 is left."
+    assert words.year_saved(this) == (
+        "2026 so far: 3 promoted candidates saved $150,000 ($105,279 to $194,721) (what 1 of them saved is "
+        "not known), by each report's figure for a month and the time since the promotion; evaluations cost "
+        "$500 without people's time, which leaves $149,500 ($104,779 to $194,221)."
     )
+    assert words.year_saved(last).startswith("2025: 1 promoted candidate saved $50,000 ")
     assert trends([]).years == ()
 
 

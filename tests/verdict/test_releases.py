@@ -14,8 +14,9 @@ from canary.config import Config, parse
 from control.states.rollouts import Rollouts
 from pages.reports.release import headline, line, rendered, to_json
 from pages.words import verdict
-from pages.words.archive import reasons_of
+from pages.words.archive import decided, reasons_of
 from pages.words.reasons import sentences
+from pages.words.status import day
 from records.store import Act, Store
 from records.store.benchmarks import Benchmarks
 from records.store.decisions import Decision, Decisions
@@ -334,6 +335,7 @@ def test_a_promoted_release_reads_that_it_was_promoted_by_whom_and_what_the_repo
         assert headline(found) == "Promoted: openai/new against openai/old"
         said = f"against the verdict {against}" if against else said
         assert reasons_of(found)[0] == f"Canary trial was promoted by ann {said}: good enough."
+        assert decided(found) == [f"{day(START + DAY_S)}: {reasons_of(found)[0]}"]
         assert to_json(found)["runs"][0]["against"] == (against or None)
 
 

@@ -294,14 +294,20 @@ class YearSaved:
     in which its candidate, `promoted` of them, was everybody's. Ends are None if unknown.
 
     `evaluated_usd` is what the evaluations that ended in the year cost, those of what did not ship too.
-    `unknown` of the promoted have no known saving.
+    `unknown` of the promoted have no known saving. `goes_on`: the year is not over.
     """
 
     year: int
+    goes_on: bool
     promoted: int
     unknown: int
     saved_usd: Range
     evaluated_usd: float
+
+    @property
+    def net_usd(self) -> Range:
+        """What is left of the saving."""
+        return self.saved_usd.less(self.evaluated_usd)
 
 
 def years_saved(runs: Iterable[Sequence[Evaluation]], now: float) -> tuple[YearSaved, ...]:
@@ -320,6 +326,7 @@ def _saved_in(year: int, runs: Sequence[Sequence[Evaluation]], now: float) -> Ye
     ended = [last for last, _ in in_force if begin <= last.at < end]
     return YearSaved(
         year=year,
+        goes_on=now < end,
         promoted=len(given),
         unknown=len(given) - len(known),
         saved_usd=_summed(known),
