@@ -3,6 +3,7 @@ what happened in a session."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -28,6 +29,8 @@ from pages.words.status import day
 if TYPE_CHECKING:
     from records.store.session_exchanges import StoredSession
     from verdict.archive.evaluations import Evaluation
+
+_ROLLBACKS = 200
 
 
 class HistoryPages:
@@ -83,8 +86,17 @@ class HistoryPages:
         if found.session not in ("", named):
             return RedirectResponse(f"/sessions/{found.session}", status_code=303)
         captured = await self._to_report(request, found)
-        text = await asyncio.to_thread(session_in, "html", found, captured)
+        rolled_back = await self._rolled_back(found)
+        text = await asyncio.to_thread(session_in, "html", found, captured, rolled_back)
         return HTMLResponse(text, headers=headers_of_whole())
+
+    async def _rolled_back(self, found: "StoredSession") -> list[tuple[str, int]]:
+        """The session's runs that were rolled back; none of a canary that the config has just lost."""
+        runs: set[tuple[str, int]] = set()
+        for name in dict.fromkeys(canary for canary, _ in found.runs):
+            with suppress(BadOrder):
+                runs |= {(name, each.why.run) for each in await self._operator.rollbacks(name, _ROLLBACKS)}
+        return [each for each in found.runs if each in runs]
 
     async def _to_report(self, request: Request, found: "StoredSession") -> Collection[str]:
         """The exchanges that may become known issues: failed or faulty ones, and one that stands alone."""

@@ -72,13 +72,22 @@ def release_document_in(form: str, found: "ReleaseFacts", reader: "Reader") -> s
 _OTHER_FORMS = (("As Markdown", "markdown"), ("As JSON", "json"))
 
 
-def session_in(form: str, found: "StoredSession", to_report: Collection[str] = ()) -> str:
+def session_in(
+    form: str,
+    found: "StoredSession",
+    to_report: Collection[str] = (),
+    rolled_back: Collection[tuple[str, int]] = (),
+) -> str:
     """The session as "json", "markdown" or "html", with links that make the exchanges `to_report` known
-    issues. For a thread, like `report_in`."""
+    issues, and to why the runs `rolled_back` were. For a thread, like `report_in`."""
     from pages.reports.session import rendered
 
     names = dict.fromkeys(canary for canary, _ in found.runs)
     links = [(name, f"/canaries/{quote(name)}") for name in names]
+    links += [
+        (f"Why run {run} of {name} was rolled back", f"/canaries/{quote(name)}/why?run={run}")
+        for name, run in rolled_back
+    ]
     links += [
         (f"Make exchange {number} a known issue", f"/issues/new?exchange={quote(each.exchange_id)}")
         for number, each in enumerate(found.exchanges, 1)

@@ -35,6 +35,8 @@ _READS = (
     "Each bar lasts from a request to the end of its answer; the pale part of it is the time until the first "
     "token. Times without a request are cut out."
 )
+_FEW = 3
+"""So many failures are told before they fold."""
 _FINE_S = 10.0
 """Below so long a session the axis has hundredths of seconds."""
 _KEY = (("candidate", "candidate"), ("baseline", "baseline"), ("failed", "failed"))
@@ -65,8 +67,12 @@ def document(found: StoredSession, links: Sequence[tuple[str, str]] = ()) -> Doc
     return Document(
         title=words.headline(found),
         about=f"{'Session' if found.session else 'Exchange'} {name}",
-        tone="",
-        head=[BulletList(words.remarks(found)), FactList(words.facts(found))],
+        tone="bad" if found.totals.failed else "",
+        head=[
+            BulletList(words.failures(found), few=_FEW),
+            BulletList(words.remarks(found)),
+            FactList(words.facts(found)),
+        ],
         sections=[
             Section("Its exchanges", _exchanges(found)),
             Section("The provider's request ids", [BulletList(words.provider_ids(found))]),
@@ -105,7 +111,7 @@ def _text(number: int, exchange: SessionExchange, found: StoredSession) -> Water
         number=number,
         at=words.clock(exchange.at),
         arm=exchange.arm if exchange.canary else "",
-        model=exchange.model,
+        model=", then ".join(dict.fromkeys(each.model for each in exchange.attempts)) or exchange.model,
         took=seconds(exchange.latency_s),
         cost=dollars(exchange.cost_usd),
         says=says,

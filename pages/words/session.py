@@ -6,12 +6,15 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Literal
 
+import msgspec
+
+from alerts.rules.places import CandidateError
 from alerts.wording import capitalized
 from common.numbers import UNKNOWN, count, dollars, rough_percent, seconds
 from pages.words.figures import joined, label
-from pages.words.status import moment, plain, span
+from pages.words.status import error_details, moment, plain, span
 from pages.words.verdict import failed_by
-from records.outcome import Finish
+from records.outcome import Finish, ProviderError
 from records.store.session_exchanges import (
     SessionExchange,
     SessionFeedback,
@@ -39,12 +42,13 @@ _SHORT = 8
 
 
 def headline(found: StoredSession) -> str:
-    """14 exchanges in 3 min 12 s for $0.41."""
+    """14 exchanges in 3 min 12 s for $0.41, 1 failed."""
     totals = found.totals
     if not totals.exchanges:
         return f"No exchange left of {count(found.missing)}"
     cost = "" if totals.cost_usd is None else f" for {dollars(totals.cost_usd)}"
-    return f"{count(totals.exchanges, 'exchange')} in {length(totals.length_s)}{cost}"
+    failed = f", {count(totals.failed)} failed" if totals.failed else ""
+    return f"{count(totals.exchanges, 'exchange')} in {length(totals.length_s)}{cost}{failed}"
 
 
 def length(length_s: float) -> str:
@@ -131,18 +135,63 @@ def facts(found: StoredSession) -> list[tuple[str, str]]:
     ]
 
 
+def failures(found: StoredSession) -> list[str]:
+    """Each failed exchange: whose model failed, what its provider said, and what the caller got instead."""
+    return [
+        f"Exchange {number}, {_whose(each)}: {_error(each)}. {_got(each)}."
+        for number, each in enumerate(found.exchanges, 1)
+        if each.failed
+    ]
+
+
+def _whose(exchange: SessionExchange) -> str:
+    """Candidate openai/gpt-5: the assigned arm with its model, as far as it was asked."""
+    arm = exchange.arm if exchange.canary else ""
+    own = exchange.own
+    if own is None and exchange.served_by not in (None, exchange.arm):
+        return f"{arm}, which was not asked"
+    asked = exchange if own is None else own
+    return f"{arm} {asked.provider}/{asked.model}".strip()
+
+
+def _error(exchange: SessionExchange) -> str:
+    """What went wrong with the assigned arm's request, in its provider's words."""
+    said = exchange.provider_error or ProviderError()
+    status = exchange.status if exchange.own is None else exchange.own.status
+    status = None if exchange.own is None and exchange.outcome == "fallback" else status
+    error = CandidateError(
+        status=status, error_type=exchange.error_type, at=exchange.at, **msgspec.structs.asdict(said)
+    )
+    details = error_details(msgspec.structs.asdict(said) | {"status": status})
+    return f"{error.sentence.rstrip('.')}{f' ({details})' if details else ''}"
+
+
+def _got(exchange: SessionExchange) -> str:
+    if exchange.outcome == "fallback":
+        return f"The caller got the baseline’s answer, from {exchange.provider}/{exchange.model}"
+    return f"The caller got {'an answer that broke off' if exchange.status == 200 else 'an error'}"
+
+
 def provider_ids(found: StoredSession) -> list[str]:
-    """The ids to ask the provider about: of what failed or has a fault, and of an exchange that is alone."""
+    """The ids to ask the assigned arm's provider about: of what failed or has a fault, and of an exchange
+    that is alone."""
     alone = len(found.exchanges) == 1
     return [
-        f"Exchange {number}, {each.provider}/{each.model}: {each.provider_request_id}"
+        f"Exchange {number}, {_whose(each)}: {each.provider_request_id}"
         for number, each in enumerate(found.exchanges, 1)
         if each.provider_request_id and (alone or each.failed or each.faults)
     ]
 
 
 def _models(exchanges: Sequence[SessionExchange]) -> Iterator[tuple[str, str]]:
-    whose = [((each.served_by or each.arm) if each.canary else "no canary", each.model) for each in exchanges]
+    whose = [
+        (arm if each.canary else "no canary", model)
+        for each in exchanges
+        for arm, model in [
+            *((tried.arm, tried.model) for tried in each.attempts),
+            (each.served_by or each.arm, each.model),
+        ]
+    ]
     for arm in ("baseline", "candidate", "no canary"):
         models = ", ".join(dict.fromkeys(model for of, model in whose if of == arm))
         if models:

@@ -14,7 +14,17 @@ from typing import Any
 from sqlalchemy import Connection, or_, select
 
 from records.facts.exchange_id import day_of, time_and_serial
-from records.outcome import ErrorType, Fault, Finish, Outcome, OutcomeName, ToolCall, blames_arm
+from records.outcome import (
+    AttemptRecord,
+    ErrorType,
+    Fault,
+    Finish,
+    Outcome,
+    OutcomeName,
+    ProviderError,
+    ToolCall,
+    blames_arm,
+)
 from records.store.segments.sources import sources
 from records.store.store import Store, states_in
 from records.store.tables import feedback as feedback_rows
@@ -58,7 +68,8 @@ class SessionToolCall:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionExchange:
     """One exchange of a session, without texts. `at`: UTC seconds at the request's last byte; what is not
-    known is None."""
+    known is None. `attempts`, `provider_error`, `provider_request_id`: as in the Outcome; `provider` and
+    `model` answered."""
 
     exchange_id: str
     at: float
@@ -86,6 +97,13 @@ class SessionExchange:
     faults: tuple[Fault, ...]
     tool_calls: tuple[SessionToolCall, ...] = ()
     provider_request_id: str = ""
+    attempts: tuple[AttemptRecord, ...] = ()
+    provider_error: ProviderError | None = None
+
+    @property
+    def own(self) -> AttemptRecord | None:
+        """The request to the assigned arm's provider; None if it was not asked."""
+        return next((each for each in self.attempts[:1] if each.arm == self.arm), None)
 
     @property
     def failed(self) -> bool:

@@ -318,6 +318,11 @@ def test_why_it_was_rolled_back_stands_there_as_it_stood_then(open_page: Open) -
         expect(then.get_by_role("row", name="Error rate").filter(has_text="tripped").first).to_be_visible()
         failures = page.get_by_role("region", name="Failed and faulty exchanges").get_by_role("table")
         assert failures.get_by_role("row").count() >= 4
+        failures.get_by_role("link").first.click()
+        expect(page.locator("h1")).to_contain_text("1 failed")
+        expect(page.locator("main")).to_contain_text("The caller got ")
+        page.get_by_role("link", name="Why run 1 of billing-mini was rolled back").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Why it was rolled back")
 
 
 def test_captured_pairs_stand_side_by_side_and_their_texts_are_texts(open_page: Open) -> None:

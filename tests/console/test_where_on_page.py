@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,40 @@ def test_a_model_that_retires_is_named_with_the_last_day_to_begin(template: str)
     said = "p/old retires on 2027-03-01, in 20 days; the last day to begin a canary of 14 days is 2027-02-14"
     page = Templates().text(template, values_of() | {"retirements": [said]})
     assert f"<b>Retires:</b> {said}." in page
+
+
+@pytest.mark.parametrize("width", [390, 1180])
+def test_why_begins_with_what_is_red_and_each_id_stands_beside_its_button(
+    browser: Browser, width: int
+) -> None:
+    def rule(name: str, state: str) -> RuleThen:
+        return RuleThen(
+            rule=name, state=state, sentence=f"{state} so", value=None, threshold=None, evidence={}, path=()
+        )
+
+    failures = [
+        FailureSample(
+            f"x-{n}", NOW - 99.0 + n, "candidate_rejects", 200, f"said {n}", request_id="req_" + "8" * 32
+        )
+        for n in range(2)
+    ]
+    fine = [rule(f"latency_p95[category=c{n}]", "ok") for n in range(20)]
+    rules = (*fine, rule("cost_budget", "not_enough_data"), rule("error_rate", "latched"))
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    then = replace(why(), rules=rules, failures=tuple(failures))
+    text = Templates().text("why.html", values_of() | {"why": then})
+    page.set_content(f"<style>{CSS}</style><main>{text}</main>")
+    text = page.inner_text("main")
+    order = ["said 1", "said 0", "latched so", "20 fine", "1 without enough data", "Both arms at that time"]
+    assert sorted(order, key=text.index) == order
+    assert "ok so" not in text
+    page.get_by_text("20 fine").click()
+    assert page.inner_text("main").count("ok so") == 20
+    assert page.get_by_role("button", name="copy id").count() == 4
+    for each in page.locator(".id").all():
+        code, button = each.locator("code").bounding_box(), each.locator("button").bounding_box()
+        assert code is not None
+        assert button is not None
+        assert button["y"] < code["y"] + code["height"] / 2 < button["y"] + button["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()

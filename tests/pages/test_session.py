@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pages.reports.session import document, from_json, rendered, to_json
 from pages.waterfall import TimedText, WaterfallText, waterfall
 from pages.words import session as words
+from records.outcome import AttemptRecord, ProviderError
 from records.store.session_exchanges import (
     CountedSession,
     SessionExchange,
@@ -32,7 +33,8 @@ def an_exchange(at_s: float, **changed: Any) -> SessionExchange:
     fields |= {"arm": "candidate", "served_by": "candidate", "model": "new", "outcome": "ok", "status": 200}
     fields |= {"error_type": None, "latency_s": 2.0, "ttft_s": 0.5, "cost_usd": 0.01, "finish": "stop"}
     fields |= {"input_tokens": 1000, "cached_input_tokens": 900, "output_tokens": 50}
-    return SessionExchange(**(fields | {"faults": (), "tool_calls": ()} | changed))
+    fields |= {"faults": (), "tool_calls": (), "attempts": (), "provider_error": None}
+    return SessionExchange(**(fields | changed))
 
 
 def a_session(*exchanges: SessionExchange, **more: Any) -> StoredSession:
@@ -74,7 +76,59 @@ def test_every_form_says_the_same() -> None:
     assert '<a href="/canaries/trial">trial</a>' in told
     assert "16 min 35 s without a request" in told
     assert "style=" not in told
-    assert from_json(json.loads(json.dumps(to_json(WHOLE)))) == WHOLE
+    for each in (WHOLE, a_session(REFUSED)):
+        assert from_json(json.loads(json.dumps(to_json(each)))) == each
+
+
+REFUSED = an_exchange(
+    0,
+    outcome="fallback",
+    served_by="baseline",
+    provider="openai",
+    model="old",
+    error_type="candidate_rejects",
+    provider_request_id="req_88e9",
+    provider_error=ProviderError(code="bad_schema", type="invalid_request_error", message="No items."),
+    attempts=(
+        AttemptRecord(arm="candidate", provider="azure", model="new", status=400),
+        AttemptRecord(arm="baseline", provider="openai", model="old", status=200),
+    ),
+)
+
+
+def test_a_failure_and_its_request_id_stand_under_the_model_that_failed() -> None:
+    found = StoredSession(session="", exchanges=(REFUSED,))
+    told = words.failures(found)
+    assert told == [
+        "Exchange 1, candidate azure/new: candidate rejects: No items (status 400, code bad_schema, type "
+        "invalid_request_error). The caller got the baseline’s answer, from openai/old."
+    ]
+    assert words.provider_ids(found) == ["Exchange 1, candidate azure/new: req_88e9"]
+    facts = dict(words.facts(found))
+    assert (facts["Candidate"], facts["Baseline"]) == ("new", "old")
+    shown = document(found)
+    assert (shown.title, shown.tone) == ("1 exchange in 2.00 s for $0.0100, 1 failed", "bad")
+    for form in ("text", "markdown", "html"):
+        said = " ".join(rendered(found, form).replace("\\_", "_").split())
+        assert told[0] in said, form
+        assert "new, then old" in said, form
+
+
+def test_a_candidate_that_was_not_asked_or_gave_no_answer_is_said_so() -> None:
+    baseline = AttemptRecord(arm="baseline", provider="openai", model="old", status=200)
+    kept_away = replace(
+        REFUSED, error_type="breaker_open", attempts=(baseline,), provider_error=None, provider_request_id=""
+    )
+    silent = AttemptRecord(arm="candidate", provider="azure", model="new")
+    broken = replace(
+        REFUSED, outcome="error", served_by="candidate", error_type="provider_timeout", attempts=(silent,),
+        status=None, provider_error=None,
+    )  # fmt: skip
+    assert words.failures(a_session(kept_away, broken)) == [
+        "Exchange 1, candidate, which was not asked: breaker open. The caller got the baseline’s "
+        "answer, from openai/old.",
+        "Exchange 2, candidate azure/new: provider timeout. The caller got an error.",
+    ]
 
 
 def test_what_stands_out_and_what_is_missing_is_said() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from records.facts.exchange_id import mint
-from records.outcome import Feedback, Outcome, ToolCall, Usage
+from records.outcome import AttemptRecord, Feedback, Outcome, ProviderError, ToolCall, Usage
 from records.store import Act, Store, session_exchanges
 from records.store.segment_writer import roll
 from records.store.session_exchanges import StoredSession, session_of
@@ -39,6 +39,23 @@ def ids(found: StoredSession) -> list[str]:
 def started(store: Store) -> None:
     act = Act(at=NOW, action="start", who="t", reason="")
     assert store.swap("trial", 0, State(state="running", share=0.5, run=2, phase=3), act)
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_an_exchange_has_the_failed_request_beside_the_one_that_answered(store: Store, rolled: bool) -> None:
+    tried = AttemptRecord(arm="candidate", provider="azure", model="new", status=400, latency_s=0.1)
+    answered = AttemptRecord(arm="baseline", provider="openai", model="old", status=200, latency_s=0.4)
+    said = ProviderError(code="bad_schema", message="No items")
+    changed: dict[str, Any] = {"outcome": "fallback", "error_type": "candidate_rejects", "model": "old"}
+    failed = an_exchange(1, attempts=(tried, answered), provider_error=said, **changed)
+    kept_away = an_exchange(2, attempts=(answered,), **changed)
+    store.ship(a_batch(failed, kept_away))
+    if rolled:
+        assert roll(store, now=NOW + 9000)
+    first, second = asked(store, TALK).exchanges
+    assert first.attempts == (tried, answered)
+    assert (first.own, first.provider_error) == (tried, said)
+    assert (second.own, second.provider_error) == (None, None)
 
 
 @pytest.mark.parametrize("rolled", [False, True])
