@@ -102,7 +102,7 @@ def quoted(words: str) -> str:
 def title(trouble: Trouble, done: str, now: float) -> str:
     """The same in at most 120 characters: what fails, then as much of the rest as fits, and no quotation.
 
-    Users and the time since when give way to what fails, and to what canary did."""
+    Users and the time since when give way to what users saw and to a rollback."""
     short = replace(
         trouble,
         candidate=_short(trouble.candidate),
@@ -110,17 +110,14 @@ def title(trouble: Trouble, done: str, now: float) -> str:
         category=trouble.category and _short(trouble.category),
         where="",
     )
-    what, did = _fails(short, quoting=False), ended(capitalized(done))
-    brief = _fails(_without_details(short), quoting=False)
-    ways = [ended(f"{each}{since}") for each in (what, brief) for since in (_since(short, now), "")]
-    with_done = (
-        [each for each in ways if len(each) + 1 + len(did) <= TITLE] if done.startswith(UNDONE) else []
-    )
-    shown = next(iter(with_done or [each for each in ways if len(each) <= TITLE]), cut(ways[-1]))
-    for each in (did, _saw(short)):
-        if each and len(shown) + 1 + len(each) <= TITLE:
-            shown = f"{shown} {each}"
-    return shown
+    saw, did = _saw(short).replace(" instead", ""), ended(capitalized(done))
+    fails = [_fails(each, quoting=False) for each in (short, _without_details(short))]
+    whats = [ended(f"{each}{since}") for each in fails for since in (_since(short, now), "")]
+    undone = [did] if done.startswith(UNDONE) else []
+    rests = [[saw, *undone], undone, [saw], []]
+    ways = (" ".join([what, *filter(None, rest)]) for rest in rests for what in whats)
+    shown = next((each for each in ways if len(each) <= TITLE), cut(whats[-1]))
+    return shown if undone or len(shown) + 1 + len(did) > TITLE else f"{shown} {did}".strip()
 
 
 def _without_details(trouble: Trouble) -> Trouble:

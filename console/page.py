@@ -83,15 +83,25 @@ class FigureStream:
 
 
 _REASON_BOUND = 500
+_OVER = ("rolled_back", "promoted", "ended")
+_LEADS_TO = {
+    "start": "running",
+    "resume": "running",
+    "pause": "paused",
+    "rollback": "rolled_back",
+    "promote": "promoted",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedOrder:
-    """One of ORDERS; `possible` is False if the canary's state does not allow it now."""
+    """One of ORDERS; `possible` is False if the canary's state does not allow it now, `carried_out` is True
+    if that state is what it asks for."""
 
     order: Order
     reason: str
     possible: bool
+    carried_out: bool
 
 
 def asked_order(query: Mapping[str, str], canary: Mapping[str, Any]) -> AskedOrder | None:
@@ -99,7 +109,12 @@ def asked_order(query: Mapping[str, str], canary: Mapping[str, Any]) -> AskedOrd
     for order in ORDERS:
         if order == query.get("order"):
             reason = query.get("reason", "")[:_REASON_BOUND]
-            return AskedOrder(order=order, reason=reason, possible=order in canary["orders"])
+            return AskedOrder(
+                order=order,
+                reason=reason,
+                possible=order in canary["orders"],
+                carried_out=canary["state"] == _LEADS_TO.get(order),
+            )
     return None
 
 
@@ -438,11 +453,13 @@ class ReadOnlyPages:
         return line(canary, stands, verdict, changed, time.time())
 
     def _verdict(self, canary: Mapping[str, Any]) -> VerdictSoFar | None:
-        """The newest report of the run: last night's, or one that was made for the page since."""
+        """The newest report of the run: last night's, or one that was made for the page since; without
+        chances once the run is over."""
         name, run = canary["name"], canary["run"]
         made, night = self._reports.newest(name, run), self._nights.get(name)
         kept = verdict_so_far(night.document) if night is not None and night.run == run else None
-        return newer(kept, verdict_so_far(made) if made is not None else None)
+        found = newer(kept, verdict_so_far(made) if made is not None else None)
+        return found.over if found is not None and canary["state"] in _OVER else found
 
     async def _read_reports(self) -> None:
         """Read last night's reports; while the store is down, what was read stays."""

@@ -213,7 +213,7 @@ _MARKS: Mapping[EventName, str] = {
 
 def describe(notice: Notice, link: str | None = None) -> str:
     """What stands below the headline: canary, start, each rule's sentence, what is affected, owner, link."""
-    rules = [f"{rule}: {sentence}" for rule, sentence in notice.details.items()]
+    rules = _rules(notice)
     if notice.provider_error is not None and quoted(notice.provider_error.words) not in notice.headline:
         error = notice.provider_error
         named = f" (request {error.request_id})" if error.request_id else ""
@@ -222,6 +222,18 @@ def describe(notice: Notice, link: str | None = None) -> str:
     affected = _affected({"request": notice.requests, "affected user": notice.users})
     owner = [f"owner: {notice.owner}"] if notice.owner else []
     return "\n".join([opened, *rules, *affected, *owner, *([link] if link else [])])
+
+
+def _rules(notice: Notice) -> list[str]:
+    """Each rule's sentence. Where the failing exchanges lie is said once, in the headline or in a line."""
+    place = f"in {notice.where[0].place} (" if notice.where else ""
+    told, lines = place in notice.headline, []
+    for rule, sentence in notice.details.items():
+        own, _, last = sentence.rpartition("; ")
+        again = bool(place) and place in last
+        lines.append(f"{rule}: {own if again and told else sentence}")
+        told = told or again
+    return lines
 
 
 def _affected(counts: Mapping[str, int | None]) -> list[str]:

@@ -237,11 +237,12 @@ class GuardrailStatus:
 def located(status: GuardrailStatus, found: Concentration) -> GuardrailStatus:
     """The status with the parts in which its failing exchanges are concentrated, and the sentence about them.
 
-    A rule over one part of the traffic names only that part.
+    A rule over one part of the traffic has only that part, and its sentence does not repeat it.
     """
     own = dict(status.segment or {}) | ({CATEGORY: status.category} if status.category is not None else {})
     if own:
-        found = replace(found, parts=tuple(part for part in found.parts if own.get(part.by) == part.value))
+        parts = tuple(part for part in found.parts if own.get(part.by) == part.value)
+        return replace(status, where=replace(found, parts=parts)) if parts else status
     if not found.parts:
         return status
     return replace(status, where=found, sentence=f"{status.sentence}; {found.sentence}")

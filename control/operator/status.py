@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from alerts.incidents.incident import Incident
+from alerts.incidents.incident import RESOLVE_AFTER_S, Incident
 from alerts.incidents.rollback import EvidencePoint, RolledBack, RuleThen, rolled_back
 from alerts.rules.places import to_document
 from alerts.rules.rule import Action, Rule, rule_key
@@ -301,12 +301,14 @@ def _mirror(wanted: CanarySettings, watched: WatchedCanary, now: float) -> dict[
 
 
 def _open_incident(incident: Incident | None, now: float) -> dict[str, Any] | None:
-    """The incident that is not resolved. `sentence` is its headline without words of a provider."""
+    """The incident that is not resolved. `sentence` is its headline without words of a provider, `closes_at`
+    when it closes if nothing calls until then; None while something does."""
     if incident is None or incident.state == "resolved":
         return None
     return {
         "state": incident.state,
         "opened_at": incident.opened_at,
+        "closes_at": None if incident.since is None else incident.since + RESOLVE_AFTER_S,
         "headline": incident.headline(now),
         "sentence": incident.headline(now, quoting=False),
         "rules": list(incident.rules),

@@ -123,14 +123,17 @@ def _chance(verdict: VerdictSoFar | None) -> str:
 
 
 def _wants(canary: Mapping[str, Any], verdict: VerdictSoFar | None) -> str:
-    """What waits for a person: an order that is due, or what a verdict lacks."""
+    """What waits for a person: an order or a decision that is due, or what a verdict lacks."""
     if canary.get("promote_asked"):
         return "promotion asked"
     if canary["state"] == "waiting":
         asked = canary["preflight"]["state"] if canary.get("preflight") else ""
         return {"failed": "refused by its provider", "asking": ""}.get(asked, "start it")
-    open_ = canary["state"] in ("running", "paused") and verdict is not None and verdict.verdict == "extend"
-    if not open_ or verdict is None:
+    if canary["state"] == "rolled_back":
+        return "" if canary.get("decision") else "decide or resume"
+    if canary["state"] == "paused":
+        return "resume it or roll it back"
+    if canary["state"] != "running" or verdict is None or verdict.verdict != "extend":
         return ""
     missing = [f"{row.name}: {row.words}" for row in verdict.rows if row.words.endswith("missing")]
     late = verdict.days is not None and verdict.days[0] >= verdict.days[1] - 1
@@ -256,6 +259,8 @@ def table(lines: Sequence[CanaryLine], asked: LinesWanted) -> OverviewTable:
 
 
 def _needs_you(line: CanaryLine) -> bool:
+    if line.standing.state == "rolled_back":
+        return bool(line.wants)
     open_ = line.standing.state in ("running", "paused")
     ships = line.verdict is not None and line.verdict.tone == "good"
     return line.standing.tone in ("bad", "warn") or (open_ and ships) or bool(line.wants)

@@ -1,8 +1,8 @@
 """The verdict so far at a glance, from a report's document: its day, rows' chances and saving. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from alerts.wording import capitalized
 from common.numbers import UNKNOWN, count, dollars
@@ -75,6 +75,11 @@ class VerdictSoFar:
         """The open row with the lowest chance; None where no chance is known."""
         known = [row for row in self.rows if row.chance is not None]
         return min(known, key=lambda row: row.chance or 0.0, default=None)
+
+    @property
+    def over(self) -> Self:
+        """The same of a run that is over: no row has a chance any more, and no look comes."""
+        return replace(self, rows=[row for row in self.rows if row.chance is None], next_look="")
 
 
 def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:

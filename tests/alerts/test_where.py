@@ -8,7 +8,7 @@ import pytest
 
 from alerts.guardrails import Watch
 from alerts.incidents.incident import step
-from alerts.incidents.notice import slack_payload, webhook_payload
+from alerts.incidents.notice import describe, slack_payload, webhook_payload
 from alerts.rules.places import VALUES, FailingTally, kinds_of, parts_of
 from alerts.rules.rule import DEFAULT_RULES, Rule
 from common.concentration import FailingPart
@@ -145,6 +145,18 @@ def test_a_rule_over_one_part_names_only_that_part(traffic_of: Any) -> None:
     statuses = traffic.decide()
     assert statuses["error_rate[category=refund]"].where == statuses["error_rate"].where
     assert statuses["error_rate[category=order]"].where.parts == ()
+    assert "failing exchanges" not in statuses["error_rate[category=refund]"].sentence
+
+
+def test_a_message_says_once_where_exchanges_fail(traffic_of: Any) -> None:
+    rules = [ERROR_RATE, replace(ERROR_RATE, category="refund")]
+    found = list(bad_refunds(traffic_of(Watch("support-nov", rules))).decide().values())
+    statuses = [replace(each, action="page") for each in (*found, replace(found[0], rule="empty"))]
+    _, (page,) = step(None, statuses, canary="support-nov", run=1, now=1.79e9, rolled_back=False)
+    assert describe(page).count("failing exchanges are in category refund") == 1
+    named = replace(page, headline=f"Answers fail, all in {REFUND.partition(' are in ')[2]}.")
+    assert "failing exchanges" not in describe(named)
+    assert "empty: candidate: 12 of 240 outcomes failed" in describe(named)
 
 
 def test_other_traffic_and_the_baseline_are_not_counted(traffic_of: Any) -> None:

@@ -113,11 +113,18 @@ def test_a_title_is_whole_sentences_in_120_characters_without_a_quotation(
     assert REFUND.said not in shown
 
 
-def test_a_title_keeps_what_was_done_where_it_fits() -> None:
-    shown = title(REFUND, "Rolled back at 14:13 UTC", NOW)
-    assert shown == (
-        "Refund answers of assistant-2 fail: 4 of 17 requests, 4 users, since 13:43 UTC."
-        " Rolled back at 14:13 UTC."
+def test_a_title_keeps_what_users_saw_and_a_rollback_before_the_users_and_the_time() -> None:
+    told = replace(REFUND, candidate="gpt-6.1-terra", baseline="gpt-5.6-terra")
+    fails = "Refund answers of gpt-6.1-terra fail: 4 of 17 requests"
+    assert title(told, "Rolled back at 14:13 UTC", NOW) == (
+        f"{fails}. Users got gpt-5.6-terra's answers. Rolled back at 14:13 UTC."
+    )
+    assert title(told, "the candidate keeps its share until it is rolled back", NOW) == (
+        f"{fails}, 4 users, since 13:43 UTC. Users got gpt-5.6-terra's answers."
+    )
+    many = replace(told, seen=FailuresSeen(covered=13, errors=4, broken=2))
+    assert title(many, "Rolled back at 14:13 UTC", NOW) == (
+        f"{fails}, 4 users, since 13:43 UTC. Rolled back at 14:13 UTC."
     )
 
 

@@ -84,10 +84,13 @@ def test_the_dialog_of_a_link_carries_out_the_order_once_a_person_says_so(page: 
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     page.goto(link(stage, "pause"))
-    expect(
-        page.get_by_text("The link that you followed asks to pause. That is not possible now")
-    ).to_be_visible()
+    expect(page.get_by_text("Already paused: nothing to do.")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("button", name="Resume…")).to_have_count(0)
+    page.get_by_role("link", name="Other orders").click()
+    expect(page.get_by_role("button", name="Resume…")).to_be_visible()
+    page.goto(link(stage, "start"))
+    expect(page.get_by_text("The link that you followed asks to start. That is not possible")).to_be_visible()
     stage.api("POST", "/api/canaries/support-nov/resume", {"who": "ben", "reason": "so that it runs"})
 
 

@@ -145,6 +145,8 @@ def twenty() -> list[CanaryLine]:
     ]
     lines[1], lines[8] = of(troubled(NAMES[1])), of(troubled(NAMES[8]), "extend", owner=owners[2])
     lines[3] = of(healthy(NAMES[3]), "dont_ship", -310.0, owner="search")
+    lines[5] = of(healthy(NAMES[5]), "extend", 90.0, owner=owners[2], state="paused")
+    lines[10] = of(healthy(NAMES[10]), "dont_ship", owner="search", state="rolled_back", reason="errors")
     return lines
 
 
@@ -174,7 +176,7 @@ def test_trouble_stands_first_and_no_green_word_stands_over_a_verdict_not_to_shi
     Site(page).paths["/"] = overview(*twenty())
     page.goto("/")
     names = page.locator(".entry th a:not(.unfold)").all_inner_texts()
-    assert sorted(names[:3]) == sorted([NAMES[1], NAMES[3], NAMES[8]])
+    assert sorted(names[:4]) == sorted([NAMES[1], NAMES[3], NAMES[8], NAMES[10]])
     expect(page.locator(f"#line-{NAMES[3]}")).to_have_class("bad")
     expect(row(page, NAMES[3]).locator(".word.bad")).to_have_text(re.compile("running"))
     expect(row(page, NAMES[3])).to_contain_text("Don't ship")
@@ -204,13 +206,15 @@ def test_what_waits_for_a_person_is_named_and_needs_you() -> None:
         (healthy("a") | {"promote_asked": {"who": "ann"}}, None, "promotion asked"),
         (healthy("a"), early, "Task completed: ratings missing"),
         (healthy("a"), undecided, "the plan ends undecided"),
-        (healthy("a") | {"state": "rolled_back"}, undecided, ""),
+        (healthy("a") | {"state": "rolled_back"}, undecided, "decide or resume"),
+        (healthy("a") | {"state": "rolled_back", "decision": {"decision": "dont_ship"}}, undecided, ""),
+        (healthy("a") | {"state": "paused"}, early, "resume it or roll it back"),
     ]
     for canary, verdict, wants in told:
         found = line(canary, standing(canary), verdict, None, NOW)
         assert found.wants == wants
         needs = table([found], wanted({"show": "trouble"})).lines
-        assert bool(needs) == (wants != "" or found.standing.tone == "bad")
+        assert bool(needs) == (wants != "")
 
 
 def test_the_lines_are_sorted_and_filtered_by_links_without_scripts(browser: Browser) -> None:
@@ -229,8 +233,8 @@ def test_the_lines_are_sorted_and_filtered_by_links_without_scripts(browser: Bro
     page.get_by_role("link", name="Saves a month").first.click()
     expect(page.locator("th.saving")).to_have_attribute("aria-sort", "descending")
     page.goto("/")
-    page.get_by_role("link", name="Needs you 7").click()
-    expect(page.locator(".entry")).to_have_count(7)
+    page.get_by_role("link", name="Needs you 9").click()
+    expect(page.locator(".entry")).to_have_count(9)
     page.locator(".unfold").first.click()
     expect(card(page, NAMES[1])).to_be_visible()
     expect(page.locator(".more")).to_have_count(1)
@@ -243,14 +247,14 @@ def test_what_is_asked_for_is_kept_by_updates_and_in_the_address(page: Page) -> 
     site.paths["/?show=trouble&owner=search"] = overview(*lines, show="trouble", owner="search")
     site.paths["/?show=trouble"] = overview(*lines, show="trouble")
     page.goto("/")
-    page.get_by_role("link", name="Needs you 7").click()
-    expect(page.locator(".entry")).to_have_count(7)
+    page.get_by_role("link", name="Needs you 9").click()
+    expect(page.locator(".entry")).to_have_count(9)
     page.get_by_role("link", name="search", exact=True).click()
-    expect(page.locator(".entry")).to_have_count(3)
+    expect(page.locator(".entry")).to_have_count(4)
     assert page.url.endswith("/?show=trouble&owner=search")
     with page.expect_response("**/?show=trouble&owner=search"):
         page.evaluate("document.querySelector('#all').dispatchEvent(new Event('refresh'))")
-    expect(page.locator(".entry")).to_have_count(3)
+    expect(page.locator(".entry")).to_have_count(4)
 
 
 def test_an_update_closes_no_card_that_a_person_opened(page: Page) -> None:

@@ -11,6 +11,7 @@ from pages.words import plan, verdict
 from pages.words.figures import bound_words, title
 from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
+from tests.console.test_where_on_page import values_of
 from tests.verdict.planned import look_line, metric_line, planned_report
 from verdict.decision.document import CategoryLine, Difference, Report, SegmentLine, to_json
 
@@ -74,6 +75,16 @@ def test_the_verdict_so_far_is_as_of_its_look_with_each_row_s_chance() -> None:
     assert found.next_look == "day 10"
     assert [(row.name, row.words) for row in found.rows] == [("Task completed", "40 %")]
     assert found.weakest == found.rows[0]
+
+
+def test_a_run_that_is_over_has_no_chances_and_no_next_look() -> None:
+    found = verdict_so_far(to_json(PLANNED, sentences))
+    passed = replace(found.rows[0], name="Cost", words="passed", chance=None)
+    over = replace(found, rows=[*found.rows, passed]).over
+    assert (over.rows, over.weakest, over.next_look, over.day) == ([passed], None, "", "9 of 14")
+    shown = Templates().text("figures.html", values_of() | {"verdict": over, "whole": False})
+    assert not re.search("Chance|Next look|by day", shown)
+    assert "passed" in shown
 
 
 def test_a_report_without_a_plan_is_told_without_looks() -> None:
