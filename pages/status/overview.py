@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from common.numbers import UNKNOWN, count
 from pages.status.rules import RuleView, Tone
 from pages.status.standing import LOUDEST, CanaryStanding
-from pages.status.verdict_so_far import VerdictSoFar
+from pages.status.verdict_so_far import TOO_FEW, VerdictSoFar
 from pages.words import status
 
 DAY_S = 86400.0
@@ -135,7 +135,8 @@ def _wants(canary: Mapping[str, Any], verdict: VerdictSoFar | None) -> str:
         return "resume it or roll it back"
     if canary["state"] != "running" or verdict is None or verdict.verdict != "extend":
         return ""
-    missing = [f"{row.name}: {row.words}" for row in verdict.rows if row.words.endswith("missing")]
+    lacks = (row for row in verdict.rows if row.words.endswith("missing") or row.words == TOO_FEW)
+    missing = [f"{row.name}: {row.words}" for row in lacks]
     late = verdict.days is not None and verdict.days[0] >= verdict.days[1] - 1
     return missing[0] if missing else "the plan ends undecided" if late else ""
 

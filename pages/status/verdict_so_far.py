@@ -203,4 +203,19 @@ def _open(line: Mapping[str, Any], report: Mapping[str, Any]) -> str:
         return "costs missing"
     if line["metric"] in report["details"].get("unlabelled", ()):
         return "ratings missing" if line["metric"] in PREDICTED_BY else "labels missing"
-    return "no data" if line["state"] == "NODATA" else "open"
+    if line["state"] != "NODATA":
+        return "open"
+    return TOO_FEW if _stays_too_few(line, report.get("plan")) else "no data"
+
+
+TOO_FEW = "too few users"
+"""What is said of a row that will have no data by the end of the plan either."""
+
+
+def _stays_too_few(line: Mapping[str, Any], plan: Mapping[str, Any] | None) -> bool:
+    """True from the middle of the plan on, if at this pace it ends before enough users have a value."""
+    last = plan["looks"][-1] if plan is not None and plan["looks"] else 0
+    if plan is None or 2 * last < plan["planned_days"]:
+        return False
+    have, more = line["units"], line["units_needed"]
+    return bool(more and have * plan["planned_days"] < (have + more) * last)

@@ -4,6 +4,7 @@ and scripts in a real browser, without a server."""
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,8 @@ def twenty() -> list[CanaryLine]:
     lines[3] = of(healthy(NAMES[3]), "dont_ship", -310.0, owner="search")
     lines[5] = of(healthy(NAMES[5]), "extend", 90.0, owner=owners[2], state="paused")
     lines[10] = of(healthy(NAMES[10]), "dont_ship", owner="search", state="rolled_back", reason="errors")
+    asked = of(healthy(NAMES[7]), "ship", 1240.0, owner=owners[1], promote_asked={"who": "ann"})
+    lines[7] = replace(asked, changed=LastChange(at=NOW - 2400.0, action="promote_asked", who="ann"))
     return lines
 
 
@@ -197,8 +200,20 @@ def test_what_waits_for_a_person_is_named_and_needs_you() -> None:
             unlabelled | {"verdict": "extend"},
         )
     )
+    few = [
+        to_json(
+            planned_report(metric_line(look_line(day, None, None), state="NODATA"), day=day),
+            lambda of_whom: (),
+        )
+        for day in (6, 7)
+    ]
+    for each in few:
+        each["metrics"][0] |= {"units": 5, "units_needed": 95}
+    soon, never = (verdict_so_far(each | {"verdict": "extend"}) for each in few)
     waiting = healthy("a") | {"state": "waiting"}
     told = [
+        (healthy("a"), soon, ""),
+        (healthy("a"), never, "Task completed: too few users"),
         (healthy("a"), None, ""),
         (waiting | {"preflight": None}, None, "start it"),
         (waiting | {"preflight": {"state": "asking"}}, None, ""),
