@@ -122,6 +122,15 @@ def _chance(verdict: VerdictSoFar | None) -> str:
     return f"{weakest.name} {weakest.words}" if weakest is not None else ""
 
 
+_ASTRAY: Mapping[str, str] = {
+    "no_unit": "requests name no user",
+    "stateful": "requests bound to a provider",
+    "prompt_missed": "requests without the prompt",
+    "provider_throttled": "over its quota",
+}
+"""What is wrong with most requests, by kind; of the others, the provider refuses them."""
+
+
 def _wants(canary: Mapping[str, Any], verdict: VerdictSoFar | None) -> str:
     """What waits for a person: an order or a decision that is due, or what a verdict lacks."""
     if canary.get("promote_asked"):
@@ -133,6 +142,8 @@ def _wants(canary: Mapping[str, Any], verdict: VerdictSoFar | None) -> str:
         return "" if canary.get("decision") else "decide or resume"
     if canary["state"] == "paused":
         return "resume it or roll it back"
+    if canary.get("traffic"):
+        return _ASTRAY.get(canary["traffic"][0]["kind"], "requests refused")
     if canary["state"] != "running" or verdict is None or verdict.verdict != "extend":
         return ""
     lacks = (row for row in verdict.rows if row.words.endswith("missing") or row.words == TOO_FEW)

@@ -280,13 +280,9 @@ class Store:
             return connection.execute(select(func.count(days.unit.distinct())).where(mine)).scalar_one()
 
     def audit(self, limit: int = 100, canary: str | None = None) -> list[AuditEntry]:
-        """Return the newest entries of the audit log, or of one canary's, newest first: by their times, as a
-        rollback during an outage of the store is entered after it."""
-        of = tables.audit.c
-        wanted = () if canary is None else (of.canary == canary,)
-        query = select(tables.audit).where(*wanted).order_by(of.at.desc(), of.id.desc()).limit(limit)
-        with self._begin() as connection:
-            return [_audited(row) for row in connection.execute(query)]
+        """Return the newest entries of the audit log, or of one canary's, newest first."""
+        wanted = () if canary is None else (tables.audit.c.canary == canary,)
+        return self.acts(*wanted, newest_first=True, limit=limit)
 
     def newest_acts(self) -> list[AuditEntry]:
         """Return the newest entry of the audit log of each canary."""

@@ -189,6 +189,10 @@ def test_trouble_stands_first_and_no_green_word_stands_over_a_verdict_not_to_shi
     assert of(healthy("a", 6), "dont_ship", state="waiting").standing.tone == "calm"
 
 
+def astray(kind: str) -> dict[str, Any]:
+    return {"kind": kind, "canary": "a", "requests": 9, "of": 9, "sentence": "none", "entry": "", "said": ""}
+
+
 def test_what_waits_for_a_person_is_named_and_needs_you() -> None:
     late = planned_report(metric_line(look_line(13, -0.03, 0.04)), day=13)
     unlabelled = to_json(planned_report(metric_line(look_line(5, -0.03, 0.04)), day=5), lambda of_whom: ())
@@ -219,6 +223,8 @@ def test_what_waits_for_a_person_is_named_and_needs_you() -> None:
         (waiting | {"preflight": {"state": "asking"}}, None, ""),
         (waiting | {"preflight": {"state": "failed"}}, None, "refused by its provider"),
         (healthy("a") | {"promote_asked": {"who": "ann"}}, None, "promotion asked"),
+        (healthy("a") | {"traffic": [astray("no_unit")]}, undecided, "requests name no user"),
+        (healthy("a") | {"traffic": [astray("caller_not_found")]}, None, "requests refused"),
         (healthy("a"), early, "Task completed: ratings missing"),
         (healthy("a"), undecided, "the plan ends undecided"),
         (healthy("a") | {"state": "rolled_back"}, undecided, "decide or resume"),

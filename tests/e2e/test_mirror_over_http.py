@@ -160,7 +160,7 @@ def test_a_copy_is_stored_as_an_exchange_of_its_own_with_its_own_cost(stage: Sta
 def test_the_command_line_the_page_and_the_report_show_copies_apart(stage: Stage) -> None:
     shown = " ".join(stage.canary("status").stdout.split())
     assert f"mirror 100 % {REQUESTS} copies, 0 errors, 0 aborted, p50" in shown
-    page = " ".join(stage.api("GET", "/").text.split())
+    page = " ".join(stage.api("GET", "/?open=calm").text.split())
     copied = "100 % of the baseline's requests, copied to the candidate"
     assert f"<dt>Mirror</dt><dd>{copied}: {REQUESTS} so far, 0 failed" in page
 

@@ -96,7 +96,7 @@ def told(stage: Stage, sentence: str) -> dict[str, str]:
     places = {
         "status": " ".join(stage.canary("status").stdout.split()),
         "json": stage.canary("status", "-o", "json").stdout,
-        "overview": page(stage, "/"),
+        "overview": page(stage, "/?open=at-root,at-other"),
         "page": page(stage, "/canaries/at-root") + page(stage, "/canaries/at-other"),
         "doctor": stage.canary("doctor", "--config", config).stdout,
         "log": stage.server.log_file.read_text(),

@@ -15,7 +15,7 @@ from records.errors import StoreDown, Unstorable
 from records.facts.metric import BUILT_IN
 from records.outcome import Usage
 from records.spool.reader import WriterDeath
-from records.store import Act, FixedRubric, SpoolCounts, Store, tables
+from records.store import FixedRubric, SpoolCounts, Store, tables
 from records.store.retention import SLICE
 from routing.states import State
 from tests.records.samples import DAY, WRITER, a_batch, act, an_outcome, recent, some_feedback
@@ -181,13 +181,6 @@ def test_the_audit_says_who_what_why_and_what_it_was_before(store: Store) -> Non
     )
     assert (newest.before, newest.after) == (State(share=0.10), State(share=0.0))
     assert (first.before, first.id < newest.id, len(store.audit(1))) == (None, True, 1)
-
-
-def test_a_rollback_that_an_outage_kept_from_the_store_stands_in_the_audit_at_its_time(store: Store) -> None:
-    for name, action, at in (("other", "pause", 200.0), ("c", "rollback", 100.0), ("third", "start", 200.0)):
-        assert store.swap(name, 0, State(), Act(at=at, action=action, who="ann", reason=""))
-    assert [entry.act.action for entry in store.audit()] == ["start", "pause", "rollback"]
-    assert [entry.act.action for entry in store.audit(2)] == ["start", "pause"]
 
 
 def test_a_refused_swap_leaves_no_trace_in_the_audit(store: Store) -> None:
