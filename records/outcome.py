@@ -163,6 +163,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     `provider_request_id`: the id that the assigned arm's provider gave the request; "" without one.
     `adapted`: the assigned arm's request was changed by its `request:` or its own texts.
     `response_model`: the model that the answer names; empty when it names none.
+    `system_fingerprint`: of the system that made the answer, as the answer names it (OpenAI's); else empty.
     `chunks`: how often bytes of a stream's body were read, the last ones at `latency_s`; 0 for other answers.
     `longest_gap_s`: the longest time between two of these reads that the caller did not cause.
     `tool_calls`: what the assigned arm's whole answer calls of the tools that the caller runs, the first 64.
@@ -217,6 +218,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     tool_calls: tuple[ToolCall, ...] = ()
     place: int | None = None
     provider_request_id: str = ""
+    system_fingerprint: str = ""
 
     @property
     def failed(self) -> bool:

@@ -93,6 +93,7 @@ Price = Callable[[Provider, str, Usage], float | None]
 _UNCOUNTED = Usage()
 _MODEL_BOUND = 256
 """Recorded characters of a model name: callers choose the name, and records too large are dropped."""
+_FINGERPRINT_BOUND = 64
 _NOWHERE = Assignment(arm="baseline", reason="no_plan")
 
 
@@ -345,6 +346,7 @@ class ExchangeRecord:
         if sent_at is None and len(self.attempts) > 1:
             sent_at = self.attempts[1].sent_at
         first_byte_at = attempt.first_byte_at if attempt is not None else None
+        seen = attempt.reader.seen if attempt is not None else None
         attempt_records = (
             tuple([self._attempt_record(call, attempt) for attempt in self.attempts])
             if attempt is not None
@@ -390,7 +392,8 @@ class ExchangeRecord:
             attempts=attempt_records,
             retry_count=labels.retries,
             traceparent=labels.traceparent,
-            response_model=attempt.reader.seen.model[:_MODEL_BOUND] if attempt is not None else "",
+            response_model=seen.model[:_MODEL_BOUND] if seen is not None else "",
+            system_fingerprint=seen.fingerprint[:_FINGERPRINT_BOUND] if seen is not None else "",
             chunks=attempt.chunks if attempt is not None and call.facts.stream else 0,
             longest_gap_s=gap_s,
             tool_calls=self._examination.calls

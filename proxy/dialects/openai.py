@@ -97,6 +97,7 @@ class _Answer(msgspec.Struct, gc=False):
     usage: OpenAIUsage | None = None
     error: Any = None
     model: Any = None
+    system_fingerprint: Any = None
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
@@ -109,12 +110,15 @@ def read_json(body: bytes) -> AnswerSummary:
     except UNREADABLE:
         return read_counted(body, decode_usage)
     usage = answer.usage
-    return AnswerSummary(
+    seen = AnswerSummary(
         failed=bool(answer.error),
         usage=usage.usage() if usage else None,
         answer=_facts(answer.choices or ()),
         model=answer.model if isinstance(answer.model, str) else "",
     )
+    if isinstance(answer.system_fingerprint, str):
+        seen.fingerprint = answer.system_fingerprint
+    return seen
 
 
 def _facts(choices: Sequence[_Whole]) -> AnswerChoices:
@@ -176,6 +180,7 @@ class _Chunk(msgspec.Struct, gc=False):
     error: Any = None
     x_groq: Any = None
     model: Any = None
+    system_fingerprint: Any = None
 
 
 class _Rest(msgspec.Struct, gc=False):
@@ -232,6 +237,8 @@ class ChatEvents:
             only_text = False
         if not self.seen.model and isinstance(chunk.model, str):
             self.seen.model = chunk.model
+            if isinstance(chunk.system_fingerprint, str):
+                self.seen.fingerprint = chunk.system_fingerprint
         for choice in chunk.choices or ():
             index = choice.index or 0
             if self._look_at(index, choice):

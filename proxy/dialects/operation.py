@@ -282,7 +282,8 @@ def text_members(*names: str) -> re.Pattern[bytes]:
 class AnswerSummary(msgspec.Struct, kw_only=True, gc=False):
     """What is known of an answer, or of the events of it that have come. Its readers write it.
 
-    `model`: as the answer names it, empty when it does not. `usage`: the last one reported, None when there
+    `model`: as the answer names it, empty when it does not. `fingerprint`: of the system that made it, where
+    the answer has one. `usage`: the last one reported, None when there
     was none of the expected shape. `answer`: why the answer ended, and what it holds; None when it is not a
     model's answer, or of a form that is not read. `error`: what the provider said when it refused or failed,
     bounded. `failed`: the provider reported an error inside its answer. `valid` is False when a whole answer
@@ -299,6 +300,7 @@ class AnswerSummary(msgspec.Struct, kw_only=True, gc=False):
     usage: Usage | None = None
     answer: AnswerChoices | None = None
     model: str = ""
+    fingerprint: str = ""
     error: bytes = b""
     token: bool = False
     finished: bool = False

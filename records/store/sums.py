@@ -9,6 +9,7 @@ and the exchanges without one, leave out those that did not reach their arm thou
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import reduce
@@ -22,10 +23,14 @@ from msgspec import structs
 from records.outcome import INVALID_OUTPUT, Outcome, Usage
 from records.store.database import canary_asked
 from records.store.segments.columns import Row, without_nul
+from records.store.tables import FINGERPRINT
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+MOST_SYSTEMS = 8
+"""Fingerprints of one model's systems in one batch."""
 
 SHORTEST_S, LONGEST_S = 1e-4, 1e4
 """The ends of the logarithmic scale on which a duration takes two bytes, accurate to 0.015 %."""
@@ -158,17 +163,26 @@ def model_days(outcomes: Iterable[Outcome]) -> list[Row]:
 
 
 def served_models(outcomes: Iterable[Outcome]) -> list[Row]:
-    """Rows of `tables.served_models` in key order: the answered requests whose answer names a model."""
-    return _rows(
-        (each for each in outcomes if each.outcome in _ANSWERED and each.response_model),
-        lambda each: (
-            each.provider,
-            without_nul(each.model),
-            without_nul(each.response_model),
-            int(each.at // _DAY_S),
-        ),
-        lambda first: _ServedModel(first.at),
-    )
+    """Rows of `tables.served_models` in key order: the answered requests whose answer names a model, or has
+    the fingerprint of a system. A model with more of these than MOST_SYSTEMS numbers its answers."""
+
+    def rows(served: Callable[[Outcome], str]) -> list[Row]:
+        return _rows(
+            (each for each in answered if served(each)),
+            lambda each: (
+                each.provider,
+                without_nul(each.model),
+                without_nul(served(each)),
+                int(each.at // _DAY_S),
+            ),
+            lambda first: _ServedModel(first.at),
+        )
+
+    answered = [each for each in outcomes if each.outcome in _ANSWERED]
+    marked = rows(lambda each: FINGERPRINT + each.system_fingerprint if each.system_fingerprint else "")
+    systems = Counter(row[:2] for row in marked)
+    few = [row for row in marked if systems[row[:2]] <= MOST_SYSTEMS]
+    return sorted([*rows(lambda each: each.response_model), *few])
 
 
 def prior_weeks(outcomes: Iterable[Outcome]) -> list[Row]:

@@ -89,10 +89,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def answered(store: Store, at: float, served: str) -> None:
+def answered(store: Store, at: float, served: str, fingerprint: str = "") -> None:
     outcome = Outcome(
         exchange_id=f"{at}", at=at, mono=at, outcome="ok", provider="openai", model="assistant-1",
-        model_requested="support-bot", response_model=served,
+        model_requested="support-bot", response_model=served, system_fingerprint=fingerprint,
     )  # fmt: skip
     store.ship(a_batch(outcome, cursors={"f": int(at)}))
 
@@ -114,16 +114,23 @@ def test_a_new_name_in_answers_is_told_once(store: Store) -> None:
 
 
 def test_the_fingerprints_of_systems_are_shown_and_told_to_nobody(store: Store) -> None:
-    watch, drift = Watch(store, config("http://127.0.0.1:1", budget=0.000001)), DriftStore(store)
+    watch = Watch(store, config("http://127.0.0.1:1", budget=0.000001))
     for place in range(7):
-        at = 100.0 + place
-        begun = drift.begin_round(MODEL, at, reserve_usd=0.01, budget_usd=1.0)
-        drift.end_round(begun, {}, cost_usd=0.0, names=("assistant-1", f"fingerprint fp_{place}"))
+        answered(store, 100.0 + place, "assistant-1", f"fp_{place}")
+    numbered = [
+        Outcome(
+            exchange_id=f"n{place}", at=200.0, mono=1.0, outcome="ok", provider="openai", model="assistant-1",
+            system_fingerprint=f"{place}",
+        )
+        for place in range(20)
+    ]  # fmt: skip
+    store.ship(a_batch(*numbered, cursors={"f": 999}))
     watch.turn(300.0)
     assert watch.told == []
     (history,) = histories(store)
-    newest = [f"fingerprint fp_{place}" for place in range(2, 7)]
-    assert [name for name, _ in history.names] == ["assistant-1", *newest]
+    assert [name for name, _ in history.names] == [
+        "assistant-1", *(f"fingerprint fp_{place}" for place in range(2, 7))
+    ]  # fmt: skip
 
 
 def reference(store: Store, text: str) -> None:

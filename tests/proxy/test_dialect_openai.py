@@ -451,3 +451,10 @@ def test_which_paths_are_operations() -> None:
     ]
     for path in ("/chat/completions/", "/chat/completions/chatcmpl-1", "/files", "/models", "/batches", ""):
         assert operation(path) is PASS_THROUGH
+
+
+def test_the_fingerprint_of_the_system_is_read_where_the_model_is() -> None:
+    whole = json.dumps({"model": "gpt-4o", "system_fingerprint": "fp_1", "choices": []}).encode()
+    assert (read_json(whole).model, read_json(whole).fingerprint) == ("gpt-4o", "fp_1")
+    assert read_json(b'{"model": "gpt-4o", "system_fingerprint": null}').fingerprint == ""
+    assert read(ROLE).seen.fingerprint == "fp_44709d6fcb"
