@@ -2,6 +2,7 @@
 what happened in a session."""
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,8 @@ class HistoryPages:
         if form == "html":
             return HTMLResponse(text, headers=headers_of_whole())
         ending = "md" if form == "markdown" else "json"
-        name = f"attachment; filename=release-{named}-{query['for']}.{ending}"
+        about = re.sub(r"[^A-Za-z0-9._-]+", "-", named)
+        name = f"attachment; filename=release-{about}-{query['for']}.{ending}"
         return PlainTextResponse(visible(text), headers={**headers(), "content-disposition": name})
 
 

@@ -290,6 +290,6 @@ def test_a_viewer_reads_a_release_s_documents_without_texts(
         assert people[who].get(here).status_code == 200
         assert people[who].get(f"{here}&texts=1").status_code == (403 if "viewer" in who else 200)
     file = people["viewer's session"].get(f"{asked}&form=markdown")
-    assert file.headers["content-disposition"] == f"attachment; filename=release-{reader}.md"
+    assert file.headers["content-disposition"] == f"attachment; filename=release-{release['id']}-{reader}.md"
     assert people["admin"].get(f"/api{asked}&form=pdf").status_code == 400
     assert people["admin"].get("/api/releases/0?for=everybody").status_code == 400
