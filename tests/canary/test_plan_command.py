@@ -129,12 +129,14 @@ def test_the_days_of_the_config_and_of_the_option_mean_the_same(readme: Path) ->
     assert _run("plan", readme, "--users", "20000", "--days", "28").stdout == in_all
 
 
-def test_a_rubric_of_its_own_needs_no_config(tmp_path: Path) -> None:
+def test_a_rubric_of_its_own_needs_no_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "strict.yaml"
     file.write_text(f"rubric:{RUBRIC}")
-    absent = tmp_path / "none.yaml"
-    assert _run("plan", absent, "--rubric", str(file)).stdout.startswith("strict: a candidate halfway")
-    assert _run("plan", absent).exit_code == 2
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["plan", "--rubric", str(file)])
+    assert told.stdout.startswith("strict: a candidate halfway")
+    for named in ((), ("--rubric", str(file))):
+        assert _run("plan", tmp_path / "none.yaml", *named).exit_code == 2
 
 
 def test_a_canary_may_be_planned_with_another_rubric(readme: Path, tmp_path: Path) -> None:
