@@ -104,6 +104,17 @@ def sent(stage: Stage, canary: str, unit: str, body: dict[str, Any] | None = Non
     return stage.provider.log.entries[-1].body
 
 
+def _asked_for(stage: Stage, user: str, unit: dict[str, str]) -> bytes:
+    """What the provider gets of this user, once the workers know of the trial."""
+
+    def asked() -> bytes | None:
+        body = sent(stage, "prompt", user)
+        return body if json.loads(body)["model"] == unit["model"] else None
+
+    eventually(lambda: told(stage, unit["canary"], user) == unit or None)
+    return eventually(asked)
+
+
 def told(stage: Stage, canary: str, unit: str = "u") -> dict[str, str]:
     """What an app is told of a unit's arm."""
     params = {"canary": canary, "unit": unit}
@@ -424,7 +435,10 @@ def test_a_standing_canary_takes_a_prompt_with_the_order_and_promotes_the_whole_
         arm.joinpath("v8.md").unlink()
         eventually(lambda: told(stage, "support")["canary"] == trial or None)
         eventually(lambda: status(stage, trial)["state"] == "running" or None)
-        assert new in sent(stage, "prompt", next(stage.users("candidate", trial, 0.5)))
+        user = next(stage.users("candidate", trial, 0.5))
+        eventually(
+            lambda: new in sent(stage, "prompt", user) or None
+        )  # workers hear of it within two seconds
         assert new not in sent(stage, "prompt", next(stage.users("baseline", trial, 0.5)))
         assert stage.canary("promote", trial, "--reason", "better", "--against-verdict").returncode == 0
         (file,) = tmp_path.rglob("trials.json")
@@ -443,10 +457,8 @@ def test_a_standing_canary_takes_a_prompt_with_the_order_and_promotes_the_whole_
         eventually(lambda: status(stage, "support-bot-2")["state"] == "running" or None)
         for arm_name, model in (("candidate", "bot-2"), ("baseline", "bot")):
             user = next(stage.users(arm_name, "support-bot-2", 0.5))  # type: ignore[arg-type]
-            body = sent(stage, "prompt", user)
-            assert new in body and json.loads(body)["model"] == model
             unit = {"canary": "support-bot-2", "arm": arm_name, "name": "prompt v8", "model": model}
-            assert told(stage, "support-bot-2", user) == unit
+            assert new in _asked_for(stage, user, unit)
         models = status(stage, "support-bot-2")["models"]
         assert [each.get("request") for each in models.values()] == [None, None]  # only the model differs
         assert status(stage, "support-bot-2")["prompt_missed"] == 0
