@@ -177,12 +177,16 @@ def test_axe_finds_nothing_on_any_page_and_no_cell_is_cut(open_page: Open, width
     assert len(found) > len(PAGES) + 3
 
 
+def _first(page: Page, path: str) -> str | None:
+    """The first address below this one that the page links, once there is one."""
+    page.goto(path)
+    links = page.locator(f"main a[href^='{path}/']")
+    return links.first.get_attribute("href") if links.count() else None
+
+
 def linked(page: Page) -> list[str]:
     """The addresses of a release, its documents, and an evaluation of the archive, whose names are new."""
-    found = []
-    for path, start in (("/releases", "/releases/"), ("/archive", "/archive/")):
-        page.goto(path)
-        found.append(str(page.locator(f"main a[href^='{start}']").first.get_attribute("href")))
+    found = [eventually(lambda: _first(page, "/releases")), eventually(lambda: _first(page, "/archive"))]
     page.goto(found[0])
     return [*found, *(f"{found[0]}?for={reader}" for reader in ("vendor", "finance", "team"))]
 
