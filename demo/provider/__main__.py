@@ -47,7 +47,12 @@ def main() -> None:
         "--behaviour", type=behaviour_option, action="append", default=[], metavar="MODEL=JSON"
     )
     parser.add_argument("--json-ready", action="store_true", help="print the address as JSON once listening")
-    uvloop.run(_run(parser.parse_args()))
+    options = parser.parse_args()
+    try:
+        uvloop.run(_run(options))
+    except OSError as problem:  # of the listener: what a caller does to a connection is caught there
+        where = f"{options.host}:{options.port}"
+        sys.exit(f"{where}: {problem.strerror}. `python -m demo.provider --port PORT` takes another port.")
 
 
 if __name__ == "__main__":

@@ -126,9 +126,12 @@ _ASTRAY: Mapping[str, str] = {
     "no_unit": "requests name no user",
     "stateful": "requests bound to a provider",
     "prompt_missed": "requests without the prompt",
+    "unmatched": "no request reaches it",
+    "one_sided": "feedback has one value only",
     "provider_throttled": "over its quota",
+    **dict.fromkeys(("caller_not_found", "caller_unauthorized", "caller_rejected"), "requests refused"),
 }
-"""What is wrong with most requests, by kind; of the others, the provider refuses them."""
+"""What is wrong with most of its traffic, by kind (`control.monitor.traffic.AstrayTraffic`)."""
 
 
 def _wants(canary: Mapping[str, Any], verdict: VerdictSoFar | None) -> str:
@@ -143,7 +146,7 @@ def _wants(canary: Mapping[str, Any], verdict: VerdictSoFar | None) -> str:
     if canary["state"] == "paused":
         return "resume it or roll it back"
     if canary.get("traffic"):
-        return _ASTRAY.get(canary["traffic"][0]["kind"], "requests refused")
+        return _ASTRAY[canary["traffic"][0]["kind"]]
     if canary["state"] != "running" or verdict is None or verdict.verdict != "extend":
         return ""
     lacks = (row for row in verdict.rows if row.words.endswith("missing") or row.words == TOO_FEW)

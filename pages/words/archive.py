@@ -121,9 +121,11 @@ def year_saved(year: YearSaved) -> str:
     name = f"{year.year} so far" if year.goes_on else f"{year.year}"
     if not year.promoted:
         return f"{name}: no candidate was promoted; evaluations cost {usd(year.evaluated_usd)}."
-    unknown = f" (what {year.unknown} of them saved is not known)" if year.unknown else ""
     candidates = number(year.promoted, "promoted candidate")
     spent = f"{usd(year.evaluated_usd)} without people's time"
+    if year.unknown == year.promoted:
+        return f"{name}: what {candidates} saved is not known; evaluations cost {spent}."
+    unknown = f" (what {year.unknown} of them saved is not known)" if year.unknown else ""
     return (
         f"{name}: {candidates} saved {dollars(year.saved_usd)}{unknown}, by each report's figure for a month "
         f"and the time since the promotion; evaluations cost {spent}, which leaves {dollars(year.net_usd)}."

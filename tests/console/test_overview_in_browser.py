@@ -225,6 +225,7 @@ def test_what_waits_for_a_person_is_named_and_needs_you() -> None:
         (healthy("a") | {"promote_asked": {"who": "ann"}}, None, "promotion asked"),
         (healthy("a") | {"traffic": [astray("no_unit")]}, undecided, "requests name no user"),
         (healthy("a") | {"traffic": [astray("caller_not_found")]}, None, "requests refused"),
+        (healthy("a") | {"traffic": [astray("unmatched")]}, None, "no request reaches it"),
         (healthy("a"), early, "Task completed: ratings missing"),
         (healthy("a"), undecided, "the plan ends undecided"),
         (healthy("a") | {"state": "rolled_back"}, undecided, "decide or resume"),

@@ -149,6 +149,11 @@ def test_a_year_saves_what_was_promoted_for_as_long_as_it_was_everybody_s() -> N
         "$500 without people's time, which leaves $149,500 ($104,779 to $194,221)."
     )
     assert words.year_saved(last).startswith("2025: 1 promoted candidate saved $50,000 ")
+    (only,) = trends(archive[-1:], now=begin + 60.0 * DAY_S).years
+    assert words.year_saved(only) == (
+        "2026 so far: what 1 promoted candidate saved is not known; evaluations cost $0 without people's "
+        "time."
+    )
     assert trends([]).years == ()
 
 
