@@ -664,7 +664,7 @@ def _refuses(host: str, port: int) -> Callable[[], bool]:
     def refuses() -> bool:
         try:
             socket.create_connection((host, port), timeout=1.0).close()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):  # reset: caught between listening and closed
             return True
         return False
 
