@@ -91,6 +91,32 @@ class Standing:
         ]
         return replace(self, history=history)
 
+    def forgetting(self, before: float) -> "Standing":
+        """After the texts of arms that nobody can go back to since this UTC second: of trials that left, and
+        of baselines that were taken back. Their files' names stay."""
+        trials = {
+            name: replace(each, baseline=_named(each.baseline), candidate=_named(each.candidate))
+            if each.left_at is not None and each.left_at < before
+            else each
+            for name, each in self.trials.items()
+        }
+        history = [
+            replace(each, arm=_named(each.arm))
+            if each.withdrawn is not None and each.withdrawn.at < before
+            else each
+            for each in self.history
+        ]
+        return replace(self, trials=trials, history=history)
+
+
+def _named(arm: ArmDocument) -> ArmDocument:
+    """The arm with its files' names in place of their texts."""
+    return {**arm, **{key: _files(arm[key]) for key in ("prompt", "tools") if arm.get(key)}}
+
+
+def _files(texts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: each["file"] if isinstance(each, Mapping) else each for key, each in texts.items()}
+
 
 _TAKEN_OVER = ("request", "prompt", "tools")
 

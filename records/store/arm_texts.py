@@ -3,6 +3,9 @@
 canary waits       the texts of its newest definition (`keep`)
 it has started     those of its definition, whatever its files say now (`started`)
 its end is as old as records may be, and it is no baseline of a standing canary: none (`expire`)
+
+A standing canary has those of its trials' and baselines' arms too (`records.facts.standing`). `expire`
+deletes them where the trial left, or the baseline was taken back, as long ago.
 """
 
 import os
@@ -13,7 +16,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from records.facts.arm_texts import KeptTexts
 from records.store import tables
-from records.store.baselines import standings_in
+from records.store.baselines import replace_standing, standings_in
 from records.store.database import TIMEOUTS, engine_of, insert_new, transaction
 from records.store.migrate import HEAD, version_of
 from records.store.store import Store, states_in
@@ -41,16 +44,20 @@ class ArmTextsInStore:
 
     def expire(self, before: float) -> int:
         """Delete the texts of canaries that ended before this UTC second, which nobody can start again, but
-        for those whose candidate is a standing baseline; return of how many."""
+        for those whose candidate is a standing baseline; return of how many. What changed meanwhile is
+        looked at the next time."""
         with self._store.writing() as connection:
             table, states = tables.arm_texts, states_in(connection)
-            standing = [each for _, each in standings_in(connection).values()]
+            standings = standings_in(connection)
+            for name, (version, each) in standings.items():
+                if (after := each.forgetting(before)) != each:
+                    replace_standing(connection, name, version, after)
             ended = {
                 name
                 for name, known in states.items()
                 if known.state.state == "ended" and (known.state.changed_at or 0.0) < before
             }
-            over = ended.difference(*(each.kept for each in standing))
+            over = ended.difference(*(each.kept for _, each in standings.values()))
             return connection.execute(delete(table).where(table.c.canary.in_(over))).rowcount if over else 0
 
     def definitions(self) -> frozenset[tuple[str, str]]:

@@ -1,9 +1,11 @@
 """The texts of arms in the store: whose stay, and until when."""
 
-from records.facts.standing import BegunTrial, PromotedBaseline, Standing
+from dataclasses import replace
+
+from records.facts.standing import BegunTrial, PromotedBaseline, Standing, Withdrawal
 from records.store import Act, Store
 from records.store.arm_texts import ArmTextsInStore
-from records.store.baselines import replace_standing
+from records.store.baselines import replace_standing, standings_in
 from routing.states import State, StateName
 
 ARM = {"provider": "openai", "model": "bot"}
@@ -39,3 +41,41 @@ def test_texts_go_with_the_records_of_a_canary_that_nobody_refers_to(store: Stor
     assert texts.expire(50.0) == 2
     assert texts.started().by_canary.keys() == {"runs", "rolled-back", "just-ended", "baseline", "trial"}
     assert texts.expire(50.0) == 0
+
+
+def with_text(text: str) -> dict[str, object]:
+    return {
+        **ARM,
+        "prompt": {each: {"file": f"{each}.md", "text": text} for each in ("find", "put")},
+        "tools": {"get_order": {"file": "order.md", "text": text}},
+    }
+
+
+def test_a_standing_canary_forgets_the_texts_that_nobody_can_go_back_to(store: Store) -> None:
+    gone = BegunTrial(baseline=ARM, candidate=with_text("tried"), at=1.0, who="ann", left_at=2.0)
+    promoted = PromotedBaseline(arm=with_text("baseline"), canary="first", run=1, at=1.0, who="ann")
+    known = Standing(
+        history=[
+            promoted,
+            replace(promoted, withdrawn=Withdrawal(at=3.0, who="ann", reason="worse")),
+            replace(promoted, canary="in-force"),
+        ],
+        trials={
+            "gone": gone,
+            "just-gone": replace(gone, left_at=99.0),
+            "there": replace(gone, left_at=None),
+        },
+    )
+    with store.writing() as connection:
+        assert replace_standing(connection, "support", 0, known)
+    ArmTextsInStore(store).expire(50.0)
+    ArmTextsInStore(store).expire(50.0)
+    named = {**ARM, "prompt": {"find": "find.md", "put": "put.md"}, "tools": {"get_order": "order.md"}}
+    with store.asking() as connection:
+        version, after = standings_in(connection)["support"]
+    assert version == 2, "it was changed once"
+    assert after == replace(
+        known,
+        history=[known.history[0], replace(known.history[1], arm=named), known.history[2]],
+        trials={**known.trials, "gone": replace(gone, candidate=named)},
+    )
