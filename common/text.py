@@ -6,8 +6,14 @@ bidirectional controls (UAX 9) make text read as what it is not. Both are shown 
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""msgspec's errors for bytes that are not UTF-8, not of the expected shape, or nested too deeply."""
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|\r(?!\n)"
@@ -15,6 +21,14 @@ _UNSEEN = re.compile(
 _MARKUP = re.compile(r"(<textarea\b[^<]*</textarea>|<[^<>]*>)", re.IGNORECASE)
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 """The beginning of a cell that a spreadsheet may run (OWASP, CSV injection), behind apostrophes or not."""
+
+
+def readable(decode: Callable[[bytes], T], data: bytes) -> T | None:
+    """What a decoder makes of these bytes; None where they are of another shape."""
+    try:
+        return decode(data)
+    except UNREADABLE:
+        return None
 
 
 def visible(text: str) -> str:

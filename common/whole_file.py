@@ -1,9 +1,17 @@
 """Atomic replacement of small files. Not for files that grow."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from common.text import UNREADABLE
 
 Stamp = tuple[int, ...]
+T = TypeVar("T")
+_UNREADABLE = (OSError, *UNREADABLE)
 
 
 def file_stamp(path: Path) -> Stamp:
@@ -41,6 +49,44 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def write_document(path: Path, value: object) -> None:
+    """Replace a JSON file of what the store has, too, unless the file says this already. Raises OSError."""
+    data = msgspec.json.encode(value, order="deterministic")
+    if not path.exists() or path.read_bytes() != data:
+        write_whole(path, data, durable=False)
+
+
+def read_document(path: Path, kind: type[T]) -> T | None:
+    """What a JSON file says; None where it is missing or unreadable."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except _UNREADABLE:
+        return None
+
+
+class FileWatch(Generic[T]):
+    """A file that is replaced now and then, as one reader sees it. `decode` may raise msgspec's errors."""
+
+    def __init__(self, path: Path, decode: Callable[[bytes], T]) -> None:
+        self._path, self._decode = path, decode
+        self._seen: Stamp | None = None
+
+    def replacement(self) -> T | None:
+        """What the file has since it was last replaced; None if it was not, is missing or unreadable.
+
+        Costs one stat() unless the file was replaced.
+        """
+        try:
+            seen = file_stamp(self._path)
+            if seen == self._seen:
+                return None
+            found = self._decode(read_unnoted(self._path))
+        except _UNREADABLE:
+            return None
+        self._seen = seen
+        return found
 
 
 def sync_whole(path: Path) -> None:

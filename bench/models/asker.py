@@ -27,9 +27,10 @@ from bench.models.wires import (
     first_token_in,
     names_in,
 )
+from common.text import readable
 from proxy.answers.provider_error import said
 from proxy.answers.recorder import captured_call, text_in
-from proxy.dialects.operation import Api, CollectedOutput, collect, readable
+from proxy.dialects.operation import Api, CollectedOutput, collect
 from proxy.providers.arm_texts import ArmTexts
 from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.providers.headers import request_id_of

@@ -9,7 +9,8 @@ import msgspec
 
 from bench.errors import BenchError
 from bench.models.wires import chat_path
-from proxy.dialects.operation import UNREADABLE, Api
+from common.text import UNREADABLE
+from proxy.dialects.operation import Api
 from proxy.providers.headers import quoted
 from proxy.providers.provider import Kind
 from proxy.providers.urls import target_of

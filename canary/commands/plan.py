@@ -244,10 +244,11 @@ def data_of(config: Path) -> Path:
 def _states(read: Config, data: Path) -> "Mapping[str, VersionedState] | None":
     """The states in the store; None, said on stderr if it does not answer."""
     from records.errors import StoreDown
-    from records.store.store import states_at
+    from records.store.migrate import found_at
+    from records.store.store import states_in
 
     try:
-        return states_at(read.store, data)
+        return found_at(read.store, data, states_in)
     except StoreDown as problem:
         say(f"{problem}; going on without the canaries' states")
         return None

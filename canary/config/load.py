@@ -7,19 +7,23 @@ file is read.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from canary.config.config import Config
 from canary.config.errors import ConfigError, ConfigProblem
+from common.whole_file import read_document
 from records.facts.arm_texts import FILE as TEXTS
-from records.facts.arm_texts import NOTHING_KEPT, KeptTexts, read_texts
-from records.facts.standing import FILE, Standing, read_standings
+from records.facts.arm_texts import NOTHING_KEPT, KeptTexts
+from records.facts.standing import FILE, Standing
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from canary.config.yaml_document import ConfigDocument
     from records.facts.metric import Metric
     from verdict.terms.rubric import Criterion
 
+T = TypeVar("T")
 DATA, CONFIG, HERE = Path("canary-data"), Path("canary.yaml"), Path()
 
 
@@ -100,33 +104,34 @@ def parse(
     )
 
 
-def begun_in(data: Path, store: str, named: str = "", *, anew: bool = False) -> Mapping[str, Standing]:
+def begun_in(data: Path, store: str, *, anew: bool = False) -> Mapping[str, Standing]:
     """What was begun, by the file of the server in this data folder, else by the store, or with `anew` first
-    by the store; nothing where neither is there. `named` is the folder in the file, which is not asked."""
-    from records.errors import StoreDown
-    from records.store.standing import standings_at
+    by the store; nothing where neither is there."""
+    from records.store.baselines import all_in
 
-    found = read_standings(data / FILE)
-    if (found is not None and not anew) or (store.startswith("sqlite:") and not data.is_dir()):
-        return found or {}
-    try:
-        return standings_at(store, data)
-    except StoreDown:
-        return found or {}
+    return _kept_in(data, store, FILE, dict[str, Standing], all_in, anew=anew) or {}
 
 
 def texts_in(data: Path, store: str, *, anew: bool = False) -> KeptTexts:
     """The texts of the arms that started, as `begun_in` finds what was begun."""
-    from records.errors import StoreDown
-    from records.store.arm_texts import texts_at
+    from records.store.arm_texts import started_in
 
-    found = read_texts(data / TEXTS)
+    return _kept_in(data, store, TEXTS, KeptTexts, started_in, anew=anew) or NOTHING_KEPT
+
+
+def _kept_in(
+    data: Path, store: str, file: str, kind: type[T], read: "Callable[[Connection], T]", *, anew: bool
+) -> T | None:
+    from records.errors import StoreDown
+    from records.store.migrate import found_at
+
+    found = read_document(data / file, kind)
     if (found is not None and not anew) or (store.startswith("sqlite:") and not data.is_dir()):
-        return found or NOTHING_KEPT
+        return found
     try:
-        return texts_at(store, data)
+        return found_at(store, data, read)
     except StoreDown:
-        return found or NOTHING_KEPT
+        return found
 
 
 def data_folder(config: Path, environment: Mapping[str, str]) -> Path:

@@ -26,7 +26,7 @@ from canary.programs.process import ShutdownSignal, WorkerArgs, boot_id, run
 from canary.python_path import environment, program
 from canary.secrets import SecretKeys
 from common.clock import every, rfc3339
-from common.whole_file import Stamp
+from common.whole_file import Stamp, read_document
 from console.app import admin_app
 from control.controller import Controller
 from control.feed.events import TracingListener
@@ -41,9 +41,8 @@ from pages.words import preflight
 from records.facts.price_list import PriceListUpdates, list_stamp
 from records.facts.prices import UnpricedArm
 from records.facts.standing import FILE, BegunTrial, Standing
-from records.shared import states_file
 from records.store import Store
-from routing.states import NO_STATES
+from routing.states import NO_STATES, States
 
 if TYPE_CHECKING:
     from bench.benchmark.comparison import Comparison
@@ -189,7 +188,7 @@ class SingleMachineParts:
         )
         self.leader = SoleLeader()
         self.publisher = FilePublisher(data / "plan.json")
-        self.last = states_file.read(data / "plan.json") or NO_STATES
+        self.last = read_document(data / "plan.json", States) or NO_STATES
         self._shipping = SpoolShippers(data, store, other=self.source.reader)
 
     def metrics(self, controller: Controller) -> Collector:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from common.clock import every
+from common.whole_file import read_document, write_document
 from records.errors import SharedDown, StoreDown
-from records.facts.arm_texts import FILE, write_texts
-from records.facts.standing import write_standings
+from records.facts.arm_texts import FILE
 from records.shared import held_units, states_file
 from records.shared.held_units import NOBODY_KNOWN, HeldUnits, has_unknown_holds
 from records.store import Store
@@ -161,7 +161,7 @@ class StatesFollower:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.newest = states_file.read(path) or NO_STATES
+        self.newest = read_document(path, States) or NO_STATES
         self._heard_mono = self._written_mono = float("-inf")
         self._unwritten = False
         self._held_path = path.with_name(held_units.NAME)
@@ -236,10 +236,10 @@ class TrialsFile:
         """Bring the files to what the store has. May raise StoreDown. A full disk is tried again."""
         try:
             with self._writing:  # what is read later is written later
-                write_standings(self._path, self._standings.all())
+                write_document(self._path, self._standings.all())
                 begun = self._texts.definitions()
                 if begun != self._written:  # the texts may be long
-                    write_texts(self._path.with_name(FILE), self._texts.started())
+                    write_document(self._path.with_name(FILE), self._texts.started())
                     self._written = begun
         except OSError as problem:
             log.error("trials.not_written", file=str(self._path), problem=str(problem))

@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from common.text import UNREADABLE
 from proxy.answers.sse import ERROR_BOUND
-from proxy.dialects.operation import UNREADABLE, EventReader
+from proxy.dialects.operation import EventReader
 from records.outcome import ErrorType
 
 FRAME_BOUND = 24 << 20
@@ -40,8 +41,6 @@ class EventFrame(NamedTuple):
 
 class EventFrameCutter:
     """Takes a stream's bytes and returns its whole frames. `broken`: the bytes are no such frames."""
-
-    __slots__ = ("_begun", "_wanted", "broken")
 
     def __init__(self) -> None:
         self.broken = False
@@ -153,8 +152,6 @@ class EventStreamReader:
 
     An exception's frame ends the stream with an error, whatever follows. So do bytes that are no frames.
     """
-
-    __slots__ = ("_events", "_frames", "_malformed", "seen")
 
     def __init__(self, events: EventReader) -> None:
         self.seen = events.seen

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.dialects.operation import UNREADABLE
+from common.text import UNREADABLE
 from records.captures.redaction import SECRET, redacted
 from records.outcome import ProviderError
 

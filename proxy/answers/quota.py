@@ -96,8 +96,6 @@ class QuotaMeter:
     """What the candidate's answers say of its quota, in one worker. `watching`: it has been throttled, and
     its answers' headers are read from now on."""
 
-    __slots__ = ("_at", "_used", "watching")
-
     def __init__(self) -> None:
         self.watching = False
         self._used: float | None = None

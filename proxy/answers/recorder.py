@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from common.text import UNREADABLE
 from proxy.answers.aws_event_stream import EventFrameCutter, StreamForm
 from proxy.dialects.bedrock import payload_of
-from proxy.dialects.operation import UNREADABLE, CollectedCall, CollectedOutput, OutputForm, collect
+from proxy.dialects.operation import CollectedCall, CollectedOutput, OutputForm, collect
 from records.captures.capture import CapturedToolCall
 
 MOST_BYTES = 256 << 10
@@ -20,8 +21,6 @@ arguments of tool calls together."""
 
 class AnswerRecorder:
     """Gets a copy of an answer. `truncated`: the answer was longer than the bound."""
-
-    __slots__ = ("_form", "_frames", "_line", "_output", "_parts", "_size", "lost", "streamed", "truncated")
 
     def __init__(self) -> None:
         self.streamed = self.truncated = self.lost = False

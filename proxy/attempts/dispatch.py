@@ -29,6 +29,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from common.text import UNREADABLE
 from proxy.attempts.attempt import Attempt
 from proxy.attempts.realtime_session import RealtimeSession
 from proxy.calls.call import NO_FACTS, Call, RequestFacts, UpstreamRequest, facts_of
@@ -37,7 +38,7 @@ from proxy.calls.routes import ArmTarget, Trial
 from proxy.dialects.anthropic import VERSION_HEADER as HEADER
 from proxy.dialects.anthropic import version_header as as_header
 from proxy.dialects.anthropic import version_member as as_member
-from proxy.dialects.operation import UNREADABLE, Operation
+from proxy.dialects.operation import Operation
 from proxy.dialects.realtime import with_model, without_credentials
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError, UpstreamResponse
@@ -275,8 +276,6 @@ def upgraded(
 
 
 class AttemptDispatch:
-    __slots__ = ("_credentials", "_stream_usage", "_upstreams")
-
     def __init__(
         self, upstreams: Upstreams, credentials: Credentials, stream_usage: StreamUsageRefusals
     ) -> None:
@@ -340,11 +339,6 @@ class CandidateWait:
 
     `failure`: why the wait was ended; None while it was not.
     """
-
-    __slots__ = (
-        "_kind", "_probes", "_recalled", "_run", "_since", "_states", "_timeout", "_trial", "check_at",
-        "failure",
-    )  # fmt: skip
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from common.text import UNREADABLE
 from proxy.answers.provider_error import said
 from proxy.attempts.attempt import Attempt
 from proxy.attempts.checker import Checker
@@ -18,7 +19,6 @@ from proxy.attempts.checker_process import CheckJob
 from proxy.calls.call import Call
 from proxy.dialects.operation import (
     GOOD_ANSWER,
-    UNREADABLE,
     AnswerChoices,
     ChoiceOutput,
     CollectedCall,
@@ -181,8 +181,6 @@ _GOOD: Answer = ("stop", (), "")
 class Examination:
     """What needs time: schemas, and the config's patterns. `message` is None until it has been redacted.
     `calls`: the answer's tool calls."""
-
-    __slots__ = ("calls", "judgement", "message")
 
     def __init__(self, judgement: OutputJudgement, calls: tuple[ToolCall, ...] = ()) -> None:
         self.judgement = judgement

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 from msgspec import structs
 
+from common.text import UNREADABLE
 from proxy.attempts.attempt import NOWHERE, Attempt
 from proxy.attempts.dispatch import AttemptDispatch, StreamUsageRefusals
 from proxy.attempts.foreign_state import is_foreign_to_candidate
@@ -22,7 +23,6 @@ from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.calls.call import Call
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Trial
-from proxy.dialects.operation import UNREADABLE
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.providers.credentials import Credentials

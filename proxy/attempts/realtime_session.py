@@ -34,7 +34,7 @@ from typing import Literal, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from proxy.dialects.operation import UNREADABLE
+from common.text import UNREADABLE
 from proxy.dialects.realtime import EXPIRED, SessionEvents
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.websocket import (
@@ -181,8 +181,6 @@ class SessionTexts:
     `changed`: a message had them. `instructed`: instructions came. `lost`: a message is over the bound, or
     the bytes are no frames.
     """
-
-    __slots__ = ("_cutter", "_own", "_unseen", "changed", "instructed")
 
     def __init__(self, own: ArmTexts | None, prompts: Sequence[ArmTexts]) -> None:
         """`own`: the texts of the arm that serves; `prompts`: those of all arms that have a prompt."""

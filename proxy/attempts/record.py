@@ -54,8 +54,6 @@ class OpenExchanges:
     ended by then costs one insertion and one deletion.
     """
 
-    __slots__ = ("_told", "_untold")
-
     def __init__(self) -> None:
         self._untold: dict[ExchangeRecord, None] = {}  # in the order of `mono`
         self._told: dict[ExchangeRecord, Progress] = {}
@@ -149,11 +147,6 @@ class ExchangeRecorder:
 
 class ExchangeRecord:
     """The record of one exchange. The first close wins; later ones do nothing."""
-
-    __slots__ = (
-        "_closed", "_examination", "_recorder", "_refused_as", "_refused_caller", "assignment", "at",
-        "attempts", "call", "exchange_id", "fell_back", "mono", "serial", "unit",
-    )  # fmt: skip
 
     def __init__(self, recorder: ExchangeRecorder) -> None:
         self._recorder = recorder

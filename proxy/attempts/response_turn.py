@@ -5,6 +5,7 @@ from time import monotonic
 
 import msgspec
 
+from common.text import UNREADABLE
 from proxy.answers.reader import Reader, reader_for
 from proxy.answers.recorder import AnswerRecorder
 from proxy.attempts.attempt import Attempt, status_failure
@@ -13,7 +14,7 @@ from proxy.attempts.realtime_session import SessionStream
 from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.calls.call import Call, UpstreamRequest
 from proxy.calls.routes import ArmTarget
-from proxy.dialects.operation import UNREADABLE, CollectedOutput
+from proxy.dialects.operation import CollectedOutput
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.upstream.tunnel import Tunnel
@@ -29,8 +30,6 @@ _MOST_MADE = 1024
 class ProviderSocket:
     """One provider's side of a socket. `name` is that of the provider entry, `request_id` the provider's of
     the handshake."""
-
-    __slots__ = ("cutter", "name", "request_id", "stream")
 
     def __init__(self, name: str, stream: SessionStream, request_id: str) -> None:
         self.name = name
@@ -141,20 +140,6 @@ class ResponseTurn:
     candidate has refused, and the baseline's first event tells whose fault that was. `began`: an event has
     come, the newest at `heard_at`.
     """
-
-    __slots__ = (
-        "assignment",
-        "attempt",
-        "began",
-        "call",
-        "compared",
-        "covered",
-        "heard_at",
-        "lane",
-        "piece",
-        "record",
-        "socket",
-    )  # fmt: skip
 
     def __init__(
         self, call: Call, record: ExchangeRecord, assignment: Assignment, piece: WholeMessage, lane: str

@@ -6,8 +6,9 @@ from contextlib import suppress
 
 import msgspec
 
+from common.text import UNREADABLE
 from proxy.calls.routes import ArmTarget, Route, Trial
-from proxy.dialects.operation import UNREADABLE, OutputRequest, filled
+from proxy.dialects.operation import OutputRequest, filled
 from proxy.dialects.realtime import parameter
 from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.arm_texts import ArmTexts, Span

@@ -73,8 +73,6 @@ _MODEL_PARAMETERS = frozenset(
 class _Bucket:
     """The requests that a caller may still send now: at most one minute's worth."""
 
-    __slots__ = ("at", "left", "per_minute")
-
     def __init__(self, per_minute: int, left: float, at: float) -> None:
         self.per_minute, self.left, self.at = per_minute, left, at
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from proxy.dialects.operation import UNREADABLE
+from common.text import UNREADABLE
 from records.captures.capture import CapturedToolCall
 
 Role = Literal["system", "user", "assistant", "tool"]

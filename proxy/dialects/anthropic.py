@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
+from common.text import UNREADABLE, readable
 from proxy.dialects.operation import (
     PASS_THROUGH,
-    UNREADABLE,
     AnswerChoice,
     AnswerChoices,
     AnswerSummary,
@@ -22,7 +22,6 @@ from proxy.dialects.operation import (
     is_given,
     named,
     read_counted,
-    readable,
     schema_of,
     text_members,
     total,
@@ -122,8 +121,6 @@ class _Event(msgspec.Struct, gc=False):
 
 class MessageEvents:
     """Reads message_start, content_block_delta, message_delta, message_stop and `error`."""
-
-    __slots__ = ("_choice", "_usage", "seen")
 
     def __init__(self, seen: AnswerSummary | None = None) -> None:
         self.seen = seen or AnswerSummary()

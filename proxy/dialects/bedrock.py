@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import msgspec
 
+from common.text import UNREADABLE, readable
 from proxy.dialects import anthropic, converse, openai
 from proxy.dialects.converse import ConverseEvents, usage_with_cache
 from proxy.dialects.openai import ChatEvents
 from proxy.dialects.operation import (
     PASS_THROUGH,
-    UNREADABLE,
     AnswerSummary,
     CollectedOutput,
     Count,
@@ -29,7 +29,6 @@ from proxy.dialects.operation import (
     given,
     is_given,
     is_json_object,
-    readable,
 )
 from records.outcome import Usage
 
@@ -131,8 +130,6 @@ def is_anthropic(shape: _Shape) -> bool:
 class _NovaEvents(ConverseEvents):
     """Converse's events, each inside a member that names it."""
 
-    __slots__ = ()
-
     def take(self, name: bytes, data: bytes) -> bool:
         event = converse_event(shape_of(data))
         return super().take(event[0], bytes(event[1])) if event is not None else False
@@ -142,8 +139,6 @@ class _TextEvents:
     """Reads events of a form that is not read: only whether there was a token."""
 
     texts: Texts = None
-
-    __slots__ = ("seen",)
 
     def __init__(self, seen: AnswerSummary) -> None:
         self.seen = seen
@@ -183,8 +178,6 @@ class InvokedEvents:
     """
 
     texts: Texts = None
-
-    __slots__ = ("_begun", "_events", "seen")
 
     def __init__(self) -> None:
         self.seen = AnswerSummary()

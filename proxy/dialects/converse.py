@@ -2,8 +2,8 @@
 
 import msgspec
 
+from common.text import UNREADABLE, readable
 from proxy.dialects.operation import (
-    UNREADABLE,
     AnswerChoice,
     AnswerChoices,
     AnswerSummary,
@@ -17,7 +17,6 @@ from proxy.dialects.operation import (
     given,
     is_given,
     read_counted,
-    readable,
     schema_of,
     usage_in,
 )
@@ -125,8 +124,6 @@ class ConverseEvents:
     """Reads contentBlockStart, contentBlockDelta, messageStop and metadata, which has the usage."""
 
     texts: Texts = None
-
-    __slots__ = ("_choice", "seen")
 
     def __init__(self, seen: AnswerSummary | None = None) -> None:
         self.seen = seen or AnswerSummary()

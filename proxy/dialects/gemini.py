@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
+from common.text import UNREADABLE, readable
 from proxy.dialects import interactions
 from proxy.dialects.operation import (
     PASS_THROUGH,
-    UNREADABLE,
     AnswerChoice,
     AnswerChoices,
     AnswerSummary,
@@ -26,7 +26,6 @@ from proxy.dialects.operation import (
     is_given,
     is_json_object,
     named,
-    readable,
     schema_of,
     total,
     usage_in,
@@ -145,8 +144,6 @@ class GenerateEvents:
     """Reads a stream of whole answers. The last `usageMetadata` counts; a finishReason ends the stream."""
 
     texts: Texts = None  # each event has its own counts
-
-    __slots__ = ("_answer", "seen")
 
     def __init__(self) -> None:
         self._answer = AnswerChoices()

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from common.text import UNREADABLE, readable
 from proxy.dialects.operation import (
-    UNREADABLE,
     AnswerChoices,
     AnswerSummary,
     CollectedOutput,
@@ -23,7 +23,6 @@ from proxy.dialects.operation import (
     is_json_object,
     named,
     read_counted,
-    readable,
     schema_of,
     total,
     usage_in,
@@ -107,8 +106,6 @@ class InteractionEvents:
     """Reads the named events of an interaction; the last one has its status and usage."""
 
     texts: Texts = None  # each event has its own place
-
-    __slots__ = ("_answer", "seen")
 
     def __init__(self) -> None:
         self._answer = AnswerChoices()

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
+from common.text import UNREADABLE
 from proxy.dialects import responses
 from proxy.dialects.operation import (
     GOOD_ANSWER,
     PASS_THROUGH,
-    UNREADABLE,
     AnswerChoice,
     AnswerChoices,
     AnswerSummary,
@@ -204,8 +204,6 @@ class ChatEvents:
     `data: [DONE]` ends the stream, but not every provider sends it. The answer is also complete when every
     choice that began has a finish_reason.
     """
-
-    __slots__ = ("_answer", "_begun", "_closed", "_ended", "_settled", "seen")
 
     def __init__(self, seen: AnswerSummary | None = None) -> None:
         self.seen = seen or AnswerSummary()

@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, get_args
 
 import msgspec
 
+from common.text import UNREADABLE, readable
 from records.outcome import Fault, Finish, Usage
 
 _EMPTY = re.compile(rb'(?:null|\[\s*\]|\{\s*\}|"(?:\s|\\[nrtfv]|\\u00a0|\xc2\xa0)*")')
@@ -32,8 +33,6 @@ class AnswerChoice:
     reason says. `content`: there is text, a tool call, an image or audio. `called`: there is a tool call.
     `named`: faults that the provider itself names.
     """
-
-    __slots__ = ("called", "content", "named", "reason", "refused")
 
     def __init__(self) -> None:
         self.reason: Finish | None = None
@@ -68,8 +67,6 @@ class AnswerChoice:
 
 class AnswerChoices:
     """The choices of one answer, by index. Most answers have one."""
-
-    __slots__ = ("choices",)
 
     def __init__(self) -> None:
         self.choices: dict[int, AnswerChoice] = {}
@@ -160,8 +157,6 @@ class CollectedCall:
     """A call of a tool that the caller runs. `free`: its input is text. `broken`: no object where the API has
     one."""
 
-    __slots__ = ("broken", "free", "id", "name", "pieces")
-
     def __init__(self, id: str = "", name: str = "") -> None:
         self.id = id
         self.name = name
@@ -175,8 +170,6 @@ class CollectedCall:
 
 class ChoiceOutput:
     """The output of one choice. `open` has the calls that may still grow, by their place."""
-
-    __slots__ = ("calls", "open", "texts")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -193,8 +186,6 @@ class CollectedOutput:
 
     `bound`: the most characters.
     """
-
-    __slots__ = ("_bound", "_size", "choices", "lost")
 
     def __init__(self, bound: int = OUTPUT_BOUND) -> None:
         self.choices: dict[int, ChoiceOutput] = {}
@@ -265,9 +256,6 @@ ModelPlace = Literal["body", "path", "query"]
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 """A number of tokens. A provider's -1 for "unknown", and numbers too large for a column, are rejected."""
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""msgspec's errors for bytes that are not UTF-8, not JSON of the expected shape, or nested too deeply."""
 
 
 Texts = re.Pattern[bytes] | None
@@ -388,17 +376,6 @@ def given(value: msgspec.Raw) -> bool:
 
 
 _NULL = len(b"null")
-
-
-T = TypeVar("T")
-
-
-def readable(decode: Callable[[bytes], T], data: bytes) -> T | None:
-    """What a decoder makes of these bytes; None where they are of another shape."""
-    try:
-        return decode(data)
-    except UNREADABLE:
-        return None
 
 
 def total(*counts: int | None) -> int | None:

@@ -12,7 +12,8 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from proxy.dialects.operation import UNREADABLE, Count, Operation, readable, total
+from common.text import UNREADABLE, readable
+from proxy.dialects.operation import Count, Operation, total
 from records.outcome import ErrorType, Usage
 
 PATH = "/realtime"
@@ -115,11 +116,6 @@ class SessionEvents:
     `last_error`: code of the provider's last event if that was an error, else "".
     `refused`: error type of the provider's first event if that was an error.
     """
-
-    __slots__ = (
-        "_asked_at", "completed", "failed", "last_error", "partial", "received", "refused", "spoke",
-        "ttft_s", "under_way", "usage",
-    )  # fmt: skip
 
     def __init__(self) -> None:
         self.ttft_s: float | None = None

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from common.text import UNREADABLE, readable
 from proxy.dialects.operation import (
-    UNREADABLE,
     AnswerChoices,
     AnswerSummary,
     CollectedOutput,
@@ -20,7 +20,6 @@ from proxy.dialects.operation import (
     is_given,
     named,
     read_counted,
-    readable,
     schema_of,
     usage_in,
 )
@@ -157,8 +156,6 @@ class ResponsesEvents:
     """Reads the named events of the responses API; the last event has the usage and, mostly, the output."""
 
     texts: Texts = None  # each event has its own sequence number
-
-    __slots__ = ("_answer", "seen")
 
     def __init__(self) -> None:
         self._answer = AnswerChoices()

@@ -38,8 +38,6 @@ def agreed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bool | None, bool | 
 class Inflater:
     """Inflates one direction. After a skipped message, messages that may refer to it are skipped too."""
 
-    __slots__ = ("_bound", "_fresh", "_inflate", "_lost")
-
     def __init__(self, fresh: bool, bound: int) -> None:
         self._bound = bound
         self._fresh = fresh
@@ -87,11 +85,6 @@ class Message(NamedTuple):
 class FrameReader:
     """The frames of one direction. `close_code`: code of the close frame, None before it. `lost`: the bytes
     are not WebSocket frames and are no longer read. `unread`: a message was skipped."""
-
-    __slots__ = (
-        "_at", "_bound", "_control", "_fin", "_head", "_inflater", "_key", "_left", "_opcode", "_parts",
-        "_size", "_started", "_zipped", "close_code", "lost", "unread",
-    )  # fmt: skip
 
     def __init__(self, fresh: bool | None = None, *, bound: int = MESSAGE_BOUND) -> None:
         """`fresh`: the compression of this direction, as `agreed` has it."""
@@ -234,8 +227,6 @@ class WholeMessage(NamedTuple):
 
 class MessageCutter:
     """Cuts one direction's bytes. `lost`: they are no WebSocket frames, or a message is over the bound."""
-
-    __slots__ = ("_buffer", "_message", "_opcode", "_raw", "_size", "lost")
 
     def __init__(self) -> None:
         self.lost = False

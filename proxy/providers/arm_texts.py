@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.dialects.operation import UNREADABLE
+from common.text import UNREADABLE
 from proxy.providers.json_edit import MemberSpan, TooIntricateJson, member_spans
 from routing.canary import Arm
 
@@ -43,8 +43,6 @@ _DEEPEST_GROUP = 4
 
 class ArmTexts:
     """An arm's texts: `put` in place of `find`, "" for no prompt of its own, and the tools' descriptions."""
-
-    __slots__ = ("_anchor", "_last", "_needle", "_put", "_tools", "find", "put", "tools")
 
     def __init__(self, find: str = "", put: str = "", tools: Mapping[str, str] | None = None) -> None:
         self.find, self.put, self.tools = find, put, dict(tools or {})
@@ -254,8 +252,6 @@ _OBJECT, _LIST, _QUOTE, _BACKSLASH = ord("{"), ord("["), ord('"'), ord("\\")
 class _Request:
     """One body, cut as far as its system texts and tools need. Methods raise UNREADABLE, and TooIntricateJson
     for a body that would take long."""
-
-    __slots__ = ("_body", "_left")
 
     def __init__(self, body: bytes) -> None:
         self._body, self._left = body, _MOST_READ

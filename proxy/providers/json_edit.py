@@ -188,8 +188,6 @@ class _NotAnObject(ValueError):
 class _Member:
     """One member, with the white space in it. `members` are those of its value once the value was opened."""
 
-    __slots__ = ("after", "before", "colon", "members", "name", "value")
-
     def __init__(self, name: _Text, value: _Text) -> None:
         self.before: _Text = b""
         self.name = name
@@ -216,8 +214,6 @@ class _Member:
 
 class _Members:
     """An object's members, by name. Raises TooIntricateJson."""
-
-    __slots__ = ("_after", "_before", "_by_name")
 
     def __init__(self, text: bytes) -> None:
         view, begin, spans = memoryview(text), text.index(b"{") + 1, member_spans(text)

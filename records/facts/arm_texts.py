@@ -6,11 +6,7 @@ carries them to the processes of a machine (`texts.json`); and how two arms' tex
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import msgspec
-
-from common.whole_file import write_whole
 from routing.canary import Arm, text_digest
 
 FILE = "texts.json"
@@ -34,26 +30,6 @@ class KeptTexts:
 
 
 NOTHING_KEPT = KeptTexts()
-
-
-def write_texts(path: Path, texts: KeptTexts) -> None:
-    """Replace the file, unless it says this already. Raises OSError."""
-    data = msgspec.json.encode(texts, order="deterministic")
-    try:
-        if path.read_bytes() == data:
-            return
-    except FileNotFoundError:
-        if not texts.by_canary:
-            return
-    write_whole(path, data, durable=False)  # the store has them
-
-
-def read_texts(path: Path) -> KeptTexts | None:
-    """Read the file; None where it is missing or unreadable."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=KeptTexts)
-    except (OSError, msgspec.DecodeError):
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,7 @@ Arms are mappings as in the config file. `records.store.standing` changes them.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
-
-import msgspec
-
-from common.whole_file import write_whole
 
 ArmDocument = Mapping[str, Any]
 
@@ -139,23 +134,3 @@ def in_its_place(name: str, trials: Iterable[str]) -> str:
     known = ", ".join(trials)
     instead = f"name its trial ({known})" if known else f"begin one: canary begin {name} --model MODEL"
     return f"{name} is standing, and only its trials have a candidate: {instead}"
-
-
-def write_standings(path: Path, standings: Mapping[str, Standing]) -> bool:
-    """Replace the file, unless it says this already. True if it was replaced. Raises OSError."""
-    data = msgspec.json.encode(standings, order="deterministic")
-    try:
-        if path.read_bytes() == data:
-            return False
-    except OSError:
-        pass
-    write_whole(path, data, durable=False)  # the store has them
-    return True
-
-
-def read_standings(path: Path) -> dict[str, Standing] | None:
-    """Read the file; None where it is missing or unreadable."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Standing])
-    except (OSError, msgspec.DecodeError):
-        return None

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from common.whole_file import Stamp, file_stamp, read_unnoted, write_whole
+from common.text import readable
+from common.whole_file import FileWatch, write_whole
 from routing.states import States
 
 NAME = "plan.held"
@@ -76,10 +77,7 @@ def encode(units: HeldUnits) -> bytes:
 
 def decode(data: bytes | None) -> HeldUnits | None:
     """The held units again; None for none, or for bytes of another version."""
-    try:
-        return _DECODER.decode(data) if data else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    return readable(_DECODER.decode, data or b"")
 
 
 def write(path: Path, units: HeldUnits) -> None:
@@ -90,26 +88,4 @@ def write(path: Path, units: HeldUnits) -> None:
 
 def read(path: Path) -> HeldUnits | None:
     """Read the file; None when it is missing or unreadable."""
-    try:
-        return decode(read_unnoted(path))
-    except OSError:
-        return None
-
-
-class HeldUnitsWatch:
-    """One process's view of the file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: Stamp | None = None
-        self.newest = NOBODY_KNOWN
-
-    def poll(self) -> HeldUnits:
-        """The held units. Costs one stat() unless the file was replaced; an unreadable one is ignored."""
-        try:
-            seen = file_stamp(self._path)
-            if seen != self._seen:
-                self.newest, self._seen = decode(read_unnoted(self._path)) or self.newest, seen
-        except OSError:
-            pass
-        return self.newest
+    return FileWatch(path, decode).replacement()

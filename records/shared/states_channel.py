@@ -10,6 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from common.text import readable
 from records.errors import SharedDown
 from records.shared import held_units
 from records.shared.held_units import HeldUnits
@@ -87,7 +88,7 @@ class StatesChannel:
         """Read the states; None when they are missing or unreadable."""
         with answering():
             stored = await self._redis.get(KEY)
-        return _states(stored)
+        return readable(_DECODER.decode, cast(bytes, stored or b""))
 
     async def publish_held(self, units: HeldUnits) -> None:
         """Store the units that keep an earlier state, unless Redis has newer ones."""
@@ -117,10 +118,3 @@ class StatesChannel:
                     states = await self.read()
                     if states is not None:
                         yield states
-
-
-def _states(data: object) -> States | None:
-    try:
-        return _DECODER.decode(cast(bytes, data)) if data else None
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
-        return None

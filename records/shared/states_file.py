@@ -11,11 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from common.whole_file import Stamp, file_stamp, read_unnoted, write_whole
-from records.shared.held_units import NAME, HeldUnits, HeldUnitsWatch, has_unknown_holds
+from common.whole_file import FileWatch, write_whole
+from records.shared import held_units
+from records.shared.held_units import NAME, NOBODY_KNOWN, HeldUnits, has_unknown_holds
 from routing.states import NO_STATES, STALE_AFTER_S, States
 
-_DECODER = msgspec.json.Decoder(States)
+_decode = msgspec.json.Decoder(States).decode
 
 
 def write(path: Path, states: States) -> None:
@@ -26,30 +27,18 @@ def write(path: Path, states: States) -> None:
     write_whole(path, msgspec.json.encode(states), durable=False)
 
 
-def read(path: Path) -> States | None:
-    """Read the file; None when it is missing or unreadable."""
-    try:
-        return _DECODER.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
 class StatesWatch:
     """One process's view of the file: the newest states and the time of their last refresh."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: Stamp | None = None
+        self._file = FileWatch(path, _decode)
+        self._units_file = FileWatch(path.with_name(NAME), held_units.decode)
+        self.held: HeldUnits = NOBODY_KNOWN
+        """The units that keep an earlier state, as last polled."""
         self._states = NO_STATES
         self._without_shares = NO_STATES
         self._holds = False
         self._refreshed_mono: float | None = None
-        self._units = HeldUnitsWatch(path.with_name(NAME))
-
-    @property
-    def held(self) -> HeldUnits:
-        """The units that keep an earlier state, as last polled."""
-        return self._units.newest
 
     @property
     def has_unknown_holds(self) -> bool:
@@ -63,11 +52,11 @@ class StatesWatch:
         ignored. After 15 min without a refresh every share is 0;
         before the first ones the result is NO_STATES. `now_utc` and `mono` are seconds.
         """
-        states = self._replacement()
+        states = self._file.replacement()
         if states is not None and states.version >= self._states.version:
             self._take(states, now_utc, mono)
         if self._holds:
-            self._units.poll()
+            self.held = self._units_file.replacement() or self.held
         if self._refreshed_mono is None:
             return NO_STATES
         return self._states if self.is_fresh(mono) else self._without_shares
@@ -75,17 +64,6 @@ class StatesWatch:
     def is_fresh(self, mono: float) -> bool:
         """True while the states have been refreshed in the last 15 min."""
         return self._refreshed_mono is not None and mono - self._refreshed_mono < STALE_AFTER_S
-
-    def _replacement(self) -> States | None:
-        try:
-            seen = file_stamp(self._path)
-            if seen == self._seen:
-                return None
-            states = _DECODER.decode(read_unnoted(self._path))
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return None  # missing or unreadable: the last states age and fall to share 0
-        self._seen = seen
-        return states
 
     def _take(self, states: States, now_utc: float, mono: float) -> None:
         if self._refreshed_mono is None:

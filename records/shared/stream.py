@@ -10,6 +10,7 @@ import msgspec
 from msgspec import structs
 from redis.asyncio import Redis
 
+from common.text import readable
 from records.facts.counts import CallerCount, UnmatchedCount
 from records.outcome import (
     AttemptRecord,
@@ -238,7 +239,4 @@ def encoded(dispatch: ReplicaRecords) -> bytes:
 
 def decoded(data: bytes | None) -> ReplicaRecords | None:
     """Decode a dispatch; None when it is in another version's form. The store has its records."""
-    try:
-        return _DECODER.decode(data) if data else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    return readable(_DECODER.decode, data or b"")

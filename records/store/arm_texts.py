@@ -8,17 +8,14 @@ A standing canary has those of its trials' and baselines' arms too (`records.fac
 deletes them where the trial left, or the baseline was taken back, as long ago.
 """
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from sqlalchemy import Connection, delete, select, update
 
 from records.facts.arm_texts import KeptTexts
 from records.store import tables
 from records.store.baselines import replace_standing, standings_in
-from records.store.database import TIMEOUTS, engine_of, insert_new, transaction
-from records.store.migrate import HEAD, version_of
+from records.store.database import insert_new
 from records.store.store import Store, states_in
 
 
@@ -68,23 +65,11 @@ class ArmTextsInStore:
     def started(self) -> KeptTexts:
         """The texts of the canaries that have started."""
         with self._store.asking() as connection:
-            return _started(connection)
+            return started_in(connection)
 
 
-def texts_at(url: str, data: Path) -> KeptTexts:
-    """The texts of the canaries that have started in the database of this URL, none where it is not of this
-    schema: creates and upgrades nothing. A relative SQLite path is relative to `data`. Raises StoreDown."""
-    engine = engine_of(url, data)
-    try:
-        if engine.dialect.name == "sqlite" and not os.access(engine.url.database or "", os.R_OK | os.W_OK):
-            return KeptTexts()
-        with transaction(engine, within_s=TIMEOUTS.answer_s) as connection:
-            return _started(connection) if version_of(connection) == HEAD else KeptTexts()
-    finally:
-        engine.dispose()
-
-
-def _started(connection: Connection) -> KeptTexts:
+def started_in(connection: Connection) -> KeptTexts:
+    """The texts of the canaries that have started."""
     begun = [name for name, _ in _begun(connection)]
     table = tables.arm_texts
     rows = connection.execute(select(table).where(table.c.canary.in_(begun))).all() if begun else ()

@@ -39,6 +39,11 @@ def standings_in(connection: Connection) -> dict[str, tuple[int, Standing]]:
     return {row.canary: (row.version, msgspec.convert(row.document, Standing)) for row in found}
 
 
+def all_in(connection: Connection) -> dict[str, Standing]:
+    """Every standing canary that something was begun of."""
+    return {name: standing for name, (_, standing) in standings_in(connection).items()}
+
+
 def replace_standing(connection: Connection, name: str, version: int, standing: Standing) -> bool:
     """Replace a standing canary if its version is still this one (0: none yet). False if it is not."""
     table, values = tables.standing, {"version": version + 1, "document": asdict(standing)}

@@ -13,12 +13,17 @@ both databases. From the first release on, no step imports `records.store.tables
 schema, and none changes once it is released.
 """
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, inspect
 
 from records.errors import StoreTooNew, StoreTooOld
-from records.store.database import transaction
+from records.store.database import TIMEOUTS, engine_of, transaction
+
+T = TypeVar("T")
 
 BASELINE = "v0001"
 """The first step. What was made before the first release has a number without a letter, or none."""
@@ -63,6 +68,19 @@ def version_of(connection: Connection) -> str | None:
             f"{HEAD}): start the newer version, or use another database"
         )
     return found
+
+
+def found_at(url: str, data: Path, read: Callable[[Connection], T]) -> T | None:
+    """What `read` finds in the database of this URL; None where there is none of this schema: creates and
+    upgrades nothing. A relative SQLite path is relative to `data`. Raises StoreDown."""
+    engine = engine_of(url, data)
+    try:
+        if engine.dialect.name == "sqlite" and not os.access(engine.url.database or "", os.R_OK | os.W_OK):
+            return None  # connecting would create it, or wait for a right to write it
+        with transaction(engine, within_s=TIMEOUTS.answer_s) as connection:
+            return read(connection) if version_of(connection) == HEAD else None
+    finally:
+        engine.dispose()
 
 
 def _upgrade(connection: Connection) -> None:

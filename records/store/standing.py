@@ -10,17 +10,13 @@
 Arms are mappings as in the config file. A change compares the version; each has an audit entry.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from sqlalchemy import Connection
 
 from records.facts.standing import BegunTrial, Standing, Withdrawal
-from records.store.baselines import replace_standing, standings_in
-from records.store.database import TIMEOUTS, engine_of, transaction
-from records.store.migrate import HEAD, version_of
+from records.store.baselines import all_in, replace_standing, standings_in
 from records.store.store import Act, Store, VersionedState, log_act, replace_state, states_in
 from routing import transitions
 from routing.states import State
@@ -47,7 +43,7 @@ class Standings:
     def all(self) -> dict[str, Standing]:
         """Every standing canary that something was begun of."""
         with self._store.asking() as connection:
-            return {name: standing for name, (_, standing) in standings_in(connection).items()}
+            return all_in(connection)
 
     def begin(self, name: str, trial: str, begun: BegunTrial, *, reason: str, alone: bool) -> None:
         """Store a new trial, and let those that are over leave. `alone`: no other one must be there. Raises
@@ -137,21 +133,6 @@ class Standings:
             except _Overtaken:
                 continue
         raise CannotStand("somebody else changed it at the same moment: look at it, and try again")
-
-
-def standings_at(url: str, data: Path) -> dict[str, Standing]:
-    """The standing canaries in the database of this URL, none where it is not of this schema: creates and
-    upgrades nothing. A relative SQLite path is relative to `data`. Raises StoreDown."""
-    engine = engine_of(url, data)
-    try:
-        if engine.dialect.name == "sqlite" and not os.access(engine.url.database or "", os.R_OK | os.W_OK):
-            return {}
-        with transaction(engine, within_s=TIMEOUTS.answer_s) as connection:
-            if version_of(connection) != HEAD:
-                return {}
-            return {name: standing for name, (_, standing) in standings_in(connection).items()}
-    finally:
-        engine.dispose()
 
 
 def _end(connection: Connection, trial: str, known: VersionedState, act: Act) -> None:

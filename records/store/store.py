@@ -1,6 +1,5 @@
 """The database behind one class (SQLAlchemy Core). Each write is one transaction; replays are idempotent."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from records.store import retention, tables
 from records.store.baselines import follow
 from records.store.database import TIMEOUTS, StoreTimeouts, alone, engine_of, insert, insert_new, transaction
 from records.store.ingest import BatchIngest
-from records.store.migrate import HEAD, migrate, version_of
+from records.store.migrate import migrate
 from records.store.retention import DailyPartitions
 from routing.states import State
 
@@ -482,19 +481,3 @@ def _audited(row: Row[Any]) -> AuditEntry:
         before=msgspec.convert(row.before, State) if row.before else None,
         after=msgspec.convert(row.after, State),
     )
-
-
-def states_at(url: str, data: Path) -> dict[str, VersionedState] | None:
-    """The state of every canary in the database of this URL; None where there is no database of this schema,
-    for commands that need no store: it creates and upgrades nothing.
-
-    A relative SQLite path is relative to `data`. Raises StoreDown when the database does not answer.
-    """
-    engine = engine_of(url, data)
-    try:
-        if engine.dialect.name == "sqlite" and not os.access(engine.url.database or "", os.R_OK | os.W_OK):
-            return None  # connecting would create it, or wait for a right to write it
-        with transaction(engine, within_s=TIMEOUTS.answer_s) as connection:
-            return states_in(connection) if version_of(connection) == HEAD else None
-    finally:
-        engine.dispose()

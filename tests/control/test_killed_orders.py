@@ -22,6 +22,7 @@ import structlog
 from sqlalchemy import Engine, event
 
 from canary.config import parse
+from common.whole_file import read_document
 from control.feed.events import WorkerRegistry
 from control.fleet.publisher import TrialsFile
 from control.monitor.monitor import Monitor
@@ -32,7 +33,7 @@ from control.settings import ControlSettings
 from control.states.preflights import Preflights
 from control.states.rollouts import PendingRollbacks, Rollouts
 from records.exports.prometheus import Meters
-from records.facts.standing import FILE, Standing, read_standings
+from records.facts.standing import FILE, Standing
 from records.store import Store
 from records.store.standing import Standings
 from tests.effort import in_more
@@ -111,7 +112,7 @@ class Machine:
 
     def settings(self) -> ControlSettings:
         """The config with the trials of the file, taken up when that changes."""
-        known = read_standings(self.data / FILE) or {}
+        known = read_document(self.data / FILE, dict[str, Standing]) or {}
         if known != self._known:
             self._known, self._settings = known, _settings(known)
             self.rollouts.reconcile(self._settings, 1.0)
@@ -144,7 +145,7 @@ class Machine:
         assert acts["begin"] == len(standing.trials)
         assert acts["promote"] == len(standing.history)
         assert acts["rollback"] == sum(each.withdrawn is not None for each in standing.history)
-        assert read_standings(self.data / FILE) == Standings(self.store).all()
+        assert read_document(self.data / FILE, dict[str, Standing]) == Standings(self.store).all()
 
 
 def _settings(known: Mapping[str, Standing]) -> ControlSettings:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from records.shared import held_units
-from records.shared.held_units import HeldUnits, HeldUnitsWatch, packed
+from records.shared.held_units import HeldUnits, packed
 from records.shared.states_file import StatesWatch, write
 from routing.holds import WHOLE
 from routing.states import STALE_AFTER_S, Hold, State, States
@@ -38,9 +38,13 @@ def test_a_worker_that_has_only_one_of_both_files_moves_nobody(tmp_path: Path) -
 
 
 def test_a_file_that_is_missing_or_damaged_changes_nothing(tmp_path: Path) -> None:
-    watch = HeldUnitsWatch(tmp_path / "plan.held")
-    assert watch.poll().keeps("agents", 1, BOB)
+    watch = StatesWatch(tmp_path / "plan.json")
+    write(tmp_path / "plan.json", states(2))
+    watch.poll(0.0, 0.0)
+    assert watch.held.keeps("agents", 1, BOB)
     held_units.write(tmp_path / "plan.held", HELD)
-    assert watch.poll() == held_units.read(tmp_path / "plan.held") == HELD
+    watch.poll(0.0, 0.1)
+    assert watch.held == held_units.read(tmp_path / "plan.held") == HELD
     (tmp_path / "plan.held").write_bytes(b"no such thing")
-    assert watch.poll() == HELD
+    watch.poll(0.0, 0.2)
+    assert watch.held == HELD

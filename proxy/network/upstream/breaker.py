@@ -27,8 +27,6 @@ _TELLS_NOTHING: frozenset[ErrorType] = frozenset(
 class CandidateBreaker:
     """The breaker. Callers pass times in CLOCK_MONOTONIC seconds."""
 
-    __slots__ = ("_opened_at", "_probed_at", "_recent", "_row")
-
     def __init__(self) -> None:
         self._recent: deque[bool] = deque(maxlen=WINDOW)
         self._row = 0

@@ -33,8 +33,6 @@ from records.outcome import ErrorType
 class WriteFlow:
     """The write side of a transport. A backlog is the number of bytes in the transport's buffer."""
 
-    __slots__ = ("_backlog", "_freed", "_loop", "_progress_at")
-
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._freed: asyncio.Future[None] | None = None

@@ -196,8 +196,6 @@ class UpstreamError(Exception):
 class ConnectionLimit:
     """A number of slots, of which `free` are left, with a FIFO queue of waiters. Release each slot once."""
 
-    __slots__ = ("_loop", "_waiters", "free")
-
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
         self._loop = loop
         self.free = limit
@@ -258,29 +256,6 @@ class UpstreamResponse:
     `silent_from`. `whole`: the last byte has arrived, whether it has been read or not. `source`: the
     connection that an unfinished response is read from, set by the connection.
     """
-
-    __slots__ = (
-        "_chunks",
-        "_error",
-        "_limit",
-        "_loop",
-        "_paused_at",
-        "_take",
-        "_waiter",
-        "buffered",
-        "headed",
-        "headers",
-        "longest_gap_s",
-        "read_at",
-        "reason",
-        "sent_at",
-        "silent_from",
-        "source",
-        "status",
-        "streaming",
-        "timeout",
-        "whole",
-    )
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, limit: ConnectionLimit, timeout: Timeout, *, streaming: bool
