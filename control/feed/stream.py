@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -35,17 +35,13 @@ from records.outcome import Feedback, Heartbeat, InFlight, Outcome
 from records.shared.stream import (
     RECORDS_A_DISPATCH,
     START,
-    BriefOutcome,
     OutgoingQueue,
     ReplicaRecords,
     StreamCursor,
     brief,
-    restored,
 )
 from records.store import Store
 from records.store.leader import Checkpoints, MissedRecords, StoredCheckpoint, records_since
-
-AnyOutcome = TypeVar("AnyOutcome", Outcome, BriefOutcome)
 
 OVERLAP_S = 30.0
 """How long after its end an exchange may still appear in the store: clocks differ, shipping takes time."""
@@ -94,7 +90,7 @@ class RecordDeduplicator:
         feedback = self._new_feedback(each for dispatch in dispatches for each in dispatch.feedback)
         return replace(
             heartbeats(dispatches),
-            records=[*(restored(part, here(part.at)) for part in outcomes), *feedback],
+            records=[*outcomes, *feedback],
             in_flight=in_flight,
             unmatched=[each for dispatch in dispatches for each in dispatch.unmatched],
             callers=[each for dispatch in dispatches for each in dispatch.callers],
@@ -102,7 +98,7 @@ class RecordDeduplicator:
 
     def found(self, tail: MissedRecords, asked_at: float) -> WorkerEvents:
         """The new records in the store's answer to a search that began at UTC second `asked_at`."""
-        outcomes = [structs.replace(each, mono=here(each.at)) for each in self._new_outcomes(tail.outcomes)]
+        outcomes = self._new_outcomes(tail.outcomes)
         feedback = self._new_feedback(tail.feedback, asked_at=asked_at)
         records: list[Outcome | Feedback] = [*outcomes, *feedback]
         if asked_at - self._failed_at > 2 * OVERLAP_S:
@@ -121,13 +117,13 @@ class RecordDeduplicator:
             key: ended for key, ended in position.told.items() if ended > position.searched_until
         }
 
-    def _new_outcomes(self, outcomes: Iterable[AnyOutcome]) -> list[AnyOutcome]:
+    def _new_outcomes(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
         late, found = self.position.searched_until, []
         for each in outcomes:
-            if _ended(each) > late:
+            if each.ended_at > late:
                 self._open.pop(each.exchange_id, None)
-                if self._note(each.exchange_id, _ended(each)):
-                    found.append(each)
+                if self._note(each.exchange_id, each.ended_at):
+                    found.append(structs.replace(each, mono=here(each.at)))
         return found
 
     def _new_feedback(
@@ -188,10 +184,6 @@ def _position(document: Mapping[str, Any]) -> ReadPosition:
         return msgspec.convert(document["position"], ReadPosition, str_keys=True)
     except (KeyError, msgspec.ValidationError):
         return ReadPosition(searched_until=time.time() - OVERLAP_S, told={})
-
-
-def _ended(outcome: Outcome | BriefOutcome) -> float:
-    return outcome.at + (outcome.latency_s or 0.0)
 
 
 log = structlog.get_logger()

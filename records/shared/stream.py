@@ -1,9 +1,8 @@
 """The capped Redis stream of fresh records: faster than the store, but it may have gaps."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -13,110 +12,41 @@ from redis.asyncio import Redis
 from common.text import readable
 from records.facts.counts import CallerCount, UnmatchedCount
 from records.outcome import (
-    AttemptRecord,
-    ErrorType,
-    Fault,
     Feedback,
-    Finish,
     Heartbeat,
     InFlight,
     Outcome,
-    OutcomeName,
-    OutputCheck,
-    ProviderError,
-    ToolCall,
-    Usage,
 )
 from records.shared.states_channel import ANSWER_WITHIN_S, answering
-from routing.canary import ArmName
 
-
-class BriefOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A shortened outcome: the fields that guardrails need, a third of the record. `mono` is left out
-    because it is valid on one machine only. `tried`: the status and the seconds of the assigned arm's own
-    attempt, where the other arm answered for it. `tokens` of a session's exchange: input, cached, output."""
-
-    exchange_id: str
-    at: float
-    outcome: OutcomeName
-    canary: str
-    run: int
-    phase: int
-    share: float
-    arm: ArmName
-    reason: str
-    unit: str
-    category: str
-    tags: dict[str, str]
-    status: int | None
-    error_type: ErrorType | None
-    latency_s: float | None
-    ttft_s: float | None
-    cost_usd: float | None
-    estimated: bool
-    mirror: bool
-    stream: bool = False
-    operation: str = ""
-    ttfb_s: float | None = None
-    finish: Finish | None = None
-    faults: tuple[Fault, ...] = ()
-    output_check: OutputCheck = ""
-    provider_error: ProviderError | None = None
-    adapted: bool = False
-    tried: tuple[int | None, float | None] | None = None
-    longest_gap_s: float | None = None
-    session: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    tokens: tuple[int | None, int | None, int | None] | None = None
-    place: int | None = None
-    provider_request_id: str = ""
-
-
-_DERIVED: Mapping[str, Callable[[Outcome], Any]] = {
-    "estimated": attrgetter("usage.estimated"),
-    "tried": lambda outcome: _tried(outcome),
-    "tokens": lambda outcome: _tokens(outcome),
-    "provider_request_id": lambda outcome: outcome.provider_request_id if _is_wrong(outcome) else "",
+_LEFT_OUT: Mapping[str, Any] = {
+    "mono": 0.0,
+    "served_by": None,
+    "request_id": "",
+    "provider": "",
+    "api": "",
+    "model_requested": "",
+    "model": "",
+    "overhead_s": None,
+    "fingerprint": "",
+    "retry_count": 0,
+    "traceparent": "",
+    "response_model": "",
+    "chunks": 0,
+    "system_fingerprint": "",
 }
-_FIELDS: list[Callable[[Outcome], Any]] = [
-    _DERIVED.get(name, attrgetter(name)) for name in BriefOutcome.__struct_fields__
-]
+"""What guardrails do not need. Monotonic times are valid on one machine only."""
 
 
-def brief(outcome: Outcome) -> BriefOutcome:
-    """Shorten an outcome."""
-    return BriefOutcome(*[value_of(outcome) for value_of in _FIELDS])
-
-
-def _is_wrong(outcome: Outcome) -> bool:
-    return outcome.failed or bool(outcome.faults)
-
-
-def _tried(outcome: Outcome) -> tuple[int | None, float | None] | None:
-    if outcome.outcome != "fallback" or not outcome.attempts:
-        return None
-    first = outcome.attempts[0]
-    return first.status, first.latency_s
-
-
-def _tokens(outcome: Outcome) -> tuple[int | None, int | None, int | None] | None:
-    usage = outcome.usage
-    if not outcome.session or (usage.input_tokens is None and usage.output_tokens is None):
-        return None
-    return usage.input_tokens, usage.cached_input_tokens, usage.output_tokens
-
-
-def restored(part: BriefOutcome, mono: float) -> Outcome:
-    """Rebuild an outcome with the fields of `part` and this machine's monotonic second `mono`."""
-    values = structs.asdict(part)
-    tried, estimated, tokens = values.pop("tried"), values.pop("estimated"), values.pop("tokens")
-    read, cached, written = tokens or (None, None, None)
-    usage = Usage(input_tokens=read, cached_input_tokens=cached, output_tokens=written, estimated=estimated)
-    attempts: tuple[AttemptRecord, ...] = ()
-    if tried is not None:
-        status, latency_s = tried
-        attempts = (AttemptRecord(arm=part.arm, provider="", model="", status=status, latency_s=latency_s),)
-    return Outcome(**values, mono=mono, usage=usage, attempts=attempts)
+def brief(outcome: Outcome) -> Outcome:
+    """The outcome with only what guardrails need: of its attempts the assigned arm's own, where the other arm
+    answered for it."""
+    return structs.replace(
+        outcome,
+        **_LEFT_OUT,
+        attempts=outcome.attempts[:1] if outcome.outcome == "fallback" else (),
+        provider_request_id=outcome.provider_request_id if outcome.failed or outcome.faults else "",
+    )
 
 
 KEY = "canary:outcomes"
@@ -133,15 +63,14 @@ _FIELD = b"d"
 class ReplicaRecords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The records that one replica read from its spool in one turn.
 
-    `outcomes` has only exchanges of canaries; `unmatched` counts the LLM requests of none, `callers` those of
-    each caller. `heard` counts all
-    outcomes, without mirror copies. `in_flight` has the slot and pid of the worker of each exchange that has
-    not ended.
+    `outcomes` has only exchanges of canaries, made `brief`; `unmatched` counts the LLM requests of none,
+    `callers` those of each caller. `heard` counts all outcomes, without mirror copies. `in_flight` has the
+    slot and pid of the worker of each exchange that has not ended.
     """
 
     replica: str
     heard: int = 0
-    outcomes: Sequence[BriefOutcome] = ()
+    outcomes: Sequence[Outcome] = ()
     feedback: Sequence[Feedback] = ()
     beats: Sequence[Heartbeat] = ()
     in_flight: Sequence[tuple[int, int, InFlight]] = ()

@@ -10,7 +10,7 @@ from msgspec import structs
 from records.errors import SharedDown
 from records.outcome import AttemptRecord, Feedback, Heartbeat, Outcome, ToolCall, Usage
 from records.shared import states_channel, stream
-from records.shared.stream import OutgoingQueue, ReplicaRecords, StreamCursor, brief, restored
+from records.shared.stream import OutgoingQueue, ReplicaRecords, StreamCursor, brief
 from tests.records.samples import an_exchange_in_flight
 from tests.servers.redis import RedisServer
 
@@ -81,12 +81,12 @@ async def send(redis: Any, *which: int) -> None:
 
 
 def test_what_guardrails_need_of_an_outcome_survives_the_way() -> None:
-    again = restored(brief(OUTCOME), 9.0)
+    again = brief(OUTCOME)
     for name in ("exchange_id", "at", "outcome", "canary", "run", "phase", "share", "arm", "reason", "unit"):
         assert getattr(again, name) == getattr(OUTCOME, name)
     for name in ("category", "tags", "status", "error_type", "latency_s", "ttft_s", "cost_usd", "mirror"):
         assert getattr(again, name) == getattr(OUTCOME, name)
-    assert (again.mono, again.usage.estimated) == (9.0, True)
+    assert (again.mono, again.usage.estimated) == (0.0, True)
     assert (again.session, again.tool_calls) == (OUTCOME.session, OUTCOME.tool_calls)
     assert (again.usage.input_tokens, again.usage.output_tokens) == (None, 7)
     assert (again.failed, again.evidence) == (OUTCOME.failed, OUTCOME.evidence)
@@ -100,9 +100,9 @@ def test_what_the_candidate_itself_said_and_how_long_it_took_survives_the_way_of
     fell_back = structs.replace(
         OUTCOME, outcome="fallback", arm="candidate", status=200, latency_s=12.0, attempts=(own, other)
     )
-    (again,) = restored(brief(fell_back), 9.0).attempts
+    (again,) = brief(fell_back).attempts
     assert (again.arm, again.status, again.latency_s) == ("candidate", None, 10.0)
-    assert restored(brief(OUTCOME), 9.0).attempts == ()
+    assert brief(OUTCOME).attempts == ()
 
 
 def test_dispatches_arrive_whole_and_in_order(redis_server: RedisServer) -> None:
