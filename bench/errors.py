@@ -6,6 +6,7 @@ BenchError
 ├── LineGone        a line was changed or removed since it was read (`bench.dataset.file`)
 ├── BadImport       another tool's file cannot be imported (`bench.dataset.imports.imported`)
 ├── Unpriced        a model has no known price
+├── NoKey           a provider has no key
 ├── NoAnswers       a model answered no example, or the judge marked none
 └── AmbiguousModel  a model's name is ambiguous (`bench.models.pair`)
 """
@@ -47,6 +48,10 @@ class NoBatch(BenchError):
 
 class Unpriced(BenchError):
     """A model has no known price; the message says where to give it one."""
+
+
+class NoKey(BenchError):
+    """A provider has no key; the message says where to set it."""
 
 
 class NoAnswers(BenchError):

@@ -10,8 +10,8 @@ It writes `FILE.weights.json`, each category's share of the captured exchanges: 
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -202,9 +202,26 @@ def change(file: Path, wanted: str, new: Callable[[Line], Line]) -> tuple[dict[s
             if stamp(before) == wanted:
                 after = dict(new(before))
                 texts[place] = json.dumps(after, ensure_ascii=False)
-                _write(file, texts)
+                parse("\n".join(texts))
+                _replace(file, _joined(texts))
                 return before, after
     raise LineGone("this example was changed or removed meanwhile")
+
+
+def extend(file: Path, lines: Iterable[Line]) -> Dataset:
+    """Append lines to a dataset, or begin it, and return it; what stands there stays. Raises BadDataset,
+    OSError."""
+    with _locked(file):
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        text = f"{before.rstrip()}\n{text_of(lines)}".lstrip()
+        dataset = parse(text)
+        _replace(file, text)
+    return dataset
+
+
+def text_of(lines: Iterable[Line]) -> str:
+    """The lines as a file has them."""
+    return "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
 
 
 def split(file: Path, leaves: Callable[[Line], bool], to: Path) -> int:
@@ -218,8 +235,8 @@ def split(file: Path, leaves: Callable[[Line], bool], to: Path) -> int:
         if len(gone) == len(texts):
             raise BenchError("every example would leave; sample new ones first")
         known = to.read_text(encoding="utf-8").splitlines() if to.exists() else []
-        _replace(to, [*known, *(text for text in gone if text not in known)])
-        _replace(file, [text for text in texts if text not in gone])
+        _replace(to, _joined([*known, *(text for text in gone if text not in known)]))
+        _replace(file, _joined(text for text in texts if text not in gone))
     return len(gone)
 
 
@@ -232,18 +249,19 @@ def _texts(file: Path) -> list[str]:
     return texts
 
 
-def _write(file: Path, texts: Sequence[str]) -> None:
-    if texts:
-        parse("\n".join(texts))
-    _replace(file, texts)
+def _joined(texts: Iterable[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
 
 
-def _replace(file: Path, texts: Sequence[str]) -> None:
-    """Replace the file, which keeps its mode."""
+def _replace(file: Path, text: str) -> None:
+    """Replace the file, which keeps its mode and owner."""
     target = file.resolve()
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
-    write_whole(target, "".join(f"{text}\n" for text in texts).encode())
-    target.chmod(mode)
+    before = target.stat() if target.exists() else None
+    write_whole(target, text.encode())
+    if before is not None:
+        target.chmod(before.st_mode & 0o777)
+        with suppress(PermissionError):  # another's file in a folder of ours
+            os.chown(target, before.st_uid, before.st_gid)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import httpx2
 import msgspec
 
+from bench.errors import NoKey
 from bench.models.tools import Action
 from bench.models.wires import (
     NO_EXTRAS,
@@ -317,10 +318,6 @@ class ProxyRoute:
     provider: Provider
     token: str
     trust: ssl.SSLContext | None = None
-
-
-class NoKey(Exception):
-    """A provider has no key; the message says where to set it."""
 
 
 class EntryAuth(httpx2.Auth):

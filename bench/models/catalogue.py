@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx2
 
-from bench.models.asker import NO_AUTH, NoKey, client_for, entry_auth, headers_for, key_of, root_of
+from bench.errors import NoKey
+from bench.models.asker import NO_AUTH, client_for, entry_auth, headers_for, key_of, root_of
 from proxy.providers.provider import Provider
 
 MOST_PAGES = 20

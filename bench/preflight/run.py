@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.models.asker import NoKey
+from bench.errors import NoKey
 from bench.preflight.client import ArmClient, ArmReply
 from bench.preflight.cure import cure, merged, shape
 from bench.preflight.requests import COUNTING, CapturedRequest, minimal_requests, operation_of

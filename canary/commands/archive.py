@@ -11,6 +11,7 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    answer,
     ended_by,
     example,
     fail,
@@ -40,9 +41,8 @@ def list_(
     from pages.reports.archive import listed, summary
 
     found = _read(config, data, canary)
-    if output == "json":
-        return print_json({"evaluations": [summary(each) for each in found]})
-    return _print(listed(found) if found else f"no evaluation{f' of {canary}' if canary else ''} yet")
+    text = listed(found) if found else f"no evaluation{f' of {canary}' if canary else ''} yet"
+    answer(output, {"evaluations": [summary(each) for each in found]}, text)
 
 
 @app.command(epilog=example("archive show support-nov -o markdown"))
@@ -66,7 +66,7 @@ def show(
         fail(f"there is no evaluation {which!r}; `canary archive list` lists them")
     if output == "json":
         return print_json(to_document(found[-1], sentences))
-    return _print(rendered(found[-1].report, output))
+    return print_text(rendered(found[-1].report, output).rstrip("\n"))
 
 
 @app.command(epilog=example("archive trends -o json"))
@@ -81,7 +81,7 @@ def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = 
 
     with opened(read_config(config, data), data) as store:
         found = sum_up(map(from_document, Evaluations(store).all()), Benchmarks(store).refused())
-    return print_json(to_json(found)) if output == "json" else _print(summarized(found))
+    answer(output, to_json(found), summarized(found))
 
 
 @app.command(epilog=example("archive export -o evaluations.jsonl"))
@@ -125,10 +125,9 @@ def import_(
         found = parse(read_file(file))
     with opened(read_config(config, data), data) as store:
         added = Evaluations(store).add([to_stored(each, sentences) for each in found])
-    if output == "json":
-        return print_json({"read": len(found), "added": added})
     others = "; the others existed already" if added < len(found) else ""
-    return say(f"{added} of {len(found)} evaluation(s) added{others}")
+    text = f"{added} of {len(found)} evaluation(s) added{others}"
+    answer(output, {"read": len(found), "added": added}, text, by=say)
 
 
 def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
@@ -137,7 +136,3 @@ def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
 
     with opened(read_config(config, data), data) as store:
         return [from_document(each) for each in Evaluations(store).all(canary)]
-
-
-def _print(text: str) -> None:
-    print_text(text.rstrip("\n"))

@@ -17,11 +17,10 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    answer,
     ended_by,
     fail,
     opened,
-    print_json,
-    print_text,
     read_config,
     say,
     user,
@@ -115,6 +114,8 @@ def bench(
     from bench.benchmark.comparison import failures as failures_of
     from bench.benchmark.replay import SOURCE, without_rows
     from bench.dataset.sample import part_of
+    from bench.models.pair import AmbiguousModel
+    from bench.models.pair import pair as pair_of
     from canary.commands.bench_archive import (
         release_of,
         settings_now,
@@ -136,7 +137,8 @@ def bench(
     written = _report_file(report, dry=dry and not replay, partial=bool(dataset or quick) and not replay)
     read = read_config(config, data)
     settings = settings_now(read, data)
-    pair = _pair(settings, model, against)
+    with ended_by(AmbiguousModel, code=2):
+        pair = pair_of(settings, model, against)
     if dry:
         pair = replace(pair, candidate=None)
     taken = _steps(read, pair, data, sessions=sessions, steps=steps, quick=quick) if replay else None
@@ -155,7 +157,8 @@ def bench(
             write_failures(failures, wrong)
         raise typer.Exit(_tell(taken, found, document, output, written))
     began = time.perf_counter()
-    document["issues"] = _issues(read, config, pair, data)
+    asked = pair.candidate
+    document["issues"] = rechecked(read, config, asked.name, data) if asked is not None else None
     if document["issues"] is not None:
         document["stages"]["known issues"] = round(time.perf_counter() - began, 3)
     document["sanity"] = sanity(document) if quick and pair.candidate is not None else None
@@ -205,7 +208,7 @@ def _tell(
     ((measured,),) = (layer.datasets for layer in found.layers)
     result = replayed(taken, measured.pairs)
     document = to_document(result, benchmark)
-    print_json(document) if output == "json" else print_text(rendered(document, "text").rstrip("\n"))
+    answer(output, document, rendered(document, "text"))
     if report is not None:
         as_json = report.form == "json"
         report.write(json.dumps(document, indent=2) if as_json else rendered(document, report.form))
@@ -216,7 +219,7 @@ def _tell(
 def _print(document: dict[str, Any], output: str) -> None:
     from pages.reports.bench_text import rendered
 
-    print_json(document) if output == "json" else print_text(rendered(document).rstrip("\n"))
+    answer(output, document, rendered(document))
 
 
 def measure(
@@ -233,7 +236,6 @@ def measure(
     """Run the benchmark; returns its document, the comparison, the judge's word. Exits 1 if it cannot run."""
     from bench.benchmark.run import BenchmarkRun, saved_in, unpriced, without_prompt
     from bench.errors import BenchError
-    from bench.models.asker import NoKey
     from bench.models.pair import without_terms
     from canary.secrets import BadSecret
     from pages.reports.bench import Circumstances, judge_document, to_document
@@ -262,7 +264,7 @@ def measure(
             by_batch=batch,
             tell=say,
         )
-    except (BenchError, NoKey, BadSecret, OSError) as problem:
+    except (BenchError, BadSecret, OSError) as problem:
         fail(str(problem))
     found, judged = _run(bench, datasets, saved, judge=judge)
     about = Circumstances(
@@ -291,13 +293,12 @@ def _run(
 ) -> "tuple[Comparison, JudgedBench | None]":
     """Run it. The answers are deleted only when nothing is missing, so that none is paid for twice."""
     from bench.errors import BenchError
-    from bench.models.asker import NoKey
 
     try:
         found, judged = asyncio.run(_asked(bench, datasets, saved, judge=judge))
     except KeyboardInterrupt:
         fail(f"interrupted{_kept(saved)}", code=INTERRUPTED)
-    except (BenchError, NoKey, OSError) as problem:
+    except (BenchError, OSError) as problem:
         fail(f"{str(problem).rstrip('.')}{_kept(saved)}")
     if failed := [*found.judge_failures, *(judged.failures if judged is not None else ())]:
         say(f"the judge failed {len(failed)} times; the first time: {failed[0].rstrip('.')}{_kept(saved)}")
@@ -362,13 +363,6 @@ def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "ReportOutpu
     return found
 
 
-def _issues(config: Config, file: Path, pair: "ModelPair", data: Path) -> dict[str, Any] | None:
-    """The candidate's results on the known issues; None without issues or candidate."""
-    if pair.candidate is None:
-        return None
-    return rechecked(config, file, pair.candidate.name, data)
-
-
 def _saved(
     config: Config,
     pair: "ModelPair",
@@ -387,13 +381,6 @@ def _saved(
     except StoreDown as problem:
         say(f"the result was not stored: {problem}")
         return {"canary": None, "forecast": None, "family": None}
-
-
-def _pair(settings: "BenchSettings", model: str | None, against: str | None) -> "ModelPair":
-    from bench.models.pair import AmbiguousModel, pair
-
-    with ended_by(AmbiguousModel, code=2):
-        return pair(settings, model, against)
 
 
 def _datasets(

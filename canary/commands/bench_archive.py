@@ -12,13 +12,12 @@ from bench.benchmark.marks import marks_of
 from bench.models.pair import ModelPair
 from bench.settings import BenchSettings, PromotedCanary
 from canary.commands.report import ReportOutput
-from canary.commands.shell import say, writing
+from canary.commands.shell import from_store, say, writing
 from canary.config import Config
 from canary.config.config import bench_terms
 from pages.reports.release import headline, rendered
 from pages.words.archive import reasons_of
 from pages.words.gains import forecast_document, layers
-from records.errors import StoreDown
 from records.store import Store
 from records.store.benchmarks import (
     BenchFailures,
@@ -45,22 +44,15 @@ LAYERS = ("user_experience", "business")
 def settings_now(config: Config, data: Path) -> BenchSettings:
     """The config's part for benchmarks, with the canaries that were promoted: their candidates are what users
     have now, whoever asks. Without a store, as the file alone has it."""
-    try:
-        with closing(config.open_store(data)) as store:
-            return replace(config.bench, promoted=dict(_promoted(config, store)))
-    except StoreDown as problem:
-        if data.exists() or not config.store.startswith("sqlite"):  # else there was never a server
-            say(f"what was promoted is not known: {problem}")
-        return config.bench
+    promoted = from_store(
+        config, data, lambda store: dict(_promoted(config, store)), None, "what was promoted is not known"
+    )
+    return config.bench if promoted is None else replace(config.bench, promoted=promoted)
 
 
 def stored_issues(config: Config, data: Path) -> list[str]:
     """The hashes of the store's known issues; none without a store."""
-    try:
-        with closing(config.open_store(data)) as store:
-            return sorted(each.hash for each in StoredIssues(store).all())
-    except StoreDown:
-        return []
+    return from_store(config, data, lambda store: sorted(each.hash for each in StoredIssues(store).all()), [])
 
 
 def _promoted(config: Config, store: Store) -> Iterator[tuple[str, PromotedCanary]]:
@@ -94,8 +86,7 @@ def save(
     `forecast`, what a model without such a canary would save, stored with the document, and `family`, the
     mean changes of the vendor's past releases. Each may be None.
     """
-    store = config.open_store(data)
-    try:
+    with closing(config.open_store(data)) as store:
         canary = _canary(config, pair, store, now)
         saves = {"forecast": _forecast(config, pair, document, store, now) if canary is None else None}
         for model, marks in marks_of(config.bench, pair, found).items():
@@ -103,8 +94,6 @@ def save(
         if whole:
             _store(config, pair, {**document, **saves}, wrong, store, now)
         return {"canary": canary, **saves, "family": _family(pair, store)}
-    finally:
-        store.close()
 
 
 def _store(
@@ -185,14 +174,14 @@ def _family(pair: ModelPair, store: Store) -> dict[str, Any] | None:
 
 def release_of(config: Config, document: Mapping[str, Any], data: Path) -> Dossier:
     """The release that was just measured. Without a store, only the benchmark speaks."""
-    try:
-        with closing(config.open_store(data)) as store:
-            now, failures = time.time(), BenchFailures(store)
-            wrong = failures.latest(document["candidate"], document["baseline"], now=now) or ()
-            return replace(measured(config.control.reports, store, document, now=now), wrong=tuple(wrong))
-    except StoreDown as problem:
-        say(f"the canaries of this model are not in the verdict: {problem}")
-        return of_benchmark(document, now=time.time())
+    now = time.time()
+
+    def look(store: Store) -> Dossier:
+        wrong = BenchFailures(store).latest(document["candidate"], document["baseline"], now=now) or ()
+        return replace(measured(config.control.reports, store, document, now=now), wrong=tuple(wrong))
+
+    alone = of_benchmark(document, now=now)
+    return from_store(config, data, look, alone, "the canaries of this model are not in the verdict")
 
 
 def with_verdict(document: Mapping[str, Any], release: Dossier) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +11,7 @@ import typer
 
 from alerts.incidents.apprise_receiver import wrong_with
 from canary.commands.plan import CurrentLanes, data_of, lanes_now, recorded_traffic
-from canary.commands.shell import ConfigFile, Form, ended_by, fail, print_json, print_text, say
+from canary.commands.shell import ConfigFile, Form, ended_by, fail, from_store, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
 from canary.config.load import CONFIG
@@ -126,16 +125,11 @@ def check(
 
 def _listed(read: Config, data: Path, lanes: CurrentLanes) -> Mapping[str, LastDay]:
     """When models retire by the providers' lists, as the watcher stored it. Creates no file."""
-    from records.errors import StoreDown
     from records.store.releases import ListedRetirements
 
     if not lanes.known:
         return {}
-    try:
-        with closing(read.open_store(data)) as store:
-            return ListedRetirements(store).all()
-    except StoreDown:
-        return {}
+    return from_store(read, data, lambda store: ListedRetirements(store).all(), {})
 
 
 def _standing(each: Mapping[str, Any], shares: str) -> list[str]:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    answer,
     ended_by,
     example,
     fail,
@@ -75,7 +75,9 @@ def sample(
     output: Form = "text",
 ) -> None:
     """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
+    from bench.dataset.file import extend
     from bench.dataset.sample import canaries_of, captured, lines_of
+    from bench.errors import BadDataset
     from records.store.captures import CaptureStore
 
     if propose and task in get_args(ActionTask):
@@ -94,16 +96,15 @@ def sample(
     lines = lines_of(found, size, task, examples, at=time.time())
     if propose:
         lines = _proposed(read, config, file, lines)
-    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-    dataset = _written(file, text, task)
+    with ended_by(BadDataset, about=f"an answer is not a valid label for the task {task}"), writing(file):
+        dataset = extend(file, lines)
     _write_weights(file, [each.capture for each in found])
     categories = dict(sorted(Counter(each.category for each in dataset.examples).items()))
     count, added = len(dataset.examples), len(lines)
-    if output == "json":
-        document = {"file": str(file), "sha256": dataset.sha256, "examples": count, "added": added}
-        return print_json({**document, "categories": categories})
+    document = {"file": str(file), "sha256": dataset.sha256, "examples": count, "added": added}
     kinds, version = f"{count} examples in {len(categories)} categories", f"version {dataset.sha256[:12]}"
-    return say(f"{kinds}, {added} of them new, {version}")
+    text = f"{kinds}, {added} of them new, {version}"
+    answer(output, {**document, "categories": categories}, text, by=say)
 
 
 @app.command("import", epilog=example("dataset import promptfooconfig.yaml datasets/support.jsonl"))
@@ -119,6 +120,7 @@ def import_(
     output: Form = "text",
 ) -> None:
     """Make a dataset of another tool's tests. Runs nothing; says what it left out, and why."""
+    from bench.dataset.file import text_of
     from bench.errors import BenchError
     from common.whole_file import write_whole
 
@@ -127,14 +129,14 @@ def import_(
     try:
         with ended_by(BenchError):
             found = _found(source, ideal)
-            text = _checked(source, found)
+            dataset = _checked(source, found)
     except OSError as problem:
         failed = source if problem.filename is None else Path(problem.filename)
         fail(unreadable(failed, problem))
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file.resolve(), text.encode())
-    _tell_import(file, found, output)
+        write_whole(file.resolve(), text_of(found.lines).encode())
+    _tell_import(file, dataset, found, output)
 
 
 def _found(source: Path, ideal: Ideal) -> "ImportedExamples":
@@ -159,28 +161,23 @@ def _is_evals(text: str) -> bool:
     return not (isinstance(sample, dict) and ("vars" in sample or "assert" in sample))
 
 
-def _checked(source: Path, found: "ImportedExamples") -> str:
-    """The dataset's text. Raises BadImport where a line is not an example, with its place in the source."""
-    from bench.dataset.file import parse
+def _checked(source: Path, found: "ImportedExamples") -> "Dataset":
+    """The dataset. Raises BadImport where a line is not an example, with its place in the source."""
+    from bench.dataset.file import parse, text_of
     from bench.dataset.imports.imported import BadImport
     from bench.errors import BadDataset
 
     if not found.lines:
         left_out = (f"; left out: {count} × {what} ({why})" for (what, why), count in found.left_out.items())
         raise BadImport([f"{source}: nothing can be imported{''.join(left_out)}"])
-    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in found.lines)
     try:
-        parse(text)
+        return parse(text_of(found.lines))
     except BadDataset as problem:
         bad = [found.places[each.line - 1].problem(each.message) for each in problem.problems]
         raise BadImport([str(each) for each in bad]) from problem
-    return text
 
 
-def _tell_import(file: Path, found: "ImportedExamples", output: str) -> None:
-    from bench.dataset.file import parse
-
-    dataset = parse(file.read_text(encoding="utf-8"))
+def _tell_import(file: Path, dataset: "Dataset", found: "ImportedExamples", output: str) -> None:
     tasks = dict(sorted(Counter(each.task for each in dataset.examples).items()))
     left_out = sorted(found.left_out.items())
     if output == "json":
@@ -312,11 +309,10 @@ def retire(
         count = split(file, lambda line: _is_older(line, before), beside)
         left = read_lines(file)
     undated = sum(not line.get("sampled") for line in left)
-    if output == "json":
-        found = {"file": str(file), "retired": count, "examples": len(left), "undated": undated}
-        return print_json({**found, "retired_file": str(beside)})
+    found = {"file": str(file), "retired": count, "examples": len(left), "undated": undated}
     undated_words = f", {undated} of them without a day of sampling" if undated else ""
-    return say(f"{count} retired to {beside}; {len(left)} examples stay{undated_words}")
+    text = f"{count} retired to {beside}; {len(left)} examples stay{undated_words}"
+    answer(output, {**found, "retired_file": str(beside)}, text, by=say)
 
 
 def _is_older(line: Mapping[str, Any], before: float) -> bool:
@@ -423,14 +419,13 @@ def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, An
     from bench.dataset.labels import is_open
     from bench.dataset.sample import judge_of, propose
     from bench.errors import BenchError
-    from bench.models.asker import NoKey
     from bench.models.pair import named
 
     waiting = [line for line in lines if is_open(line)]
     judge = judge_of(read.bench, config.parent, file)
     if judge is None:
         fail(f"no judge: set `judge: PROVIDER/MODEL` for the dataset {file} in the config")
-    with ended_by(BenchError, NoKey, OSError):
+    with ended_by(BenchError, OSError):
         asked = propose(read.bench, named(read.bench, judge), waiting, os.environ, at=time.time())
         new, cost_usd = asyncio.run(asked)
     cost = "unknown" if cost_usd is None else f"${cost_usd:.2f}"
@@ -465,31 +460,3 @@ def _existing(file: Path) -> "Dataset | None":
 
     with ended_by(BadDataset, about=file):
         return parse(read_file(file)) if file.exists() else None
-
-
-def _written(file: Path, added: str, task: SampledTask) -> "Dataset":
-    """Append lines to the dataset, and return it. Existing lines do not change."""
-    from bench.dataset.file import parse
-    from bench.errors import BadDataset
-
-    before = read_file(file) if file.exists() else ""
-    text = f"{before.rstrip()}\n{added}".lstrip()
-    with ended_by(BadDataset, about=f"an answer is not a valid label for the task {task}"):
-        dataset = parse(text)
-    with writing(file):
-        file.touch(mode=0o600)
-        put(file.resolve(), text)
-    return dataset
-
-
-def put(file: Path, text: str) -> None:
-    """Replace the file atomically, because a server may be reading it. Keeps its mode and owner."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        shutil.copymode(file, beside)
-        owner = file.stat()
-        os.chown(beside, owner.st_uid, owner.st_gid)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)

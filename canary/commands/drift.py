@@ -68,7 +68,6 @@ async def _probe(store: "Store", settings: "BenchSettings", model: str) -> None:
     cannot be done."""
     from bench.drift import assess
     from bench.errors import BenchError
-    from bench.models.asker import NoKey
     from bench.models.prober import ModelProber
     from control.jobs.drift import probe, since_drift
     from records.store.drift import DriftStore, ProbesSpent
@@ -76,7 +75,7 @@ async def _probe(store: "Store", settings: "BenchSettings", model: str) -> None:
     if settings.probes is None:
         fail("probes need a budget: add `probes: {models: [MODEL], daily_budget: 0.10}`", code=2)
     stored, budget = DriftStore(store), settings.probes.daily_budget_usd
-    with ended_by(BenchError, NoKey):
+    with ended_by(BenchError):
         prober = ModelProber.of(settings, model, os.environ)
     try:
         for _ in range(4):

@@ -3,10 +3,9 @@ Needs no server."""
 
 import os
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated, get_args
 
 import typer
 import yaml
@@ -15,6 +14,7 @@ from canary.commands.shell import (
     CONFIG,
     ConfigFile,
     Form,
+    canary_of,
     ended_by,
     fail,
     must_not_stand,
@@ -23,77 +23,72 @@ from canary.commands.shell import (
     say,
     writing,
 )
-from canary.config import Config
 from canary.config.quantity import parse_duration, parse_share
 from records.outcome import Fault
-
-if TYPE_CHECKING:
-    from control.settings import CanarySettings
 
 ERRORS, COSTS, LATENCIES = ("50%", "25%"), ("3x",), ("4s",)
 """The bad candidates to try if the command names none."""
 
-Name = Annotated[str | None, typer.Option("--canary", help="The canary, if the config has several.")]
-Weeks = Annotated[
-    int, typer.Option("--weeks", min=0, help="Weeks to simulate with equal arms, to count false alarms.")
-]
-Runs = Annotated[int, typer.Option("--runs", min=1, help="Runs of each bad candidate.")]
-Rate = Annotated[float, typer.Option("--rate", min=0.001, help="Requests per second, both arms together.")]
-Users = Annotated[int, typer.Option("--users", min=2, help="Number of users; a few send most requests.")]
-Share = Annotated[
-    str | None, typer.Option("--share", help="The candidate's share. Default: the first step's.")
-]
-BaseError = Annotated[str, typer.Option("--base-error", help="Error rate of a healthy arm.")]
-BaseLatency = Annotated[str, typer.Option("--base-latency", help="Latency p95 of a healthy arm.")]
-Errors = Annotated[
-    list[str] | None, typer.Option("--error", help="Try a candidate with this error rate, for example 25%.")
-]
-Costs = Annotated[
-    list[str] | None, typer.Option("--cost", help="Try a candidate with this cost ratio, for example 3x.")
-]
-Latencies = Annotated[
-    list[str] | None, typer.Option("--latency", help="Try a candidate with this latency p95, for example 4s.")
-]
-Steps = Annotated[
-    float, typer.Option("--steps", min=0.0, help="Agents: requests come in sessions of so many on average.")
-]
-MoreSteps = Annotated[
-    list[str] | None, typer.Option("--more-steps", help="Try a candidate that takes so many steps, say 3x.")
-]
-Stuck = Annotated[
-    list[str] | None, typer.Option("--stuck", help="Try a candidate that repeats a call in so many sessions.")
-]
-Hangs = Annotated[
-    list[str] | None, typer.Option("--hang", help="Try a candidate that never answers, for example 100%.")
-]
-Faults = Annotated[
-    list[str] | None, typer.Option("--fault", help="Try a candidate with an answer fault, say empty=25%.")
-]
-Within = Annotated[str, typer.Option("--within", help="Longest simulated time of a bad candidate's run.")]
-Seed = Annotated[int, typer.Option("--seed", help="The random seed; the same seed gives the same figures.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Processes. Default: one per core.")]
-
 
 def simulate(
-    canary: Name = None,
-    weeks: Weeks = 20,
-    runs: Runs = 100,
-    rate: Rate = 1.0,
-    users: Users = 2000,
-    share: Share = None,
-    base_error: BaseError = "1%",
-    base_latency: BaseLatency = "1800ms",
-    steps: Steps = 0.0,
-    error: Errors = None,
-    cost: Costs = None,
-    latency: Latencies = None,
-    hang: Hangs = None,
-    more_steps: MoreSteps = None,
-    stuck: Stuck = None,
-    fault: Faults = None,
-    within: Within = "6h",
-    seed: Seed = 1,
-    jobs: Jobs = None,
+    canary: Annotated[
+        str | None, typer.Option("--canary", help="The canary, if the config has several.")
+    ] = None,
+    weeks: Annotated[
+        int, typer.Option("--weeks", min=0, help="Weeks to simulate with equal arms, to count false alarms.")
+    ] = 20,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs of each bad candidate.")] = 100,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0.001, help="Requests per second, both arms together.")
+    ] = 1.0,
+    users: Annotated[
+        int, typer.Option("--users", min=2, help="Number of users; a few send most requests.")
+    ] = 2000,
+    share: Annotated[
+        str | None, typer.Option("--share", help="The candidate's share. Default: the first step's.")
+    ] = None,
+    base_error: Annotated[str, typer.Option("--base-error", help="Error rate of a healthy arm.")] = "1%",
+    base_latency: Annotated[
+        str, typer.Option("--base-latency", help="Latency p95 of a healthy arm.")
+    ] = "1800ms",
+    steps: Annotated[
+        float,
+        typer.Option("--steps", min=0.0, help="Agents: requests come in sessions of so many on average."),
+    ] = 0.0,
+    error: Annotated[
+        list[str] | None,
+        typer.Option("--error", help="Try a candidate with this error rate, for example 25%."),
+    ] = None,
+    cost: Annotated[
+        list[str] | None, typer.Option("--cost", help="Try a candidate with this cost ratio, for example 3x.")
+    ] = None,
+    latency: Annotated[
+        list[str] | None,
+        typer.Option("--latency", help="Try a candidate with this latency p95, for example 4s."),
+    ] = None,
+    hang: Annotated[
+        list[str] | None, typer.Option("--hang", help="Try a candidate that never answers, for example 100%.")
+    ] = None,
+    more_steps: Annotated[
+        list[str] | None,
+        typer.Option("--more-steps", help="Try a candidate that takes so many steps, say 3x."),
+    ] = None,
+    stuck: Annotated[
+        list[str] | None,
+        typer.Option("--stuck", help="Try a candidate that repeats a call in so many sessions."),
+    ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option("--fault", help="Try a candidate with an answer fault, say empty=25%.")
+    ] = None,
+    within: Annotated[
+        str, typer.Option("--within", help="Longest simulated time of a bad candidate's run.")
+    ] = "6h",
+    seed: Annotated[
+        int, typer.Option("--seed", help="The random seed; the same seed gives the same figures.")
+    ] = 1,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Processes. Default: one per core.")
+    ] = None,
     config: ConfigFile = CONFIG,
     output: Form = "text",
 ) -> None:
@@ -104,7 +99,7 @@ def simulate(
 
     named = error or cost or latency or hang or more_steps or stuck or fault
     try:
-        wanted = _chosen(read_config(config).known, canary)
+        wanted = canary_of(read_config(config), canary, by=" with --canary")
         question = SimulationQuestion(
             weeks=weeks,
             runs=runs,
@@ -153,15 +148,6 @@ def _fault(text: str) -> tuple[Fault, float]:
     return known[name], parse_share(share)
 
 
-def _chosen(canaries: Mapping[str, "CanarySettings"], name: str | None) -> "CanarySettings":
-    """The canary of that name, or the only one. Raises ValueError that lists the names."""
-    if name is None and len(canaries) == 1:
-        return next(iter(canaries.values()))
-    if name is None or name not in canaries:
-        raise ValueError(f"name a canary with --canary; the config has: {', '.join(canaries) or 'none'}")
-    return canaries[name]
-
-
 def rules(
     canary: Annotated[
         str | None, typer.Option("--canary", help="Write only this canary's guardrails.")
@@ -177,7 +163,14 @@ def rules(
     """Write a Prometheus rules file: an alert per guardrail, and alerts about the server.
 
     Works with the server down."""
-    text = written(read_config(config), canary, runbooks=runbooks)
+    from alerts.prometheus import rules_text
+
+    read = read_config(config)
+    wanted = read.canaries
+    if canary is not None:
+        must_not_stand(read, canary)
+        wanted = {canary: canary_of(read, canary)}
+    text = rules_text({name: each.guardrails for name, each in wanted.items()}, runbooks=runbooks)
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -187,16 +180,3 @@ def rules(
     with writing(output):
         output.write_text(text)
     say(f"{output}: written; check it with `promtool check rules {output}`")
-
-
-def written(config: Config, canary: str | None, *, runbooks: str) -> str:
-    """The rules of one canary or of all. Exits with 2 if the config has no such canary."""
-    from alerts.prometheus import rules_text
-
-    if canary is not None:
-        must_not_stand(config, canary)
-    if canary is not None and canary not in config.canaries:
-        have = ", ".join(config.canaries) or "none"
-        fail(f'the config has no canary "{canary}"; it has: {have}', code=2)
-    wanted = config.canaries if canary is None else {canary: config.canaries[canary]}
-    return rules_text({name: each.guardrails for name, each in wanted.items()}, runbooks=runbooks)

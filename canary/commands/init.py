@@ -15,6 +15,7 @@ import typer
 from canary.commands.shell import CONFIG, ConfigFile, ended_by, fail, print_text, say
 from canary.config import ConfigError
 from canary.config.load import parse
+from canary.config.quantity import parse_share
 from control.operator.status import NOT_SEEN
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def init(
         requests=ask(
             "--requests-a-day", requests, "Requests a day, of all users (Enter: not known yet)", "", _number
         ),
-        raters=ask("--raters", raters, "Share of requests that a user rates, 0 for none", "0", _rated),
+        raters=ask("--raters", raters, "Share of requests that a user rates, 0 for none", "0", parse_share),
         categories=ask(
             "--categories", categories, "Kinds of requests, such as refund,delivery (Enter: none)", "", _names
         ),
@@ -364,17 +365,9 @@ def _number(text: str) -> int | None:
 
 
 def _a_share(text: str) -> float:
-    from canary.config.quantity import parse_share
-
     if not 0 < (share := parse_share(text)) <= 0.5:
         raise ValueError(f"{text} of the users is not a share to try a model on; give one up to 50%")
     return share
-
-
-def _rated(text: str) -> float:
-    from canary.config.quantity import parse_share
-
-    return parse_share(text)
 
 
 def _names(text: str) -> Sequence[str]:
@@ -393,8 +386,6 @@ def _parts(text: str) -> Mapping[str, float | None]:
 
 
 def _a_part(text: str) -> float:
-    from canary.config.quantity import parse_share
-
     if not (part := parse_share(text)):
         raise ValueError("a category that nobody is in decides nothing; leave it out")
     return part

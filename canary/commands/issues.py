@@ -16,10 +16,11 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    answer,
     ended_by,
     example,
     fail,
-    has_store,
+    from_store,
     opened,
     print_json,
     print_text,
@@ -103,9 +104,9 @@ def add(
         is_new = issue.hash not in {each.example.hash for each in listed}
         if not (is_new and StoredIssues(store).add(issue, had)):
             fail("the example is one of a known issue already")
-    if output == "json":
-        return print_json({"issue": name, "example": issue.example["id"], "since": issue.since})
-    return say(f"{name}: {issue.example['id']} is asked of every model from now on")
+    id_ = issue.example["id"]
+    text = f"{name}: {id_} is asked of every model from now on"
+    answer(output, {"issue": name, "example": id_, "since": issue.since}, text, by=say)
 
 
 @app.command(epilog=example('issues remove "invents refund policy"'))
@@ -123,9 +124,7 @@ def remove(
         count = StoredIssues(store).remove(name)
     if not count:
         fail(f"the store has no known issue {name!r}")
-    if output == "json":
-        return print_json({"issue": name, "examples": count})
-    return say(f"{name}: {count} example(s) deleted")
+    answer(output, {"issue": name, "examples": count}, f"{name}: {count} example(s) deleted", by=say)
 
 
 @app.command(epilog=example("issues recheck gpt-6.1-terra"))
@@ -137,17 +136,14 @@ def recheck(
     output: Form = "text",
 ) -> None:
     """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
+    from pages.reports.bench_text import issue_lines
+
     without_log_lines()
     read = read_config(config, data)
     found = rechecked(read, config, model, data, judge=judge)
     if found is None:
         fail("there are no known issues; add one with `canary issues add`")
-    if output == "json":
-        print_json(found)
-    else:
-        from pages.reports.bench_text import issue_lines
-
-        print_text("\n".join(issue_lines(found)))
+    answer(output, found, "\n".join(issue_lines(found)))
     raise typer.Exit(3 if found["still_there"] else 4 if found["unknown"] else 0)
 
 
@@ -159,14 +155,13 @@ def rechecked(
     from bench.errors import BenchError
     from bench.known_issues import document, judge_of
     from bench.known_issues import recheck as ask_again
-    from bench.models.asker import NoKey
     from bench.models.pair import AmbiguousModel, named
 
     listed, _ = known(config, file, data)
     if not listed:
         return None
     judge = judge or judge_of(config.bench)
-    with ended_by(BenchError, NoKey, OSError), ended_by(AmbiguousModel, code=2):
+    with ended_by(BenchError, OSError), ended_by(AmbiguousModel, code=2):
         asked = named(config.bench, model)
         by = named(config.bench, judge) if judge is not None else None
         found = asyncio.run(ask_again(config.bench, asked, listed, os.environ, judge=by))
@@ -180,19 +175,18 @@ def known(config: "Config", file: Path, data: Path) -> "tuple[list[Issue], list[
     line is invalid; a store that does not answer is told on stderr."""
     from bench.errors import BadDataset
     from bench.known_issues import file_of, known_issues
-    from records.errors import StoreDown
     from records.store.benchmarks import IssueHistory
 
-    beside = file_of(file)
+    beside, without = file_of(file), "the known issues in the store could not be read"
     with ended_by(BadDataset, OSError, about=beside):
-        if not has_store(config, data):
-            return known_issues(None, beside), []
-        try:
-            with closing(config.open_store(data)) as store:
-                return known_issues(store, beside), IssueHistory(store).all()
-        except StoreDown as problem:
-            say(f"the known issues in the store could not be read: {problem}")
-            return known_issues(None, beside), []
+        found = from_store(
+            config,
+            data,
+            lambda store: (known_issues(store, beside), IssueHistory(store).all()),
+            None,
+            without,
+        )
+        return found or (known_issues(None, beside), [])
 
 
 def _line_of(config: "Config", file: Path, shown_by: str) -> dict[str, Any]:

@@ -12,13 +12,12 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    answer,
     canary_of,
     ended_by,
     fail,
     must_not_stand,
     opened,
-    print_json,
-    print_text,
     read_config,
     say,
     without_log_lines,
@@ -76,10 +75,7 @@ def judge(
         run = _run(store, wanted, *asked.popitem())
         due = more(store, run, time.time()) or _nothing(read, run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))
-    if output == "json":
-        print_json(told)
-    else:
-        print_text(judged_now_text(told))
+    answer(output, told, judged_now_text(told))
     _end(told, run)
 
 
@@ -115,14 +111,13 @@ async def _judged(
 ) -> "dict[str, Any]":
     """Exits 1 without a price or a key."""
     from bench.errors import BenchError
-    from bench.models.asker import NoKey
     from judge.judgements import Judgements
     from judge.model import Judge
     from judge.runs.due import judge_now
     from pages.words.judge import judged_now_document
 
     judgements = Judgements(store)
-    with ended_by(BenchError, NoKey):
+    with ended_by(BenchError):
         asked = await asyncio.to_thread(Judge.of, settings, judgements, os.environ)
     try:
         now = await judge_now(asked, run, due, store, progress=lambda done, of: say(f"{done} of {of} judged"))

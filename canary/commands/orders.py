@@ -18,6 +18,7 @@ from canary.commands.shell import (
     Minutes,
     Stage,
     admin_client,
+    answer,
     ask,
     ended_by,
     fail,
@@ -152,9 +153,8 @@ def _order(
     **more: float | str | None,
 ) -> None:
     """Give the order with what `more` is known, and say what came of it."""
-    document: dict[str, Any] = {"who": by or user(), "reason": reason}
-    document |= {key: value for key, value in more.items() if value is not None and value is not False}
-    done = _sent(admin, data, name, order, document)
+    known = {key: value for key, value in more.items() if value is not None and value is not False}
+    done = give(admin, data, name, order, {"who": by or user(), "reason": reason, **known})
     if output == "json":
         print_json(done)
     else:
@@ -163,10 +163,20 @@ def _order(
         raise typer.Exit(ASKED)
 
 
-def _sent(admin: str | None, data: Path, name: str, order: str, document: Mapping[str, Any]) -> Any:
-    path = f"/api/canaries/{quote(name, safe='')}/{order}"
+def give(
+    admin: str | None,
+    data: Path,
+    name: str,
+    order: str,
+    document: Mapping[str, Any],
+    of: Literal["canaries", "standing"] = "canaries",
+) -> Any:
+    """Give the server an order, by this user unless the document says `who`, and return its answer. Exits 1
+    if the server does not answer, or refuses."""
+    path = f"/api/{of}/{quote(name, safe='')}/{order}"
     within_s = _REPORT_WITHIN_S if order in ("promote", "decide") else _WITHIN_S
-    return ask(lambda: admin_client(admin, data).post(path, document, within_s=within_s))
+    whole = {"who": user(), **document}
+    return ask(lambda: admin_client(admin, data).post(path, whole, within_s=within_s))
 
 
 def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
@@ -235,12 +245,7 @@ def decide(
     if names and wanted != "ship":
         fail("--despite needs the decision ship: it names the misses that this outweighs", code=2)
     document = {"decision": wanted, "who": who, "reason": reason, "despite": names}
-    document |= spent(minutes, stage)
-    done = _sent(admin, data, name, "decide", document)
-    if output == "json":
-        return print_json(done)
+    done = give(admin, data, name, "decide", document | spent(minutes, stage))
     weighed = f" despite {', '.join(names)}" if names else ""
-    say(f"{name}, run {done['run']}: {wanted.replace('_', ' ')}{weighed}, by {who}")
-    if done["note"]:
-        say(done["note"])
-    return None
+    text = f"{name}, run {done['run']}: {wanted.replace('_', ' ')}{weighed}, by {who}\n{done['note']}"
+    answer(output, done, text, by=say)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from canary.commands.shell import (
     canary_of,
     ended_by,
     fail,
+    from_store,
     print_json,
     print_text,
     read_config,
@@ -85,7 +85,7 @@ def plan(
     from verdict.planner.prospect import USUAL_STEPS, prospect_of, ramp_length
 
     read = read_config(config, data) if rubric is None or name is not None or config.exists() else None
-    known = _canary(read, name) if read is not None and (rubric is None or name is not None) else None
+    known = canary_of(read, name) if read is not None and (rubric is None or name is not None) else None
     judged = _judged(read, known, rubric)
     wanted = _wanted(judged, users, days, share, requests, assume or ())
     lane, seen = 1.0, None
@@ -115,15 +115,6 @@ def plan(
     if ramp is not None:
         print_text(f"\n{ramp['sentence']}")
     return None
-
-
-def _canary(read: Config, name: str | None) -> "CanarySettings":
-    """The canary of this name, or the only one. Exits 2 if there is none."""
-    if name is None and len(read.known) == 1:
-        return next(iter(read.known.values()))
-    if name is None:
-        fail(f"name a canary; there are: {', '.join(read.known) or 'none'}", code=2)
-    return canary_of(read, name)
 
 
 def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | None) -> "JudgedCanary":
@@ -221,18 +212,12 @@ def recorded_traffic(
 ) -> "RecordedTraffic | None":
     """What the store has of the canary's traffic; None, said on stderr, if it does not answer. Creates no
     file."""
-    from records.errors import StoreDown
     from verdict.planner.prospect import recorded_of
 
     if read.store.startswith("sqlite:") and not lanes.known:
         return None
-    lane = lanes.of(read, known.canary.name)
-    try:
-        with closing(read.open_store(data)) as store:
-            return recorded_of(store, known.canary, judged, lane)
-    except StoreDown as problem:
-        say(f"{problem}; planning without recorded traffic")
-        return None
+    lane, without = lanes.of(read, known.canary.name), "planning without recorded traffic"
+    return from_store(read, data, lambda store: recorded_of(store, known.canary, judged, lane), None, without)
 
 
 def data_of(config: Path) -> Path:

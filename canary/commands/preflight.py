@@ -14,13 +14,12 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    answer,
     canary_of,
     ended_by,
     has_store,
     must_not_stand,
     opened,
-    print_json,
-    print_text,
     read_config,
     read_file,
     say,
@@ -72,10 +71,7 @@ def preflight(
         result = uvloop.run(_asked(read, name, requests, captured, sample))
     for each in said_once(each for each in read.unpriced() if each.canary == name):
         say(f"warning: {each.sentence}")
-    if output == "json":
-        print_json(document(result))
-    else:
-        print_text(text(result))
+    answer(output, document(result), text(result))
     missed = result.prompt is not None and result.prompt.too_few
     raise typer.Exit(REFUSED if result.refused or missed else 0 if result.taken else 1)
 

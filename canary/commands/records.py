@@ -14,14 +14,15 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
+    answer,
     example,
     fail,
     opened,
-    print_json,
     read_config,
     say,
     writing,
 )
+from common.numbers import count
 
 FileForm = Literal["csv", "parquet"]
 
@@ -41,11 +42,9 @@ def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "t
     with opened(read, data, TIMEOUTS) as store:
         rolled = roll_outcomes(store, time.time(), all_of_it=True)
         where = store.folder.place if store.folder is not None else "the database"
-    if output == "json":
-        return print_json({"outcomes": rolled.outcomes, "segments": rolled.segments, "place": where})
-    name = "file" if store.folder is not None else "segment"
-    files = f"{rolled.segments} {name}{'' if rolled.segments == 1 else 's'}"
-    return say(f"{rolled.outcomes} outcomes in {files} in {where}")
+    files = count(rolled.segments, "file" if store.folder is not None else "segment")
+    text = f"{rolled.outcomes} outcomes in {files} in {where}"
+    answer(output, {"outcomes": rolled.outcomes, "segments": rolled.segments, "place": where}, text, by=say)
 
 
 @app.command(epilog=example("records export --canary support-nov --since 7d -o week.csv"))

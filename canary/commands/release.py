@@ -16,12 +16,12 @@ from canary.commands.shell import (
     Form,
     Minutes,
     Stage,
+    answer,
     ended_by,
     example,
     fail,
     opened,
     print_json,
-    print_text,
     read_config,
     say,
     spent,
@@ -48,9 +48,8 @@ def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "
 
     with opened(read_config(config, data), data) as store:
         found = all_releases(store)
-    if output == "json":
-        return print_json({"releases": [line(each) for each in found]})
-    return print_text(listed(found).rstrip("\n") if found else "no release yet")
+    text = listed(found) if found else "no release yet"
+    answer(output, {"releases": [line(each) for each in found]}, text)
 
 
 @app.command(epilog=example("release show gpt-6.1-terra --for finance -o release.html"))
@@ -129,9 +128,8 @@ def note(
         about = history_of(store, model).release
         added = ReleaseNote(at=time.time(), release=about.id, who=user(), text=text.strip(), **worked)
         Releases(store).note(added)
-    if output == "json":
-        return print_json({"release": about.id, "who": added.who, "text": added.text, **worked})
-    return say(f"noted for {about.candidate} against {about.baseline or 'no model yet'}")
+    noted = {"release": about.id, "who": added.who, "text": added.text, **worked}
+    answer(output, noted, f"noted for {about.candidate} against {about.baseline or 'no model yet'}", by=say)
 
 
 def _write_failures(file: Path, store: "Store", about: "Release") -> None:

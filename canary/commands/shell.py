@@ -104,10 +104,16 @@ def read_config(path: Path, data: Path | None = None) -> Config:
         return load(path, os.environ, data and data.absolute())
 
 
-def canary_of(config: Config, name: str) -> "CanarySettings":
-    """The canary of this name, or the terms of a standing one. Exits 2 if the config has none."""
+def canary_of(config: Config, name: str | None, by: str = "") -> "CanarySettings":
+    """The canary of this name, or the terms of a standing one; without a name the only one. `by`: the option
+    that names it. Exits 2 if the config has none."""
+    if name is None and len(config.known) == 1:
+        return next(iter(config.known.values()))
+    known = ", ".join(config.known) or "none"
+    if name is None:
+        fail(f"name a canary{by}; the config has: {known}", code=2)
     if name not in config.known:
-        fail(f"the config has no canary {name!r}; it has: {', '.join(config.known) or 'none'}", code=2)
+        fail(f"the config has no canary {name!r}; it has: {known}", code=2)
     return config.known[name]
 
 
@@ -130,6 +136,24 @@ def opened(config: Config, data: Path, timeouts: "StoreTimeouts | None" = None) 
         store = config.open_store(data) if timeouts is None else config.store_at(data, timeouts)
         with closing(store):
             yield store
+
+
+def from_store(
+    config: Config, data: Path, look: "Callable[[Store], T]", otherwise: T, without: str = ""
+) -> T:
+    """What `look` finds in the store; `otherwise` where there is none yet, or it does not answer, of which
+    `without` says what is missing."""
+    from records.errors import StoreDown
+
+    if not has_store(config, data):
+        return otherwise
+    try:
+        with closing(config.open_store(data)) as store:
+            return look(store)
+    except StoreDown as problem:
+        if without:
+            say(f"{without}: {problem}")
+        return otherwise
 
 
 def has_store(config: Config, data: Path) -> bool:
@@ -177,6 +201,11 @@ def print_json(document: Any) -> None:
 def say(text: str) -> None:
     """Print a message or progress to stderr."""
     typer.echo(visible(text), err=True)
+
+
+def answer(output: str, document: Any, text: str, by: Callable[[str], None] = print_text) -> None:
+    """Print the document if the output is JSON, else the text; `by=say` where that is no result."""
+    print_json(document) if output == "json" else by(text.rstrip("\n"))
 
 
 @contextmanager

@@ -4,11 +4,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 import typer
 
-from canary.commands.orders import Name, Reason, warn_of_prices
+from canary.commands.orders import Name, Reason, give, warn_of_prices
 from canary.commands.shell import (
     CONFIG,
     DATA,
@@ -16,16 +15,13 @@ from canary.commands.shell import (
     ConfigFile,
     DataFolder,
     Form,
-    admin_client,
-    ask,
+    answer,
     ended_by,
     fail,
     print_json,
-    print_text,
     read_config,
     read_file,
     say,
-    user,
 )
 from canary.config import ConfigError
 
@@ -53,8 +49,7 @@ def begin(
         wanted["model"] = model
     if not wanted.get("model"):
         fail("name the model: canary begin NAME --model MODEL", code=2)
-    document = {"arm": wanted, "who": user(), "reason": reason}
-    done = ask(lambda: admin_client(admin, data).post(_path("standing", name, "begin"), document))
+    done = give(admin, data, name, "begin", {"arm": wanted, "reason": reason}, of="standing")
     if output == "json":
         return print_json(done)
     if done["same_arm"]:
@@ -77,9 +72,7 @@ def end(
     output: Form = "text",
 ) -> None:
     """End a trial of a standing canary that never ran. It appears in no history."""
-    document = {"who": user(), "reason": reason}
-    done = ask(lambda: admin_client(admin, data).post(_path("canaries", name, "end"), document))
-    print_json(done) if output == "json" else say(f"{name}: ended")
+    answer(output, give(admin, data, name, "end", {"reason": reason}), f"{name}: ended", by=say)
 
 
 def revert(
@@ -91,12 +84,10 @@ def revert(
     output: Form = "text",
 ) -> None:
     """Give everybody the baseline before the one in force, at once. Begins nothing."""
-    document = {"who": user(), "reason": reason}
-    done = ask(lambda: admin_client(admin, data).post(_path("standing", name, "revert"), document))
-    if output == "json":
-        return print_json(done)
+    done = give(admin, data, name, "revert", {"reason": reason}, of="standing")
     now = done["baseline"]
-    return say(f"{name}: everybody gets {now['provider']}/{now['model']}; {done['reverted']} is taken back")
+    text = f"{name}: everybody gets {now['provider']}/{now['model']}; {done['reverted']} is taken back"
+    answer(output, done, text, by=say)
 
 
 def show(
@@ -112,9 +103,7 @@ def show(
     if name not in known:
         fail(f"the config has no standing canary {name!r}; it has: {', '.join(known) or 'none'}", code=2)
     entry = {**known[name].entry, "standing": True, "baseline": dict(known[name].baseline)}
-    if output == "json":
-        return print_json(entry)
-    return print_text(yaml.safe_dump([entry], sort_keys=False, allow_unicode=True).rstrip())
+    answer(output, entry, yaml.safe_dump([entry], sort_keys=False, allow_unicode=True))
 
 
 def _arm(file: Path) -> dict[str, Any]:
@@ -129,7 +118,3 @@ def _arm(file: Path) -> dict[str, Any]:
             raise ConfigError(document.problems)
     plain = document.root.plain(frozenset(), {})
     return dict(plain) if isinstance(plain, Mapping) else {}
-
-
-def _path(kind: str, name: str, order: str) -> str:
-    return f"/api/{kind}/{quote(name, safe='')}/{order}"

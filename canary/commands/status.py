@@ -21,6 +21,7 @@ from canary.commands.shell import (
     DataFolder,
     Form,
     admin_client,
+    answer,
     ask,
     ended_by,
     fail,
@@ -266,7 +267,8 @@ def wait(
     client = admin_client(admin, data)
     canary, tried = ask(lambda: _meant(client, name))
     if canary is None:
-        return _nothing_tried(name, output)
+        none = {"canary": None, "state": None, "verdict": None, "settled": True, "tried": False}
+        return answer(output, none, f"{name} tries nothing now", by=say)
     path = f"/api/canaries/{quote(canary, safe='')}/report"
 
     def look() -> WaitResult:
@@ -277,13 +279,11 @@ def wait(
     found = ask(lambda: until_settled(look, within_s, max(every_s, 1.0), Clock()))
     if report is not None:
         wanted.write(ask(lambda: client.text("GET", path, query={"form": wanted.form})))
-    if output == "json":
-        about = {"canary": canary, "state": found.state, "verdict": found.verdict}
-        print_json({**about, "settled": found.settled, "tried": tried})
-    else:
-        unsettled = "" if found.settled else f", still open after {timeout}"
-        over = "" if tried else f"; {name} tries nothing now"
-        say(f"{canary}: {found.state.replace('_', ' ')}, verdict {found.verdict}{unsettled}{over}")
+    unsettled = "" if found.settled else f", still open after {timeout}"
+    over = "" if tried else f"; {name} tries nothing now"
+    text = f"{canary}: {found.state.replace('_', ' ')}, verdict {found.verdict}{unsettled}{over}"
+    about = {"canary": canary, "state": found.state, "verdict": found.verdict}
+    answer(output, {**about, "settled": found.settled, "tried": tried}, text, by=say)
     raise typer.Exit(exit_code(found) if tried else 0)
 
 
@@ -295,13 +295,6 @@ def _meant(client: AdminClient, name: str) -> tuple[str | None, bool]:
     if standing is None:
         return name, True
     return next(reversed(standing["trials"] or standing["over"]), None), bool(standing["trials"])
-
-
-def _nothing_tried(name: str, output: str) -> None:
-    if output == "json":
-        about = {"canary": None, "state": None, "verdict": None}
-        return print_json({**about, "settled": True, "tried": False})
-    return say(f"{name} tries nothing now")
 
 
 def exit_code(found: WaitResult) -> int:

@@ -258,7 +258,6 @@ class DriftJob(Collector):
     async def _follow(self, name: str, uses: Uses, now: float) -> None:
         """Ask what is due after a model's drift, and tell what came of it."""
         from bench.errors import BenchError
-        from bench.models.asker import NoKey
         from bench.models.pair import named
 
         assert self._bench is not None  # noqa: S101
@@ -271,7 +270,7 @@ class DriftJob(Collector):
                 then = await self._aftermath.turn(settings, change, now)
                 if then.get("ended_at") and then["of"]:
                     self._tell_aftermath(change, then, uses)
-        except (BenchError, NoKey, OSError) as problem:
+        except (BenchError, OSError) as problem:
             self._troubles[trouble] = str(problem)
         else:
             self._troubles.pop(trouble, None)
@@ -295,12 +294,11 @@ class DriftJob(Collector):
     async def _watch(self, name: str, uses: Uses, changed: set[str], now: float) -> None:
         """Probe a model if it is due, or has another name, and tell of its drift."""
         from bench.errors import BenchError
-        from bench.models.asker import NoKey
 
         self._again_at[name] = now + AGAIN_AFTER_S
         try:
             why = await self._probe(name, uses, changed, now)
-        except (BenchError, NoKey) as problem:
+        except BenchError as problem:
             why = str(problem)
         except ProbesSpent:
             self._again_at[name] = (now // _DAY_S + 1) * _DAY_S
@@ -311,7 +309,7 @@ class DriftJob(Collector):
             self._troubles.pop(name, None)
 
     async def _probe(self, name: str, uses: Uses, changed: set[str], now: float) -> str:
-        """Probe once if it is due; what went wrong, in words. Raises ProbesSpent, BenchError, NoKey."""
+        """Probe once if it is due; what went wrong, in words. Raises ProbesSpent, BenchError."""
         from bench.models.pair import named
         from bench.models.prober import ModelProber
 

@@ -250,8 +250,7 @@ class JudgeJob:
             self._pause.forget()
 
     def _built(self, settings: BenchSettings, now: float) -> "Judge | None":
-        from bench.errors import Unpriced
-        from bench.models.asker import NoKey
+        from bench.errors import NoKey, Unpriced
         from judge.model import Judge
 
         try:

@@ -10,8 +10,8 @@ import pytest
 
 from bench.answers.results import ExampleResult, SavedAnswers, run
 from bench.dataset.file import Dataset
-from bench.errors import BenchError
-from bench.models.asker import Answer, Asker, NoKey, direct, key_of, read, total_cost
+from bench.errors import BenchError, NoKey
+from bench.models.asker import Answer, Asker, direct, key_of, read, total_cost
 from demo.provider.behaviour import Behaviour
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Provider

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.models.asker import Asker, NoKey, client_for, direct
+from bench.errors import NoKey
+from bench.models.asker import Asker, client_for, direct
 from control.jobs.watcher import ReleaseWatcher, WatchSettings
 from proxy.providers.provider import Provider
 from records.captures.capture import CapturedMessage

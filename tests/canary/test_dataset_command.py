@@ -12,9 +12,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from bench.dataset.file import extend
 from bench.dataset.labels import accepted
 from canary.cli import app
-from canary.commands.dataset import put
 from demo.provider.behaviour import Behaviour
 from records.captures.capture import Capture
 from records.store import Act, Store
@@ -270,8 +270,8 @@ def test_old_examples_are_retired_to_a_file_beside_and_none_is_lost(tmp_path: Pa
 
 def test_the_file_keeps_its_mode_and_nothing_stays_beside_it(tmp_path: Path) -> None:
     file = tmp_path / "dataset.jsonl"
-    file.write_text("1\n")
+    file.write_text(LINE)
     file.chmod(0o640)
-    put(file, "2\n")
-    assert (file.read_text(), file.stat().st_mode & 0o777) == ("2\n", 0o640)
+    extend(file, [json.loads(LINE) | {"id": "2"}])
+    assert (file.read_text().count("\n"), file.stat().st_mode & 0o777) == (2, 0o640)
     assert list(tmp_path.iterdir()) == [file]

@@ -68,7 +68,7 @@ def test_one_canary_may_be_asked_for_and_an_unknown_one_is_refused_with_those_th
     )
     done = CliRunner().invoke(app, ["rules", "--config", config, "--canary", "thrid"])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == 'the config has no canary "thrid"; it has: one, other\n'
+    assert done.stderr == "the config has no canary 'thrid'; it has: one, other\n"
 
 
 def test_a_file_that_cannot_be_written_is_named(config: str, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_ctrl_c_ends_it_at_once_with_its_processes_and_without_a_traceback(confi
 def test_which_canary_is_meant_must_be_said_where_there_are_several(config: Path) -> None:
     config.write_text(CONFIG + OTHER)
     assert refused(config) == "name a canary with --canary; the config has: one, other\n"
-    assert refused(config, "--canary", "thrid") == "name a canary with --canary; the config has: one, other\n"
+    assert refused(config, "--canary", "thrid") == "the config has no canary 'thrid'; it has: one, other\n"
 
 
 @pytest.mark.parametrize(
