@@ -266,7 +266,7 @@ class Shipper:
         return True
 
     def _ship(self, batch: SpoolBatch) -> None:
-        self._totals = self._store.ship(batch, self._name).totals
+        self._totals = self._store.ship(batch, self._name)
 
     def _sort_out(self, chunk: SpoolChunk) -> list[Record]:
         """Find the records that the database refuses by bisection and set them aside; return the others."""

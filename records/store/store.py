@@ -39,18 +39,6 @@ class SpoolCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class ShippedCounts:
-    """The result of storing a batch: new rows, rows that were stored already, and the spool's new totals.
-
-    A newer value of a feedback key is not a duplicate.
-    """
-
-    inserted: int
-    duplicates: int
-    totals: SpoolCounts
-
-
-@dataclass(frozen=True, slots=True)
 class VersionedState:
     """A state and its version, which `Store.swap` compares."""
 
@@ -166,9 +154,9 @@ class Store:
                 migrate(self._engine)
                 self._migrated = True
 
-    def ship(self, batch: SpoolBatch, spool: str = "") -> ShippedCounts:
-        """Store a batch and advance its cursors in one transaction. A repeated batch, known by its cursors,
-        changes nothing.
+    def ship(self, batch: SpoolBatch, spool: str = "") -> SpoolCounts:
+        """Store a batch and advance its cursors in one transaction; return the spool's new totals. A repeated
+        batch, known by its cursors, changes nothing.
 
         Raises Unstorable when the database answers but refuses a value.
         """
@@ -197,41 +185,39 @@ class Store:
             return act()
 
     def _try(self, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]) -> None:
-        with self._begin(within_s=self._timeouts.batch_s, writes=True) as connection:
+        with self.asking(within_s=self._timeouts.batch_s, writes=True) as connection:
             self.ingest.outcomes(connection, outcomes)
             self.ingest.feedback(connection, feedback)
             connection.rollback()
 
     def _ship(
         self, batch: SpoolBatch, spool: str, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]
-    ) -> ShippedCounts:
-        with self._begin(within_s=self._timeouts.batch_s, writes=True) as connection:
+    ) -> SpoolCounts:
+        with self.asking(within_s=self._timeouts.batch_s, writes=True) as connection:
             # A commit whose answer was lost is repeated; the cursors show whether it had succeeded.
-            if self._has_moved(connection, spool, batch.cursors):
-                return ShippedCounts(0, len(outcomes) + len(feedback), _totals(connection, spool))
-            self.ingest.outcomes(connection, outcomes)
-            inserted = len(outcomes) + self.ingest.feedback(connection, feedback)
-            self._move(connection, spool, batch.cursors)
-            self._count(connection, spool, batch, inserted)
-            totals = _totals(connection, spool)
-        return ShippedCounts(inserted, len(outcomes) + len(feedback) - inserted, totals)
+            if not self._has_moved(connection, spool, batch.cursors):
+                self.ingest.outcomes(connection, outcomes)
+                inserted = len(outcomes) + self.ingest.feedback(connection, feedback)
+                self._move(connection, spool, batch.cursors)
+                self._count(connection, spool, batch, inserted)
+            return _totals(connection, spool)
 
     def cursors(self, spool: str = "") -> dict[str, int]:
         """Return the spool's cursors by file."""
         table = tables.cursors
-        with self._begin() as connection:
+        with self.asking() as connection:
             found = connection.execute(select(table).where(table.c.spool == spool))
             return {row.file: row.offset for row in found}
 
     def forget(self, files: Sequence[str], spool: str = "") -> None:
         """Delete the cursors of deleted spool files."""
         table = tables.cursors.c
-        with self._begin(writes=True) as connection:
+        with self.asking(writes=True) as connection:
             connection.execute(sql_delete(tables.cursors).where(table.spool == spool, table.file.in_(files)))
 
     def totals(self, spool: str | None = None) -> SpoolCounts:
         """Return the counts of one spool, or of all spools together."""
-        with self._begin() as connection:
+        with self.asking() as connection:
             return _totals(connection, spool)
 
     def swap(
@@ -248,7 +234,7 @@ class Store:
         nothing is logged. `why` is the reason of a rollback. What it makes of a standing canary's baseline is
         stored in the same transaction.
         """
-        with self._begin(writes=True) as connection:
+        with self.asking(writes=True) as connection:
             before = states_in(connection).get(canary)
             if not replace_state(connection, canary, expected_version, state):
                 return False
@@ -267,7 +253,7 @@ class Store:
 
     def states(self) -> dict[str, VersionedState]:
         """Return the state of every canary."""
-        with self._begin() as connection:
+        with self.asking() as connection:
             return states_in(connection)
 
     def candidate_users(self, canary: str, run: int, since: int) -> int:
@@ -294,7 +280,7 @@ class Store:
         """Return the wanted entries of the audit log, oldest first unless `newest_first`."""
         at = tables.audit.c.id
         query = select(tables.audit).where(*wanted).order_by(at.desc() if newest_first else at).limit(limit)
-        with self._begin() as connection:
+        with self.asking() as connection:
             return [_audited(row) for row in connection.execute(query)]
 
     def was_rolled_back(self, canary: str, state: State) -> bool:
@@ -314,17 +300,17 @@ class Store:
 
     def add(self, table: Table, *records: Any) -> None:
         """Insert values of a dataclass whose fields are columns, a row each."""
-        with self._begin(writes=True) as connection:
+        with self.asking(writes=True) as connection:
             connection.execute(table.insert(), [asdict(each) for each in records])
 
     def add_new(self, table: Table, records: Iterable[Any]) -> int:
         """Insert as `add` those whose key is not stored yet, and return how many these were."""
-        with self._begin(writes=True) as connection:
+        with self.asking(writes=True) as connection:
             return insert_new(connection, table, [asdict(each) for each in records])
 
     def found(self, kind: type[T], query: Select[*tuple[Any, ...]]) -> list[T]:
         """The rows of a short query as values of a dataclass whose fields are columns."""
-        with self._begin() as connection:
+        with self.asking() as connection:
             rows = [
                 {str(name): value for name, value in row.items()}
                 for row in connection.execute(query).mappings()
@@ -338,7 +324,7 @@ class Store:
         PostgreSQL drops the partitions of whole days. Outcomes are `records.store.segment_writer`'s.
         """
         self.migrate()
-        begin = partial(self._begin, within_s=self._timeouts.report_s, writes=True)
+        begin = partial(self.asking, within_s=self._timeouts.report_s, writes=True)
         deleted = retention.expire(begin, before, breathe, partitioned=not self.one_spool)
         if not self.one_spool:
             self._days.drop_before(int(before // 86400))
@@ -346,7 +332,7 @@ class Store:
 
     def fix_rubric(self, canary: str, rubric: FixedRubric) -> FixedRubric:
         """Store the rubric unless the canary already has one; return the stored rubric."""
-        with self._begin(writes=True) as connection:
+        with self.asking(writes=True) as connection:
             insert_new(connection, tables.rubrics, [{"canary": canary, **asdict(rubric)}])
         stored = self.rubric(canary)
         if stored is None:
@@ -359,12 +345,6 @@ class Store:
         return found[0] if found else None
 
     @contextmanager
-    def asking(self) -> Iterator[Connection]:
-        """A connection for short queries over `records.store.tables`, with a timeout of some seconds."""
-        with self._begin() as connection:
-            yield connection
-
-    @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for a report's queries over `records.store.tables`; all queries see one snapshot."""
         self.migrate()
@@ -375,7 +355,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction for changes over `records.store.tables`."""
-        with self._begin(writes=True) as connection:
+        with self.asking(writes=True) as connection:
             yield connection
 
     @contextmanager
@@ -386,7 +366,8 @@ class Store:
             yield
 
     @contextmanager
-    def _begin(self, *, within_s: float | None = None, writes: bool = False) -> Iterator[Connection]:
+    def asking(self, *, within_s: float | None = None, writes: bool = False) -> Iterator[Connection]:
+        """A connection for short queries over `records.store.tables`, with a timeout of some seconds."""
         self.migrate()
         limit_s = self._timeouts.answer_s if within_s is None else within_s
         with transaction(self._engine, within_s=limit_s, writes=writes) as connection:

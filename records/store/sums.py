@@ -12,8 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import add, itemgetter
+from operator import itemgetter
 from sys import byteorder
 from typing import TYPE_CHECKING, Protocol
 
@@ -225,15 +224,6 @@ def _rows(
     return [(*named, *total.row()) for named, total in sorted(found.items(), key=itemgetter(0))]
 
 
-def _sum(values: list[float]) -> float:
-    return sum(values, 0.0)
-
-
-def _added(values: list[float]) -> float:
-    """Added one after the other, as databases do; `sum` compensates what is lost by that."""
-    return reduce(add, values, 0.0)
-
-
 def _is_concurrent(outcome: Outcome) -> bool:
     assigned = bool(outcome.canary) and outcome.reason == "cohort" and not outcome.mirror
     return assigned and 0 < outcome.share < 1 and outcome.outcome in _ENDED
@@ -315,9 +305,9 @@ class _Measured:
             self.ttft.append(outcome.ttft_s)
         self.spent.add(outcome)
 
-    def row(self, total: Callable[[list[float]], float]) -> Row:
+    def row(self) -> Row:
         """The columns from `counted` to `tokens_sum`."""
-        latency, ttft = (len(self.latency), total(self.latency)), (len(self.ttft), total(self.ttft))
+        latency, ttft = (len(self.latency), sum(self.latency, 0.0)), (len(self.ttft), sum(self.ttft, 0.0))
         return (self.counted, self.failed, *latency, *ttft, *structs.astuple(self.spent))
 
 
@@ -380,7 +370,7 @@ class _UnitDay:
         begin = (self.share, self.first_at, self.last_at, self.exchanges)
         answers = structs.astuple(self.answers)
         ended, hits = (self.ended, self.abandoned), structs.astuple(self.cache_hits)
-        return (*begin, *self.measured.row(_sum), *times, *answers, *ended, *hits, *self.alone.row())
+        return (*begin, *self.measured.row(), *times, *answers, *ended, *hits, *self.alone.row())
 
 
 @dataclass(slots=True)
@@ -471,4 +461,4 @@ class _UnitWeek:
         self.measured.add(outcome)
 
     def row(self) -> Row:
-        return (self.last_at, *self.measured.row(_added))
+        return (self.last_at, *self.measured.row())

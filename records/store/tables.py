@@ -4,6 +4,8 @@ Times are UTC seconds, days UTC day numbers (at // 86400), money dollars, missin
 docs/records.md.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects.postgresql import BYTEA, DOUBLE_PRECISION
+from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData()
 
@@ -42,22 +45,36 @@ def _count(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False)
 
 
+def _table(name: str, *items: SchemaItem, **options: Any) -> Table:
+    return Table(name, metadata, *items, **options)
+
+
 def _bytes(name: str, *, nullable: bool = False) -> Column[bytes]:
     return Column(name, LargeBinary().with_variant(BYTEA(), "postgresql"), nullable=nullable)
 
 
-fresh_outcomes = Table(
+def _spent(of: str = "") -> list[Column[Any]]:
+    """Known costs and tokens: how many, and their sum."""
+    sums = ((_count(f"{of}{each}_n"), _number(f"{of}{each}_sum")) for each in ("cost", "tokens"))
+    return [column for pair in sums for column in pair]
+
+
+def _measured() -> list[Column[Any]]:
+    """What a unit's exchanges that the arm answered or failed add up to."""
+    times = (_count("latency_n"), _number("latency_sum"), _count("ttft_n"), _number("ttft_sum"))
+    return [_count("counted"), _count("failed"), *times, *_spent()]
+
+
+fresh_outcomes = _table(
     "fresh_outcomes",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("rows", Integer, nullable=False),
     *(_number(name) for name in ("first_at", "last_at", "ended_at")),
     _bytes("outcomes"),
 )
 
-segments = Table(
+segments = _table(
     "segments",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     _key("path"),
     _key("state"),
@@ -67,9 +84,8 @@ segments = Table(
     Index("segments_by_time", "last_at"),
 )
 
-failure_days = Table(
+failure_days = _table(
     "failure_days",
-    metadata,
     _key("canary"),
     Column("run", Integer, nullable=False),
     Column("day", Integer, nullable=False),
@@ -83,9 +99,8 @@ failure_days = Table(
     ),
 )  # fmt: skip
 
-model_days = Table(
+model_days = _table(
     "model_days",
-    metadata,
     Column("day", Integer, nullable=False),
     _key("canary"),
     Column("run", Integer, nullable=False),
@@ -96,9 +111,8 @@ model_days = Table(
     PrimaryKeyConstraint("day", "canary", "run", "arm", "provider", "model_requested"),
 )
 
-served_models = Table(
+served_models = _table(
     "served_models",
-    metadata,
     *(_key(name) for name in ("provider", "model", "served")),
     Column("day", Integer, nullable=False),
     _number("first_at"),
@@ -110,9 +124,8 @@ served_models = Table(
 FINGERPRINT = "fingerprint "
 """How `served` begins where it is a system's fingerprint."""
 
-model_changes = Table(
+model_changes = _table(
     "model_changes",
-    metadata,
     *(_key(name) for name in ("model", "kind", "now")),
     _key("before"),
     _number("at"),
@@ -121,9 +134,8 @@ model_changes = Table(
 )
 """What became of `provider/model` under its name: another name in its answers, or other answers."""
 
-probe_rounds = Table(
+probe_rounds = _table(
     "probe_rounds",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     _key("model"),
     _number("at"),
@@ -135,9 +147,8 @@ probe_rounds = Table(
     Index("probe_rounds_by_day", "day"),
 )
 
-unit_days = Table(
+unit_days = _table(
     "unit_days",
-    metadata,
     _key("canary"),
     Column("run", Integer, nullable=False),
     Column("phase", Integer, nullable=False),
@@ -151,23 +162,12 @@ unit_days = Table(
     _number("first_at"),
     _number("last_at"),
     _count("exchanges"),
-    _count("counted"),
-    _count("failed"),
-    _count("latency_n"),
-    _number("latency_sum"),
-    _count("ttft_n"),
-    _number("ttft_sum"),
-    _count("cost_n"),
-    _number("cost_sum"),
-    _count("tokens_n"),
-    _number("tokens_sum"),
+    *_measured(),
     *(_bytes(name) for name in ("latency", "ttft")),
     *(_count(name) for name in ("finished", "refused", "cut_off", "empty", "answer_faults")),
     *(_count(name) for name in ("output_judged", "invalid_output", "ended", "abandoned")),
-    *(_count(name) for name in ("input_tokens", "cached_tokens", "sessionless", "sessionless_cost_n")),
-    _number("sessionless_cost_sum"),
-    _count("sessionless_tokens_n"),
-    _number("sessionless_tokens_sum"),
+    *(_count(name) for name in ("input_tokens", "cached_tokens", "sessionless")),
+    *_spent("sessionless_"),
     *(_count(f"sessionless_{name}") for name in ("tool_calls", "faulty", "abandoned")),
     PrimaryKeyConstraint("canary", "run", "phase", "arm", "mirror", "unit", "day", "category", "tags"),
     postgresql_partition_by=_BY_DAY,
@@ -176,30 +176,19 @@ unit_days = Table(
 # SQLite deletes old rows by query; PostgreSQL drops a day's partition.
 Index("unit_days_by_day", unit_days.c.day).ddl_if(dialect="sqlite")
 
-prior_weeks = Table(
+prior_weeks = _table(
     "prior_weeks",
-    metadata,
     Column("week", Integer, nullable=False),
     _key("provider"),
     _key("model"),
     _key("unit"),
     _number("last_at"),
-    _count("counted"),
-    _count("failed"),
-    _count("latency_n"),
-    _number("latency_sum"),
-    _count("ttft_n"),
-    _number("ttft_sum"),
-    _count("cost_n"),
-    _number("cost_sum"),
-    _count("tokens_n"),
-    _number("tokens_sum"),
+    *_measured(),
     PrimaryKeyConstraint("week", "provider", "model", "unit"),
 )
 
-sessions = Table(
+sessions = _table(
     "sessions",
-    metadata,
     _key("canary"),
     Column("run", Integer, nullable=False),
     _key("session"),
@@ -213,19 +202,15 @@ sessions = Table(
     _count("exchanges"),
     _count("repeats"),
     Column("asked", Text, nullable=False),
-    _count("cost_n"),
-    _number("cost_sum"),
-    _count("tokens_n"),
-    _number("tokens_sum"),
+    *_spent(),
     *(_count(name) for name in ("input_tokens", "cached_tokens", "tool_calls", "faulty")),
     Column("abandoned", Boolean, nullable=False),
     PrimaryKeyConstraint("canary", "run", "session"),
     Index("sessions_by_time", "first_at"),
 )
 
-feedback = Table(
+feedback = _table(
     "feedback",
-    metadata,
     Column("key", Key, primary_key=True),
     _key("metric"),
     _number("value"),
@@ -244,9 +229,8 @@ feedback = Table(
     Index("feedback_by_time", "at"),
 )
 
-cursors = Table(
+cursors = _table(
     "cursors",
-    metadata,
     _key("spool"),
     _key("file"),
     Column("offset", BigInteger, nullable=False),
@@ -254,43 +238,38 @@ cursors = Table(
     PrimaryKeyConstraint("spool", "file"),
 )
 
-totals = Table(
+totals = _table(
     "totals",
-    metadata,
     _key("spool"),
     _key("name"),
     _count("value"),
     PrimaryKeyConstraint("spool", "name"),
 )
 
-states = Table(
+states = _table(
     "states",
-    metadata,
     Column("canary", Key, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("document", JSON, nullable=False),
 )
 
-arm_texts = Table(
+arm_texts = _table(
     "arm_texts",
-    metadata,
     Column("canary", Key, primary_key=True),
     _key("definition"),
     Column("texts", JSON, nullable=False),
 )
 """The texts of a canary's arms by file, as `records.store.arm_texts` keeps them."""
 
-standing = Table(
+standing = _table(
     "standing",
-    metadata,
     Column("canary", Key, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("document", JSON, nullable=False),
 )
 
-audit = Table(
+audit = _table(
     "audit",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     _number("at"),
     _key("canary"),
@@ -304,36 +283,32 @@ audit = Table(
     _key("against"),
 )
 
-rubrics = Table(
+rubrics = _table(
     "rubrics",
-    metadata,
     Column("canary", Key, primary_key=True),
     _number("fixed_at"),
     Column("sha256", String, nullable=False),
     Column("document", JSON, nullable=False),
 )
 
-leases = Table(
+leases = _table(
     "leases",
-    metadata,
     Column("name", Key, primary_key=True),
     _key("holder"),
     _count("term"),
     _number("refreshed_at"),
 )
 
-checkpoints = Table(
+checkpoints = _table(
     "checkpoints",
-    metadata,
     Column("name", Key, primary_key=True),
     _count("term"),
     _number("saved_at"),
     Column("document", LargeBinary().with_variant(BYTEA(), "postgresql"), nullable=False),
 )
 
-captures = Table(
+captures = _table(
     "captures",
-    metadata,
     Column("exchange_id", Key, primary_key=True),
     _key("copy_of"),
     _number("at"),
@@ -356,9 +331,8 @@ captures = Table(
     Index("captures_by_expiry", "expires_at"),
 )
 
-decisions = Table(
+decisions = _table(
     "decisions",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     _number("at"),
     _key("canary"),
@@ -369,18 +343,16 @@ decisions = Table(
     Column("despite", JSON),
 )
 
-evaluations = Table(
+evaluations = _table(
     "evaluations",
-    metadata,
     Column("key", Key, primary_key=True),
     _number("at"),
     _key("canary"),
     Column("document", JSON, nullable=False),
 )
 
-benchmarks = Table(
+benchmarks = _table(
     "benchmarks",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     _number("at"),
     _key("baseline"),
@@ -389,9 +361,8 @@ benchmarks = Table(
     Index("benchmarks_by_candidate", "candidate", "at"),
 )
 
-releases = Table(
+releases = _table(
     "releases",
-    metadata,
     Column("id", Key, primary_key=True),
     _key("candidate"),
     _key("baseline"),
@@ -400,17 +371,15 @@ releases = Table(
     Index("releases_by_models", "candidate", "baseline", unique=True),
 )
 
-retirements = Table(
+retirements = _table(
     "retirements",
-    metadata,
     Column("model", Key, primary_key=True),
     _key("last_day"),
     _key("successor"),
 )
 
-runs = Table(
+runs = _table(
     "runs",
-    metadata,
     _key("canary"),
     Column("run", Integer, nullable=False),
     _key("release"),
@@ -420,9 +389,8 @@ runs = Table(
     Index("runs_by_release", "release"),
 )
 
-pages = Table(
+pages = _table(
     "pages",
-    metadata,
     Column("key", Key, primary_key=True),
     _number("at"),
     _key("canary"),
@@ -431,9 +399,8 @@ pages = Table(
     Index("pages_by_canary", "canary", "at"),
 )
 
-release_notes = Table(
+release_notes = _table(
     "release_notes",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     _number("at"),
     _key("release"),
@@ -444,18 +411,16 @@ release_notes = Table(
     Index("release_notes_by_release", "release"),
 )
 
-bench_failures = Table(
+bench_failures = _table(
     "bench_failures",
-    metadata,
     Column("benchmark", Integer, primary_key=True, autoincrement=False),
     _number("expires_at"),
     Column("rows", JSON, nullable=False),
     Index("bench_failures_by_expiry", "expires_at"),
 )
 
-bench_marks = Table(
+bench_marks = _table(
     "bench_marks",
-    metadata,
     *(_key(name) for name in ("model", "example")),
     _number("at"),
     Column("mark", JSON, nullable=False),
@@ -463,9 +428,8 @@ bench_marks = Table(
 )
 """What each model's newest answer to an example was worth, without texts."""
 
-known_issues = Table(
+known_issues = _table(
     "known_issues",
-    metadata,
     Column("hash", Key, primary_key=True),
     _number("at"),
     Column("who", String, nullable=False),
@@ -478,9 +442,8 @@ known_issues = Table(
     Index("known_issues_by_source", "mode", "source", unique=True),
 )
 
-issue_checks = Table(
+issue_checks = _table(
     "issue_checks",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     _number("at"),
     _key("model"),
@@ -488,9 +451,8 @@ issue_checks = Table(
     _key("state"),
 )
 
-looks = Table(
+looks = _table(
     "looks",
-    metadata,
     _key("canary"),
     Column("run", Integer, nullable=False),
     _key("metric"),
@@ -501,9 +463,8 @@ looks = Table(
     PrimaryKeyConstraint("canary", "run", "metric", "day", "rubric_sha256"),
 )
 
-reports = Table(
+reports = _table(
     "reports",
-    metadata,
     _key("canary"),
     Column("run", Integer, nullable=False),
     _key("day"),
@@ -513,9 +474,8 @@ reports = Table(
     PrimaryKeyConstraint("canary", "run", "day"),
 )
 
-rollbacks = Table(
+rollbacks = _table(
     "rollbacks",
-    metadata,
     _key("canary"),
     Column("run", Integer, nullable=False),
     _number("at"),
@@ -525,9 +485,8 @@ rollbacks = Table(
     PrimaryKeyConstraint("canary", "run"),
 )
 
-labels = Table(
+labels = _table(
     "labels",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     _number("at"),
     _key("canary"),
@@ -538,9 +497,8 @@ labels = Table(
     Index("labels_by_canary", "canary", "id"),
 )
 
-judgements = Table(
+judgements = _table(
     "judgements",
-    metadata,
     Column("exchange_id", Key, primary_key=True),
     *(_key(name) for name in ("canary", "kind", "arm", "unit", "category")),
     Column("run", Integer, nullable=False),
@@ -554,9 +512,8 @@ judgements = Table(
     Index("judgements_by_run", "canary", "run", "at"),
 )
 
-judge_calls = Table(
+judge_calls = _table(
     "judge_calls",
-    metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     _key("exchange_id"),
     Column("turn", Integer, nullable=False),

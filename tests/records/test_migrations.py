@@ -139,7 +139,7 @@ def test_a_database_that_comes_up_later_is_made_ready_then(tmp_path: Path) -> No
         with pytest.raises(StoreDown):
             store.ship(a_batch(an_outcome(1)))
         folder.mkdir()
-        assert store.ship(a_batch(an_outcome(1), some_feedback(3))).inserted == 2
+        assert store.ship(a_batch(an_outcome(1), some_feedback(3))).stored == 2
 
 
 def test_what_is_no_database_url_is_said_without_its_password(tmp_path: Path) -> None:
