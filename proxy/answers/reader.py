@@ -138,6 +138,8 @@ class Reader(Protocol):
 class BlindReader:
     """Reads nothing: for pass-through answers and unknown encodings. `wrong`: error from the head."""
 
+    __slots__ = ("_wrong", "seen")
+
     def __init__(self, *, stream: bool = False, wrong: ErrorType | None = None) -> None:
         self.seen = AnswerSummary(has_event=stream)
         self._wrong: ErrorType | None = wrong
@@ -151,6 +153,8 @@ class BlindReader:
 
 class ErrorReader:
     """Copies the first bytes of an error's body, and reads nothing else."""
+
+    __slots__ = ("seen",)
 
     def __init__(self) -> None:
         self.seen = AnswerSummary()
@@ -175,6 +179,8 @@ class JsonReader:
     providers write at the end. `output` collects what a model wrote, None when that is not to be judged.
     `counted`: the usage in the answer's head, for a body without.
     """
+
+    __slots__ = ("_counted", "_operation", "_output", "_parts", "_size", "seen")
 
     def __init__(
         self, operation: Operation, output: CollectedOutput | None = None, counted: Usage | None = None
@@ -237,6 +243,8 @@ class DecompressedReader:
     The caller gets the original bytes. At bytes that are `Unpackable` the reading ends without an error and
     with unknown usage. `unpacks` stand in the order in which the codings were applied.
     """
+
+    __slots__ = ("_lost", "_reader", "_recorder", "_unpacks")
 
     def __init__(self, reader: Reader, unpacks: Sequence[Unpack], recorder: AnswerRecorder | None) -> None:
         self._reader = reader
@@ -327,6 +335,8 @@ class OutputCollector:
     """Wraps `events` and collects the model's output, of which no texts may be skipped."""
 
     texts: Texts = None
+
+    __slots__ = ("_events", "_form", "_output", "seen")
 
     def __init__(self, events: EventReader, output: CollectedOutput, form: OutputForm) -> None:
         self.seen = events.seen

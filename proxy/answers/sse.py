@@ -77,6 +77,18 @@ _EMPTY_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 class SseReader:
     """Splits a copy of an SSE stream into events and feeds them to the dialect."""
 
+    __slots__ = (
+        "_begun",
+        "_events",
+        "_holding",
+        "_lost",
+        "_only_text",
+        "_strip",
+        "_template",
+        "_templates",
+        "seen",
+    )
+
     def __init__(self, events: EventReader, *, strip: bool = False) -> None:
         self.seen = events.seen
         self._events = events

@@ -95,6 +95,28 @@ class Attempt:
     request that it answered.
     """
 
+    __slots__ = (
+        "chunks",
+        "ended",
+        "failure",
+        "first_byte_at",
+        "gap_s",
+        "held",
+        "length",
+        "output",
+        "problem",
+        "reader",
+        "recorder",
+        "request",
+        "request_id",
+        "response",
+        "sent_at",
+        "session",
+        "started",
+        "status",
+        "target",
+    )
+
     def __init__(self, target: ArmTarget) -> None:
         self.target = target
         self.started = time.monotonic()

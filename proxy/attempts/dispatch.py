@@ -340,6 +340,11 @@ class CandidateWait:
     `failure`: why the wait was ended; None while it was not.
     """
 
+    __slots__ = (
+        "_kind", "_probes", "_recalled", "_run", "_since", "_states", "_timeout", "_trial", "check_at",
+        "failure",
+    )  # fmt: skip
+
     def __init__(
         self,
         trial: Trial,

@@ -182,6 +182,8 @@ class Examination:
     """What needs time: schemas, and the config's patterns. `message` is None until it has been redacted.
     `calls`: the answer's tool calls."""
 
+    __slots__ = ("calls", "judgement", "message")
+
     def __init__(self, judgement: OutputJudgement, calls: tuple[ToolCall, ...] = ()) -> None:
         self.judgement = judgement
         self.calls = calls

@@ -148,6 +148,11 @@ class ExchangeRecorder:
 class ExchangeRecord:
     """The record of one exchange. The first close wins; later ones do nothing."""
 
+    __slots__ = (
+        "_closed", "_examination", "_recorder", "_refused_as", "_refused_caller", "assignment", "at",
+        "attempts", "call", "exchange_id", "fell_back", "mono", "serial", "unit",
+    )  # fmt: skip
+
     def __init__(self, recorder: ExchangeRecorder) -> None:
         self._recorder = recorder
         self._closed = False

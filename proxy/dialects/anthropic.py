@@ -122,6 +122,8 @@ class _Event(msgspec.Struct, gc=False):
 class MessageEvents:
     """Reads message_start, content_block_delta, message_delta, message_stop and `error`."""
 
+    __slots__ = ("_choice", "_usage", "seen")
+
     def __init__(self, seen: AnswerSummary | None = None) -> None:
         self.seen = seen or AnswerSummary()
         self.seen.answer = answer = AnswerChoices()

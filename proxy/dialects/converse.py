@@ -125,6 +125,8 @@ class ConverseEvents:
 
     texts: Texts = None
 
+    __slots__ = ("_choice", "seen")
+
     def __init__(self, seen: AnswerSummary | None = None) -> None:
         self.seen = seen or AnswerSummary()
         self.seen.answer = answer = AnswerChoices()

@@ -145,6 +145,8 @@ class GenerateEvents:
 
     texts: Texts = None  # each event has its own counts
 
+    __slots__ = ("_answer", "seen")
+
     def __init__(self) -> None:
         self._answer = AnswerChoices()
         self.seen = AnswerSummary(answer=self._answer)

@@ -107,6 +107,8 @@ class InteractionEvents:
 
     texts: Texts = None  # each event has its own place
 
+    __slots__ = ("_answer", "seen")
+
     def __init__(self) -> None:
         self._answer = AnswerChoices()
         self.seen = AnswerSummary(answer=self._answer)

@@ -205,6 +205,8 @@ class ChatEvents:
     choice that began has a finish_reason.
     """
 
+    __slots__ = ("_answer", "_begun", "_closed", "_ended", "_settled", "seen")
+
     def __init__(self, seen: AnswerSummary | None = None) -> None:
         self.seen = seen or AnswerSummary()
         self.seen.answer = self._answer = AnswerChoices()

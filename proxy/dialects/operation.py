@@ -34,6 +34,8 @@ class AnswerChoice:
     `named`: faults that the provider itself names.
     """
 
+    __slots__ = ("called", "content", "named", "reason", "refused")
+
     def __init__(self) -> None:
         self.reason: Finish | None = None
         self.refused = self.content = self.called = False
@@ -67,6 +69,8 @@ class AnswerChoice:
 
 class AnswerChoices:
     """The choices of one answer, by index. Most answers have one."""
+
+    __slots__ = ("choices",)
 
     def __init__(self) -> None:
         self.choices: dict[int, AnswerChoice] = {}
@@ -157,6 +161,8 @@ class CollectedCall:
     """A call of a tool that the caller runs. `free`: its input is text. `broken`: no object where the API has
     one."""
 
+    __slots__ = ("broken", "free", "id", "name", "pieces")
+
     def __init__(self, id: str = "", name: str = "") -> None:
         self.id = id
         self.name = name
@@ -170,6 +176,8 @@ class CollectedCall:
 
 class ChoiceOutput:
     """The output of one choice. `open` has the calls that may still grow, by their place."""
+
+    __slots__ = ("calls", "open", "texts")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -186,6 +194,8 @@ class CollectedOutput:
 
     `bound`: the most characters.
     """
+
+    __slots__ = ("_bound", "_size", "choices", "lost")
 
     def __init__(self, bound: int = OUTPUT_BOUND) -> None:
         self.choices: dict[int, ChoiceOutput] = {}

@@ -157,6 +157,8 @@ class ResponsesEvents:
 
     texts: Texts = None  # each event has its own sequence number
 
+    __slots__ = ("_answer", "seen")
+
     def __init__(self) -> None:
         self._answer = AnswerChoices()
         self.seen = AnswerSummary(answer=self._answer)

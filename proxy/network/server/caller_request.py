@@ -134,6 +134,31 @@ class CallerRequest:
     bytes may still arrive. `paused`: the caller reads too slowly; call `drain`.
     """
 
+    __slots__ = (
+        "_began",
+        "_bodiless",
+        "_chunked",
+        "_connection",
+        "_head",
+        "_left",
+        "_parts",
+        "_size",
+        "_waiter",
+        "complete",
+        "continues",
+        "gone",
+        "headers",
+        "keep_alive",
+        "method",
+        "more",
+        "old",
+        "path",
+        "query",
+        "started",
+        "switched",
+        "upgrades",
+    )  # fmt: skip
+
     def __init__(
         self,
         connection: RequestConnection,

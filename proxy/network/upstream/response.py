@@ -257,6 +257,29 @@ class UpstreamResponse:
     connection that an unfinished response is read from, set by the connection.
     """
 
+    __slots__ = (
+        "_chunks",
+        "_error",
+        "_limit",
+        "_loop",
+        "_paused_at",
+        "_take",
+        "_waiter",
+        "buffered",
+        "headed",
+        "headers",
+        "longest_gap_s",
+        "read_at",
+        "reason",
+        "sent_at",
+        "silent_from",
+        "source",
+        "status",
+        "streaming",
+        "timeout",
+        "whole",
+    )
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, limit: ConnectionLimit, timeout: Timeout, *, streaming: bool
     ) -> None:
