@@ -30,8 +30,8 @@ from bench.models.wires import (
 )
 from common.text import readable
 from proxy.answers.provider_error import said
-from proxy.answers.recorder import captured_call, text_in
-from proxy.dialects.operation import Api, CollectedOutput, collect
+from proxy.answers.recorder import captured_call
+from proxy.dialects.operation import Api, ChoiceOutput, CollectedOutput, collect
 from proxy.providers.arm_texts import ArmTexts
 from proxy.providers.credentials import Credential, Credentials, NoCredential, UnsignedRequest
 from proxy.providers.headers import request_id_of
@@ -444,16 +444,16 @@ def read(api: Api, body: bytes) -> ParsedAnswer:
     path = RESPONSES if api == "openai" and _is_response(body) else chat_path(api)
     asked = operation(api, "POST", target_of(api, path))
     assert asked.read_json is not None and asked.output is not None  # each has them  # noqa: S101
-    found, output = asked.read_json(body), CollectedOutput()
+    found, output = asked.read_json(body), CollectedOutput(len(body))
     collect(asked.output.read, output, body)
-    calls = tuple(map(captured_call, output.choices[0].calls)) if 0 in output.choices else ()
+    first = output.choices.get(0, ChoiceOutput())
     failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"
     return ParsedAnswer(
-        text_in(body),
+        first.text,
         found.usage,
         failure,
         confidence_in(api, body),
-        calls,
+        tuple(map(captured_call, first.calls)),
         first_token_in(api, body),
         names_in(body),
     )

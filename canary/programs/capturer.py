@@ -15,7 +15,6 @@ import msgspec
 import structlog
 
 from canary.programs.process import log_to_stderr
-from proxy.answers.recorder import text_in
 from proxy.calls.prompt import PromptMessage, conversation, declared_tools
 from proxy.network.pipe import messages
 from records.captures.capture import (
@@ -46,9 +45,7 @@ class TooSlow(Exception):
 def captured(taken: RawCapture) -> Capture | None:
     """The redacted exchange; None if it has neither text nor a tool call, or holds more than that."""
     turns = conversation(taken.request)
-    answer = taken.answer.decode("utf-8", "replace") if taken.streamed else text_in(taken.answer)
-    if taken.truncated:
-        answer = answer[:-CUT_SHORT]
+    answer = taken.answer[:-CUT_SHORT] if taken.truncated else taken.answer
     if not (turns and (answer or taken.calls) and all(turn.whole for turn in turns)):
         return None
     clean = _cleaner(taken.redact)

@@ -114,7 +114,7 @@ def _is_capturable(call: Call) -> bool:
 
 
 def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRecorder) -> RawCapture | None:
-    answer, calls, body = recorder.recorded, recorder.calls, call.body
+    (answer, calls), body = recorder.recorded(), call.body
     if not (answer or calls) or not isinstance(body, bytes) or outcome.outcome not in ("ok", "fallback"):
         return None
     return RawCapture(
@@ -141,7 +141,6 @@ def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRe
         request=body,
         answer=answer,
         calls=calls,
-        streamed=recorder.streamed,
         truncated=recorder.truncated,
         redact=sample.rule.redact,
         path=_path(call),

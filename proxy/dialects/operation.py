@@ -192,16 +192,16 @@ class ChoiceOutput:
 class CollectedOutput:
     """The output of one answer, by choice. `lost`: it was too long, or of a shape that cannot be judged.
 
-    `bound`: the most characters.
+    `bound`: the most characters. `size`: those that came.
     """
 
-    __slots__ = ("_bound", "_size", "choices", "lost")
+    __slots__ = ("_bound", "choices", "lost", "size")
 
     def __init__(self, bound: int = OUTPUT_BOUND) -> None:
         self.choices: dict[int, ChoiceOutput] = {}
         self.lost = False
         self._bound = bound
-        self._size = 0
+        self.size = 0
 
     def add_text(self, index: int, text: str) -> None:
         if self._fits(text):
@@ -238,14 +238,14 @@ class CollectedOutput:
     def restart(self) -> None:
         """Forget what has been collected: the whole output follows."""
         self.choices.clear()
-        self._size = 0
+        self.size = 0
 
     def _choice(self, index: int) -> ChoiceOutput:
         return self.choices.setdefault(index, ChoiceOutput())
 
     def _fits(self, text: str) -> bool:
-        self._size += len(text)
-        if self._size > self._bound and not self.lost:
+        self.size += len(text)
+        if self.size > self._bound and not self.lost:
             self.lose()
         return not self.lost
 

@@ -162,14 +162,12 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class RawCapture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A captured exchange before redaction, as sent through the pipe. Never written to disk.
 
-    `request` is the request's body; `path` and `headers` are as in `WireRequest`. `answer` is text when
-    `streamed`, otherwise the response body. `calls` are the answer's.
+    `request` is the request's body; `path` and `headers` are as in `WireRequest`. `calls` are the answer's.
     """
 
     about: CaptureInfo
     request: bytes
-    answer: bytes
-    streamed: bool
+    answer: str
     calls: tuple[CapturedToolCall, ...] = ()
     truncated: bool = False
     redact: tuple[str, ...] = ()

@@ -294,12 +294,12 @@ def capture(step: Step, *, streamed: bool) -> Capture:
     about = CaptureInfo(
         exchange_id="e", at=1.0, expires_at=2.0, canary="c", run=1, phase=0, arm="baseline", kept="rate"
     )
+    answer, calls = recorder.recorded()
     taken = RawCapture(
         about=about,
         request=json.dumps(step.request).encode(),
-        answer=recorder.recorded,
-        calls=recorder.calls,
-        streamed=recorder.streamed,
+        answer=answer,
+        calls=calls,
         path=step.path,
     )
     found = captured(msgspec.msgpack.decode(msgspec.msgpack.encode(taken), type=RawCapture))
@@ -347,11 +347,11 @@ def test_calls_that_are_too_long_leave_a_truncated_answer_without_calls() -> Non
     delta = {"tool_calls": [{"index": 0, "id": "c2", "function": {"name": "read", "arguments": text}}]}
     events = [{"choices": [{"delta": {"content": "I read."}}]}, {"choices": [{"delta": delta}]}]
     recorder = answered(replace(CHAT, events=events), streamed=True)
-    assert (recorder.truncated, recorder.calls, recorder.recorded) == (True, (), b"I read.")
+    assert (recorder.truncated, recorder.recorded()) == (True, ("I read.", ()))
 
 
 def test_a_tool_that_takes_a_text_has_it_as_a_json_string() -> None:
     item = {"type": "custom_tool_call", "call_id": "c2", "name": "patch", "input": "*** Begin"}
     events = [{"type": "response.output_item.done", "item": item}]
     recorder = answered(replace(RESPONSES, events=events), streamed=True)
-    assert recorder.calls == (CapturedToolCall("c2", "patch", '"*** Begin"'),)
+    assert recorder.recorded() == ("", (CapturedToolCall("c2", "patch", '"*** Begin"'),))

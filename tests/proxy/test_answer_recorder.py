@@ -9,67 +9,87 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.answers.reader import Reader, reader_for
-from proxy.answers.recorder import MOST_BYTES, AnswerRecorder, text_in
-from proxy.dialects.operation import Api
+from proxy.answers.recorder import MOST_BYTES, AnswerRecorder
+from proxy.dialects.operation import Operation
 from proxy.providers.urls import operation
 
+CHAT = operation("openai", "POST", "/chat/completions")
+COMPLETIONS = operation("openai", "POST", "/completions")
+RESPONSES = operation("openai", "POST", "/responses")
+ANTHROPIC = operation("anthropic", "POST", "/v1/messages")
+GEMINI = operation("gemini", "POST", "/v1beta/models/m:generateContent")
+GEMINI_STREAM = operation("gemini", "POST", "/v1beta/models/m:streamGenerateContent")
 JSON = [
-    pytest.param({"choices": [{"index": 0, "message": {"content": "Blue."}}, {"index": 1}]}, id="chat"),
+    pytest.param(CHAT, {"choices": [{"index": 0, "message": {"content": "Blue."}}, {"index": 1}]}, id="chat"),
     pytest.param(
-        {"choices": [{"message": {"content": [{"type": "text", "text": "Blue."}]}}]}, id="chat, parts"
+        CHAT, {"choices": [{"message": {"content": [{"type": "text", "text": "Blue."}]}}]}, id="chat, parts"
     ),
-    pytest.param({"choices": [{"text": "Blue."}]}, id="completions"),
+    pytest.param(COMPLETIONS, {"choices": [{"text": "Blue."}]}, id="completions"),
     pytest.param(
-        {"output": [{"type": "reasoning"}, {"content": [{"type": "output_text", "text": "Blue."}]}]},
+        RESPONSES,
+        {
+            "output": [
+                {"type": "reasoning"},
+                {"type": "message", "content": [{"type": "output_text", "text": "Blue."}]},
+            ]
+        },
         id="responses",
     ),
     pytest.param(
+        ANTHROPIC,
         {"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Blue."}]},
         id="anthropic",
     ),
     pytest.param(
+        GEMINI,
         {"candidates": [{"content": {"parts": [{"text": "hm", "thought": True}, {"text": "Blue."}]}}]},
         id="gemini",
     ),
     pytest.param(
+        GEMINI,
         [{"candidates": [{"content": {"parts": [{"text": text}]}}]} for text in ("Bl", "ue.")],
         id="gemini, array",
     ),
 ]
 EVENTS = [
     pytest.param(
+        CHAT,
         [{"choices": [{"delta": {"content": "Bl"}}]}, {"choices": [{"index": 1, "delta": {"content": "no"}}]},
          {"choices": [{"delta": {"content": "ue."}}]}, {"choices": [], "usage": {}}],
         id="chat",
     ),
     pytest.param(
-        [{"type": "response.output_text.delta", "delta": "Blue."}, {"type": "response.completed"}],
+        RESPONSES,
+        [{"type": "response.output_text.delta", "delta": "Blue."},
+         {"type": "response.output_item.done",
+          "item": {"type": "message", "content": [{"type": "output_text", "text": "Blue."}]}},
+         {"type": "response.completed"}],
         id="responses",
     ),
     pytest.param(
+        ANTHROPIC,
         [{"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "hm"}},
          {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Blue."}}],
         id="anthropic",
     ),
     pytest.param(
-        [{"candidates": [{"content": {"parts": [{"text": each}]}}]} for each in ("Bl", "ue.")], id="gemini"
+        GEMINI_STREAM,
+        [{"candidates": [{"content": {"parts": [{"text": each}]}}]} for each in ("Bl", "ue.")],
+        id="gemini",
     ),
 ]  # fmt: skip
 PIECES = [b"data: ", b"\n", b"\r\n", b'{"choices":', b'[{"delta":{"content":"\xc3\xa9"}}]}', b"[DONE]"]
+STREAM = b"text/event-stream"
 
 
 def reader(
-    recorder: AnswerRecorder, *, kind: bytes = b"application/json", encoding: bytes = b"", api: Api = "openai"
+    recorder: AnswerRecorder,
+    of: Operation = CHAT,
+    *,
+    kind: bytes = b"application/json",
+    encoding: bytes = b"",
 ) -> Reader:
-    path = "/chat/completions" if api == "openai" else "/v1/messages"
-    return reader_for(
-        operation(api, "POST", path),
-        status=200,
-        content_type=kind,
-        encoding=encoding,
-        strip=False,
-        recorder=recorder,
-    )
+    return reader_for(of, status=200, content_type=kind, encoding=encoding, strip=False, recorder=recorder)
 
 
 def stream(events: list[Any]) -> bytes:
@@ -79,36 +99,28 @@ def stream(events: list[Any]) -> bytes:
     )
 
 
-@pytest.mark.parametrize("answer", JSON)
-def test_a_whole_answer_says_its_text(answer: Any) -> None:
-    assert text_in(json.dumps(answer).encode()) == "Blue."
+@pytest.mark.parametrize(("of", "answer"), JSON)
+def test_a_whole_answer_says_its_text(of: Operation, answer: Any) -> None:
+    recorder = AnswerRecorder()
+    reader(recorder, of).feed(json.dumps(answer).encode(), 1.0)
+    assert recorder.recorded() == ("Blue.", ())
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
-@pytest.mark.parametrize("events", EVENTS)
-def test_a_stream_is_heard_as_its_text_however_it_is_cut(events: list[Any], size: int) -> None:
+@pytest.mark.parametrize(("of", "events"), EVENTS)
+def test_a_stream_is_heard_as_its_text_however_it_is_cut(of: Operation, events: list[Any], size: int) -> None:
     recorder, data = AnswerRecorder(), stream(events)
-    listening = reader(recorder, kind=b"text/event-stream")
+    listening = reader(recorder, of, kind=STREAM)
     for at in range(0, len(data), size):
         assert listening.feed(data[at : at + size], 1.0) == data[at : at + size]
-    assert (recorder.recorded, recorder.streamed, recorder.truncated) == (b"Blue.", True, False)
+    assert (recorder.recorded(), recorder.truncated) == (("Blue.", ()), False)
 
 
 def test_the_reader_within_reads_as_it_would_alone() -> None:
-    recorder = AnswerRecorder()
-    listening = reader(recorder, kind=b"text/event-stream")
+    listening = reader(AnswerRecorder(), kind=STREAM)
     listening.feed(stream([{"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}]), 5.0)
-    assert (
-        listening.seen.done,
-        listening.seen.first_token_at,
-        listening.seen.failed,
-        listening.seen.has_event,
-    ) == (
-        True,
-        5.0,
-        False,
-        True,
-    )
+    seen = listening.seen
+    assert (seen.done, seen.first_token_at, seen.failed, seen.has_event) == (True, 5.0, False, True)
     assert listening.finish() == (b"", None)
     assert listening.seen.usage is None
 
@@ -117,16 +129,16 @@ def test_a_packed_answer_is_heard_unpacked() -> None:
     recorder, body = AnswerRecorder(), json.dumps({"choices": [{"message": {"content": "Blue."}}]}).encode()
     packed = gzip.compress(body)
     assert reader(recorder, encoding=b"gzip").feed(packed, 1.0) == packed
-    assert recorder.recorded == body
+    assert recorder.recorded() == ("Blue.", ())
 
 
 def test_of_a_long_stream_the_beginning_is_kept() -> None:
     recorder = AnswerRecorder()
-    listening = reader(recorder, kind=b"text/event-stream")
+    listening = reader(recorder, kind=STREAM)
     event = stream([{"choices": [{"delta": {"content": "x" * 1000}}]}]).removesuffix(b"data: [DONE]\n\n")
     for _ in range(400):
         listening.feed(event, 1.0)
-    assert (len(recorder.recorded), recorder.truncated) == (MOST_BYTES, True)
+    assert (len(recorder.recorded()[0]), recorder.truncated) == (MOST_BYTES, True)
 
 
 def test_of_a_long_json_answer_nothing_is_kept() -> None:
@@ -134,25 +146,17 @@ def test_of_a_long_json_answer_nothing_is_kept() -> None:
     listening = reader(recorder)
     for _ in range(5):
         listening.feed(b"x" * (MOST_BYTES // 4), 1.0)
-    assert (recorder.recorded, recorder.truncated) == (b"", True)
+    assert (recorder.recorded(), recorder.truncated) == (("", ()), True)
 
 
 @pytest.mark.parametrize(
     "payload",
-    [
-        b"",
-        b"[DONE]",
-        b"{",
-        b"7",
-        b"null",
-        b"\xff",
-        b'{"choices": 7}',
-        b'{"delta": {"text": 7}}',
-        b"[" * 99_999,
-    ],
+    [b"", b"[DONE]", b"{", b"7", b"null", b"\xff", b'{"choices": 7}', b"[" * 99_999],
 )
 def test_what_says_nothing_is_no_text(payload: bytes) -> None:
-    assert text_in(payload) == ""
+    recorder = AnswerRecorder()
+    reader(recorder).feed(payload, 1.0)
+    assert recorder.recorded() == ("", ())
 
 
 @given(pieces=st.lists(st.binary(max_size=40) | st.sampled_from(PIECES), max_size=30), streamed=st.booleans())
@@ -160,8 +164,7 @@ def test_whatever_comes_goes_on_as_it_came_and_is_kept_within_bounds(
     pieces: list[bytes], streamed: bool
 ) -> None:
     recorder = AnswerRecorder()
-    kind = b"text/event-stream" if streamed else b"application/json"
-    listening = reader(recorder, kind=kind)
+    listening = reader(recorder, kind=STREAM if streamed else b"application/json")
     assert [listening.feed(piece, 1.0) for piece in pieces] == pieces
-    assert len(recorder.recorded) <= MOST_BYTES and not recorder.lost
-    assert recorder.recorded == b"".join(pieces) if not streamed else recorder.recorded.decode() is not None
+    text, calls = recorder.recorded()
+    assert len(text.encode()) <= MOST_BYTES and not calls and not recorder.lost

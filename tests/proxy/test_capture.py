@@ -11,6 +11,7 @@ from proxy.answers.recorder import AnswerRecorder
 from proxy.attempts.capture import LONGEST_REQUEST, MOST_CATEGORIES, MOST_OPEN, Captures
 from proxy.calls.call import Call
 from proxy.calls.routes import Routes
+from proxy.providers.urls import operation
 from records.captures.capture import CaptureRule, CaptureSample, RawCapture
 from records.outcome import Outcome
 from tests.proxy.calls import PROVIDERS, call, routes, trial
@@ -44,10 +45,10 @@ class Pipe:
         return not self.full
 
 
-def recorder(text: bytes = b"Blue.") -> AnswerRecorder:
+def recorder() -> AnswerRecorder:
     found = AnswerRecorder()
-    found.streamed = True
-    found._parts.append(text)
+    found.begin("sse", operation("openai", "POST", "/chat/completions").output)
+    found.record(b'data: {"choices": [{"delta": {"content": "Blue."}}]}\n\n')
     return found
 
 
@@ -125,10 +126,9 @@ def test_what_is_handed_over_is_the_request_the_answer_and_what_is_known_of_it()
     assert sample is not None
     captures.close(request, sample, an_outcome(arm="candidate", category="billing", unit="u"), recorder())
     (capture,) = pipe.captures
-    assert (capture.request, capture.answer, capture.streamed, capture.redact) == (
+    assert (capture.request, capture.answer, capture.redact) == (
         request.body,
-        b"Blue.",
-        True,
+        "Blue.",
         (r"K-\d+",),
     )
     about = capture.about
@@ -175,7 +175,7 @@ def test_only_answers_that_came_whole_are_kept(outcome: str) -> None:
     sample = drawn(captures, request)
     assert sample is not None
     captures.close(request, sample, an_outcome(outcome=outcome), recorder())
-    captures.close(request, sample, an_outcome(), recorder(b""))
+    captures.close(request, sample, an_outcome(), AnswerRecorder())
     assert pipe.captures == []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.answers.reader import Reader, reader_for
-from proxy.answers.recorder import AnswerRecorder, text_in
+from proxy.answers.recorder import AnswerRecorder
 from proxy.attempts.examination import judge
 from proxy.calls.call import facts_of
 from proxy.calls.prompt import PromptMessage, conversation, question
@@ -239,9 +239,7 @@ def test_a_wanted_format_is_checked(text: str, faults: set[Fault]) -> None:
 def test_the_text_is_recorded(of: Operation, body: Any) -> None:
     recorder = AnswerRecorder()
     told(of, body([REASONING, TEXT, CALL]), recorder=recorder)
-    recorded = recorder.recorded
-    assert (recorded.decode() if recorder.streamed else text_in(recorded)) == "Blue."
-    assert recorder.streamed == bool(of.streams)
+    assert recorder.recorded()[0] == "Blue."
 
 
 MESSAGE = {
@@ -296,7 +294,7 @@ def test_a_stream_of_invoked_claude_is_read_as_anthropics_api() -> None:
     assert reader.seen.answer is not None
     assert reader.seen.answer.finish == "stop"
     assert output.choices[0].text == "Blue."
-    assert recorder.recorded == b"Blue."
+    assert recorder.recorded() == ("Blue.", ())
 
 
 CHAT_MESSAGE = {"role": "assistant", "content": "Blue."}

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from proxy.answers.provider_error import said
-from proxy.answers.recorder import text_in
 from proxy.attempts.examination import judge
 from proxy.calls.call import facts_of
 from proxy.calls.prompt import PromptMessage, conversation, question
@@ -364,15 +363,18 @@ def test_tools_that_google_runs_bring_no_functions(tool: dict[str, Any], others:
 
 
 def test_the_text_of_an_answer_is_the_models_output_alone() -> None:
-    assert text_in(whole("completed", THOUGHT, CALL, OUTPUT)) == "Hello"
-    events = [
+    output = CollectedOutput()
+    read(output, whole("completed", THOUGHT, CALL, OUTPUT))
+    assert output.choices[0].text == "Hello"
+    output.restart()
+    for event in [
         started(OUTPUT),
         delta("text", text=" you"),
         delta("thought_summary", content={"type": "text", "text": "hm"}),
         delta("arguments_delta", arguments="{}"),
-        completed(steps=[OUTPUT]),
-    ]
-    assert "".join(text_in(json.dumps(event).encode()) for event in events) == "Hello you"
+    ]:
+        take(output, json.dumps(event).encode())
+    assert output.choices[0].text == "Hello you"
 
 
 IMAGE = {"type": "image", "data": "eA==", "mime_type": "image/png"}
