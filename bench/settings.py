@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from proxy.providers.provider import Provider
+from records.captures.capture import CaptureRule, strictest
 from records.facts.metric import Bound, is_offline
 from records.facts.price_list import PriceList
 from records.facts.prices import Prices, TokenPrices
@@ -146,7 +147,8 @@ class BenchSettings:
 
     `embeddings` is the model that scores `similar` (None: shared words do), `judge` the one that judges real
     answers, `probes` what is probed for drift. `promoted` are the promoted canaries by name, also those that
-    have left the file. `texts`: those of all arms, by digest. `file` is the config's.
+    have left the file. `texts`: those of all arms, by digest. `wrong_kept`: how wrong answers are. `file` is
+    the config's.
     """
 
     providers: Mapping[str, Provider]
@@ -161,6 +163,7 @@ class BenchSettings:
     probes: ProbesSource | None = None
     promoted: Mapping[str, PromotedCanary] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    wrong_kept: CaptureRule = field(default_factory=lambda: strictest(()))
     file: Path = field(default=Path("canary.yaml"), compare=False)
 
     def known_prices(self) -> Prices:

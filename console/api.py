@@ -100,7 +100,8 @@ class Api:
 
         async def made(form: str) -> str:
             if "for" not in query:
-                return await asyncio.to_thread(release_in, form, await self._operator.release(which))
+                found = await self._operator.release(which, texts=reads_texts)
+                return await asyncio.to_thread(release_in, form, found)
             return await release_document(self._operator, which, form, query, reads_texts=reads_texts)
 
         return await _formed(request, made)

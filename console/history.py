@@ -116,11 +116,12 @@ class HistoryPages:
         """One release, with the present report of what is under way; ?for=vendor&form=html|markdown|json: its
         document for one reader."""
         named, query = request.path_params["id"], request.query_params
+        reads_texts = self._login.person(request).reads_texts
         if "for" not in query:
-            found, timeline = await self._operator.release_with_timeline(named)
+            found, timeline = await self._operator.release_with_timeline(named, texts=reads_texts)
             text = await asyncio.to_thread(release_in, "html", found, timeline)
             return HTMLResponse(text, headers=headers_of_whole())
-        form, reads_texts = query.get("form", "html"), self._login.person(request).reads_texts
+        form = query.get("form", "html")
         text = await release_document(self._operator, named, form, query, reads_texts=reads_texts)
         if form == "html":
             return HTMLResponse(text, headers=headers_of_whole())

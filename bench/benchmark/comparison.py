@@ -379,7 +379,7 @@ def failures(found: Comparison, judged: Mapping[str, JudgedAnswers] = {}) -> lis
     model), the new failures first. `judged`: what a judge said of both answers, by dataset."""
     rows = [
         {
-            **_row(layer.layer, dataset, baseline, candidate),
+            **failure(dataset.source, baseline, candidate),
             **_judged(judged.get(dataset.source.name, {}), baseline),
         }
         for layer in found.layers
@@ -402,13 +402,12 @@ def to_csv(rows: Sequence[FailureRow]) -> str:
     return text.getvalue()
 
 
-def _row(
-    layer: str, dataset: DatasetResult, baseline: ExampleResult, candidate: ExampleResult | None
-) -> FailureRow:
+def failure(source: DatasetSource, baseline: ExampleResult, candidate: ExampleResult | None) -> FailureRow:
+    """A row of `failures`, without what a judge of both answers said."""
     example = baseline.example
     return {
-        "layer": layer,
-        "dataset": dataset.source.name,
+        "layer": source.layer,
+        "dataset": source.name,
         "category": example.category,
         "id": example.id,
         "new": "yes" if candidate is not None and baseline.right else "no",

@@ -31,7 +31,7 @@ from records.store.releases import Releases, past_canaries
 from records.store.reports import Evaluations
 from routing.canary import Canary
 from verdict.archive.evaluations import from_document
-from verdict.archive.releases import Dossier, measured, of_benchmark
+from verdict.archive.releases import Dossier, measured, of_benchmark, with_texts
 from verdict.archive.trends import trends
 from verdict.decision.document import vendor
 from verdict.decision.offline import forecast, read_spending
@@ -106,9 +106,7 @@ def _store(
 ) -> None:
     baseline, candidate = pair.names
     benchmark = Benchmarks(store).add(document, baseline=baseline, candidate=candidate, at=now)
-    of_canaries = [each.capture for each in config.canaries.values() if each.capture is not None]
-    rules = [*of_canaries, *config.captures.values()]
-    BenchFailures(store).add(benchmark, wrong, rules, now=now, redact=config.redact)
+    BenchFailures(store).add(benchmark, wrong, config.bench.wrong_kept, now=now)
     CaptureStore(store).expire(now)
 
 
@@ -177,8 +175,7 @@ def release_of(config: Config, document: Mapping[str, Any], data: Path) -> Dossi
     now = time.time()
 
     def look(store: Store) -> Dossier:
-        wrong = BenchFailures(store).latest(document["candidate"], document["baseline"], now=now) or ()
-        return replace(measured(config.control.reports, store, document, now=now), wrong=tuple(wrong))
+        return with_texts(store, measured(config.control.reports, store, document, now=now), now=now)
 
     alone = of_benchmark(document, now=now)
     return from_store(config, data, look, alone, "the canaries of this model are not in the verdict")

@@ -80,7 +80,7 @@ def show(
     """Show one release: its four layers against the current model, one verdict, the clock, its canaries; or
     its document for one reader."""
     from pages.reports.release import rendered
-    from verdict.archive.releases import NoSuchRelease, release_of
+    from verdict.archive.releases import NoSuchRelease, release_of, with_texts
 
     try:
         wanted = ReportOutput.asked(None, output)
@@ -91,6 +91,8 @@ def show(
     read, now = read_config(config, data), time.time()
     with opened(read, data) as store, ended_by(NoSuchRelease):
         found = release_of(read.control.reports, store, model, now=now)
+        if reader is None or texts:
+            found = with_texts(store, found, now=now)
         if failures is not None:
             _write_failures(failures, store, found.release)
         if reader is None:

@@ -25,7 +25,7 @@ from control.jobs.retirements import Uses, uses_of
 from control.settings import CanarySettings, ControlSettings, DailyTime, StandingCanary
 from judge.terms import JudgeTerms
 from proxy.providers.provider import Provider, Timeout
-from records.captures.capture import CaptureRule
+from records.captures.capture import CaptureRule, strictest
 from records.facts.feedback_mapping import FeedbackMapping
 from records.facts.metric import Metric
 from records.facts.price_list import PriceList
@@ -198,6 +198,7 @@ class Config:
     def bench(self) -> BenchSettings:
         """The part that `bench` needs."""
         known = self.known
+        of_canaries = [each.capture for each in self.canaries.values() if each.capture is not None]
         return BenchSettings(
             providers=self.providers,
             canaries=[each.canary for each in known.values()],
@@ -210,6 +211,7 @@ class Config:
             judge=self.judge,
             probes=self.probes,
             texts=self.texts,
+            wrong_kept=strictest([*of_canaries, *self.captures.values()], self.redact),
             file=self.file,
         )
 

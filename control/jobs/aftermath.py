@@ -8,17 +8,17 @@ was asked is stored at once, so that nothing is asked twice.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import structlog
 
-from bench.settings import BenchSettings
+from bench.settings import BenchSettings, DatasetSource
 from common.numbers import set_dollars
 from records.outcome import Usage
 from records.store import Store
-from records.store.benchmarks import BenchMarks, Benchmarks, IssueCheck, IssueHistory, Mark
+from records.store.benchmarks import BenchFailures, BenchMarks, Benchmarks, IssueCheck, IssueHistory, Mark
 from records.store.drift import DriftStore, ModelChange, ProbesSpent
 
 if TYPE_CHECKING:  # what asks models takes a while to import, and most models never drift
@@ -67,14 +67,20 @@ class AftermathWords(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """An example to ask again, what its mark is kept by, who scores it (None: nobody has to), the known issue
-    that it shows, if any, and the tokens that are set aside for an answer without a bound of its own."""
+    """An example to ask again, what its mark is kept by, and who scores it (None: nobody has to). It shows a
+    known issue, or it is of a dataset and has a mark from before."""
 
     example: "Example"
     key: str
     judge: str | None
     issue: "Issue | None" = None
-    tokens: int = FEWEST_TOKENS
+    source: DatasetSource | None = None
+    before: Mark = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        """What is set aside for an answer without a bound of its own."""
+        return max(FEWEST_TOKENS, TIMES_BEFORE * (self.before.get("output_tokens") or 0))
 
 
 class Aftermath:
@@ -108,7 +114,7 @@ class Aftermath:
                 except ProbesSpent:
                     break
                 cost += spent
-                marked = await asyncio.to_thread(self._keep, found, change, now)
+                marked = await asyncio.to_thread(self._keep, settings, found, change, now)
                 waiting = [each for each in waiting if each.key not in marked]
                 if not marked:
                     break
@@ -136,7 +142,7 @@ class Aftermath:
         for source, dataset in self._datasets(settings):
             keys = [(each, mark_key(settings, model, source, each)) for each in dataset.scored]
             found += [
-                Question(example=each, key=key, judge=source.judge, tokens=_tokens(before[key]))
+                Question(example=each, key=key, judge=source.judge, source=source, before=before[key])
                 for each, key in keys
                 if key in before
             ]
@@ -189,10 +195,15 @@ class Aftermath:
         return list(zip(part, found, strict=True)), price if cost is None else cost
 
     def _keep(
-        self, found: "Sequence[tuple[Question, ExampleResult]]", change: ModelChange, now: float
+        self,
+        settings: BenchSettings,
+        found: "Sequence[tuple[Question, ExampleResult]]",
+        change: ModelChange,
+        now: float,
     ) -> set[str]:
-        """Store the marks, but not of what may go better later; return their keys."""
-        from bench.benchmark.marks import mark_of
+        """Store the marks and the wrong answers, but not of what may go better later; return their keys."""
+        from bench.benchmark.comparison import failure
+        from bench.benchmark.marks import mark_of, result_of
         from bench.known_issues import checked
 
         patient = now - change.at < PATIENCE_S
@@ -207,6 +218,12 @@ class Aftermath:
             for question, each in kept
             if question.issue is not None
         ]
+        wrong = [
+            failure(question.source, result_of(question.example, question.before), each)
+            for question, each in kept
+            if question.source is not None and not each.right
+        ]
+        BenchFailures(self._store).add(change.now, wrong, settings.wrong_kept, now=now)
         self._marks.put(change.now, {question.key: mark_of(each) for question, each in kept}, at=now)
         IssueHistory(self._store).add(checks)
         return {question.key for question, _ in kept}
@@ -345,10 +362,6 @@ def _highest_price(question: Question, model: "Asker", judge: "Asker | None") ->
     if len(known) < len(costs):
         raise Unpriced(f"no price of {model.target.name} or its judge is known, so no budget can be kept")
     return sum(known)
-
-
-def _tokens(before: Mark) -> int:
-    return max(FEWEST_TOKENS, TIMES_BEFORE * (before.get("output_tokens") or 0))
 
 
 def _most_output(body: bytes, unbounded: int) -> int:

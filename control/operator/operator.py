@@ -487,13 +487,15 @@ class Operator:
         """Every release, newest first, each by the last kept report of its runs."""
         return await _ask_store(self._releases)
 
-    async def release(self, which: str) -> "Dossier":
-        """One release, by its id or its candidate."""
-        return await _ask_store(self._release, which)
+    async def release(self, which: str, *, texts: bool) -> "Dossier":
+        """One release, by its id or its candidate; with `texts` its wrong answers too."""
+        return await _ask_store(self._release, which, texts)
 
-    async def release_with_timeline(self, which: str) -> "tuple[Dossier, Sequence[TimelineEntry]]":
-        """One release, and what happened to it."""
-        return await _ask_store(self._release_with_timeline, which)
+    async def release_with_timeline(
+        self, which: str, *, texts: bool
+    ) -> "tuple[Dossier, Sequence[TimelineEntry]]":
+        """One release as `release` has it, and what happened to it."""
+        return await _ask_store(self._release_with_timeline, which, texts)
 
     async def release_facts(self, which: str, reader: "Reader", *, texts: bool = False) -> "ReleaseFacts":
         """What the document of one release says to its reader; with `texts` those of some failed requests."""
@@ -661,24 +663,26 @@ class Operator:
 
         return all_releases(self.store)
 
-    def _release(self, which: str) -> "Dossier":
-        from verdict.archive.releases import NoSuchRelease, release_of
+    def _release(self, which: str, texts: bool) -> "Dossier":
+        from verdict.archive.releases import NoSuchRelease, release_of, with_texts
 
+        now = time.time()
         try:
-            return release_of(self.settings().reports, self.store, which, now=time.time())
+            found = release_of(self.settings().reports, self.store, which, now=now)
+            return with_texts(self.store, found, now=now) if texts else found
         except NoSuchRelease as problem:
             raise BadOrder(404, str(problem)) from problem
 
-    def _release_with_timeline(self, which: str) -> "tuple[Dossier, Sequence[TimelineEntry]]":
+    def _release_with_timeline(self, which: str, texts: bool) -> "tuple[Dossier, Sequence[TimelineEntry]]":
         from verdict.archive.release_facts import timeline_of
 
-        found = self._release(which)
+        found = self._release(which, texts)
         return found, timeline_of(self.store, found)
 
     def _release_facts(self, which: str, reader: "Reader", texts: bool) -> "ReleaseFacts":
         from verdict.archive.release_facts import facts_of
 
-        found, now = self._release(which), time.time()
+        found, now = self._release(which, texts), time.time()
         return facts_of(self.settings().reports, self.store, found, reader, now=now, texts=texts)
 
     def _prospect(self, name: str) -> "Prospect | None":

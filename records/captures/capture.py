@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,13 @@ class CaptureRule:
     per_category: int = 0
     expires_after_s: float = 30 * 86400.0
     redact: tuple[str, ...] = ()
+
+
+def strictest(rules: Sequence[CaptureRule], redact: Sequence[str] = ()) -> CaptureRule:
+    """How texts that are no single rule's are kept: redacted by all patterns, and for the shortest time."""
+    patterns = dict.fromkeys([*redact, *(pattern for rule in rules for pattern in rule.redact)])
+    none = CaptureRule(rate=0.0, redact=tuple(patterns))
+    return replace(none, expires_after_s=min(each.expires_after_s for each in rules or [none]))
 
 
 def takes_session(session: str, rate: float) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, delete, insert, select
+from sqlalchemy import ColumnElement, Select, String, cast, delete, insert, or_, select, update
 
 from records.captures.capture import CaptureRule
 from records.captures.redaction import redacted, storable
@@ -113,8 +113,6 @@ NAMES = frozenset(
 )
 """Columns that name an example or a provider's request. All other texts are redacted."""
 
-_DEFAULT = CaptureRule(rate=0.0)
-
 
 class BenchFailures:
     """The wrong answers of one database's benchmarks. Every method may raise StoreDown."""
@@ -122,37 +120,38 @@ class BenchFailures:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(
-        self,
-        benchmark: int,
-        rows: Sequence[FailureRow],
-        rules: Sequence[CaptureRule],
-        *,
-        now: float,
-        redact: Sequence[str] = (),
-    ) -> None:
-        """Store a benchmark's rows, redacted by the config's patterns `redact` and those of its capture
-        `rules`. `now` is UTC seconds."""
-        patterns = dict.fromkeys([*redact, *(pattern for rule in rules for pattern in rule.redact)])
-        values = {
-            "benchmark": benchmark,
-            "expires_at": now + min(rule.expires_after_s for rule in rules or [_DEFAULT]),
-            "rows": [_redacted(row, [*patterns]) for row in rows],
-        }
+    def add(self, benchmark: int | str, rows: Sequence[FailureRow], kept: CaptureRule, *, now: float) -> None:
+        """Add rows to those of a benchmark, by its id, or of a drift's MODEL@DAY, in place of older ones of
+        the same examples, redacted and as long as `kept` says. `now` is UTC seconds."""
+        table, fresh = tables.bench_failures, [_redacted(row, kept.redact) for row in rows]
+        expires = now + kept.expires_after_s
         with self._store.writing() as connection:
-            connection.execute(insert(tables.bench_failures), [values])
+            known = connection.execute(
+                select(table.c.rows).where(table.c.benchmark == str(benchmark))
+            ).scalar()
+            if known is None:
+                values = {"benchmark": str(benchmark), "expires_at": expires, "rows": fresh}
+                connection.execute(insert(table), [values])
+            elif fresh:
+                again = {(row["dataset"], row["id"]) for row in fresh}
+                rest = [row for row in known if (row["dataset"], row["id"]) not in again]
+                whole = sorted([*rest, *fresh], key=lambda row: row["new"] != "yes")
+                changed = update(table).where(table.c.benchmark == str(benchmark))
+                connection.execute(changed.values(rows=whole))
 
-    def of(self, benchmark: int, *, now: float) -> list[FailureRow] | None:
-        """A benchmark's rows, the new failures first; None if they have expired or were never stored."""
+    def of(self, benchmark: int | str, *, now: float) -> list[FailureRow] | None:
+        """The rows added for this, the new failures first; None if they have expired or were never stored."""
         table = tables.bench_failures.c
-        query = select(table.rows).where(table.benchmark == benchmark, table.expires_at > now)
+        query = select(table.rows).where(table.benchmark == str(benchmark), table.expires_at > now)
         with self._store.reading() as connection:
             found = connection.execute(query).scalar_one_or_none()
         return None if found is None else [dict(row) for row in found]
 
     def latest(self, candidate: str, baseline: str, *, now: float) -> list[FailureRow] | None:
-        """The rows of the newest benchmark of these models (`provider/model`); None as in `of`, or without a
-        benchmark."""
+        """The rows of the newest benchmark of these models (`provider/model`), or of this drift; None as in
+        `of`, or without a benchmark."""
+        if is_drift(candidate, baseline):
+            return self.of(candidate, now=now)
         with self._store.reading() as connection:
             newest = connection.execute(_newest(tables.benchmarks.c.id, candidate, baseline)).scalar()
         return None if newest is None else self.of(newest, now=now)
@@ -162,7 +161,11 @@ class BenchFailures:
         made, failed = tables.benchmarks.c, tables.bench_failures.c
         query = (
             select(made.candidate, failed.rows)
-            .join_from(tables.benchmarks, tables.bench_failures, failed.benchmark == made.id)
+            .join_from(
+                tables.benchmarks,
+                tables.bench_failures,
+                or_(failed.benchmark == cast(made.id, String), failed.benchmark == made.candidate),
+            )
             .where(failed.expires_at > now)
             .order_by(made.at, made.id)
         )

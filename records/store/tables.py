@@ -413,11 +413,13 @@ release_notes = _table(
 
 bench_failures = _table(
     "bench_failures",
-    Column("benchmark", Integer, primary_key=True, autoincrement=False),
+    Column("benchmark", Key, primary_key=True),
     _number("expires_at"),
     Column("rows", JSON, nullable=False),
     Index("bench_failures_by_expiry", "expires_at"),
 )
+"""The wrong answers of a benchmark, by its id, or by the candidate's name, MODEL@DAY, after a drift: its
+benchmark is made when all answers are there."""
 
 bench_marks = _table(
     "bench_marks",

@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from bench.benchmark.comparison import COLUMNS
+from records.captures.capture import strictest
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks
 from tests.console.chromium import chromium, opened
@@ -390,7 +391,7 @@ def test_the_wrong_answers_of_a_benchmark_lead_to_the_form_with_their_model(
     with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
         document = a_benchmark("ship")  # the releases read it, too
         made = Benchmarks(store).add(document, baseline="openai/old", candidate="openai/new", at=time.time())
-        BenchFailures(store).add(made, [row], (), now=time.time())
+        BenchFailures(store).add(made, [row], strictest(()), now=time.time())
     with open_page(at="/issues/wrong", viewport=NARROW, bypass_csp=True) as page:
         wrong = page.get_by_role("article", name="support: r-17")
         expect(wrong.locator(".message").first).to_have_text(QUESTION)

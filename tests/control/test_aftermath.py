@@ -1,6 +1,7 @@
 """What follows a drift by itself: known issues and examples are asked again within the probes' budget."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from canary.config import load
 from demo.provider.behaviour import Behaviour
 from pages.words.drift import change_words
 from records.store import Store
-from records.store.benchmarks import Benchmarks, IssueCheck, IssueHistory
+from records.store.benchmarks import BenchFailures, Benchmarks, IssueCheck, IssueHistory
 from records.store.drift import DriftStore
 from tests.control.test_drift import CONFIG_TEXT, DAY_S, MODEL, Watch, reference
 from tests.serving import ProviderThread
@@ -110,9 +111,17 @@ def test_a_drift_is_followed_by_its_known_issues_and_a_benchmark_against_its_sto
     assert (dataset["baseline"]["correct"], dataset["candidate"]["correct"]) == (60, 48)
     watch.turn(4 * DAY_S + 2 * CONFIRM_EVERY_S)
     assert all(times == 2 for times in asked(provider))
+    wrong = BenchFailures(store).newest(now=4 * DAY_S)[f"{MODEL}@{DAY}"]
+    assert [each["id"] for each in wrong] == PLACES[:12]
+    with store.writing() as connection:  # the command's clock is today's
+        connection.exec_driver_sql("UPDATE bench_failures SET expires_at = 9e9")
     shown = canary(tmp_path, "release", "show", f"{MODEL}@{DAY}")
     assert shown.startswith(f"Worse than before: {MODEL}@{DAY} against {MODEL}")
     assert "1 known issue still there" in shown
+    assert "12 examples that the candidate got wrong, redacted" in shown
+    row = re.search(r"cities: City00 \(new\).*", shown)
+    assert row is not None
+    assert row[0].split()[3:] == ["Where", "is", "City00?", "City00", "–", "nowhere"]
     assert "Users have had it since that day" in shown
 
 

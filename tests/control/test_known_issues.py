@@ -12,7 +12,7 @@ from control.operator import issues
 from control.operator.issues import Wanted
 from control.operator.orders import BadOrder
 from control.settings import ControlSettings
-from records.captures.capture import Capture, CapturedMessage, CaptureInfo
+from records.captures.capture import Capture, CapturedMessage, CaptureInfo, strictest
 from records.outcome import Outcome
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks, IssueHistory, StoredIssues
@@ -104,7 +104,7 @@ def test_an_example_that_a_benchmark_found_wrong_is_asked_as_it_is(
 ) -> None:
     for at, rows in ((1.0, [{"id": "x"}]), (2.0, [{"dataset": "support", "id": "r-17"}])):
         run = Benchmarks(store).add({}, baseline="openai/old", candidate="openai/new", at=at)
-        BenchFailures(store).add(run, rows, (), now=NOW)
+        BenchFailures(store).add(run, rows, strictest(()), now=NOW)
     assert BenchFailures(store).newest(now=NOW) == {"openai/new": [{"dataset": "support", "id": "r-17"}]}
     wanted = Wanted(example="support:r-17", since="openai/new")
     issues.add(store, settings, wanted, "invents", "", who="ann", at=NOW)

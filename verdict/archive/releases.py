@@ -9,7 +9,7 @@ import msgspec
 from common.concentration import FailingPart
 from judge.figures import JudgeFigures
 from records.store import Act, AuditEntry, Store
-from records.store.benchmarks import Benchmarks, FailureRow
+from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
 from records.store.decisions import Decision, Decisions
 from records.store.releases import Release, ReleaseNote, Releases, Run
 from records.store.reports import DailyReport, DailyReports, Evaluations
@@ -348,8 +348,8 @@ class Dossier:
     """A release. `verdict` is the worst of its benchmark's and its newest runs' (None: there is none yet, or
     a run is under way without a report). `newest` are the runs that decide. `superseded_by` is the
     candidate's next release, against another baseline. `missing` says of which open runs no present report
-    could be made. `wrong` are the benchmark's wrong answers as stored, redacted; only the report that
-    `canary bench` writes has them. `promises`: how often those of all releases held."""
+    could be made. `wrong` are the benchmark's wrong answers as stored, redacted, for who may read
+    texts. `promises`: how often those of all releases held."""
 
     release: Release
     state: ReleaseState
@@ -511,6 +511,13 @@ def history_of(store: Store, which: str) -> ArchivedRelease:
         there_are = "of variants of it there are" if variants else "there are"
         raise NoSuchRelease(f"there is no release of {which!r}; {there_are}: {others or 'none'}")
     return max(histories(store, found), key=_tried_last)
+
+
+def with_texts(store: Store, found: Dossier, *, now: float) -> Dossier:
+    """The release with its wrong answers, as long as they are stored. May raise StoreDown."""
+    about = found.release
+    wrong = BenchFailures(store).latest(about.candidate, about.baseline, now=now)
+    return replace(found, wrong=tuple(wrong or ()))
 
 
 def _tried_last(history: ArchivedRelease) -> tuple[float, float]:
