@@ -20,6 +20,7 @@ from tests.verdict.planned import as_told
 from verdict.archive.evaluations import Evaluation, to_document
 from verdict.decision.document import Report, from_json, to_json, without_reasons
 from verdict.decision.verdict import build
+from verdict.sample.judged import judged_sample
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Criterion
@@ -145,6 +146,17 @@ def test_labels_out_of_turn_wait_and_disagreements_count_for_nothing() -> None:
     unclear = _report(pairs, [*labels[:60], replace(labels[60], right="unclear"), *labels[61:]]).judge
     assert unclear is not None
     assert unclear.drawn == 79
+
+
+def test_a_category_that_nobody_labelled_is_taken_to_be_like_the_others() -> None:
+    pairs = _pairs(NEAR)
+    labels = _labels(pairs, 80)
+    new = [
+        replace(pair(900 + n, 1.0, unit=f"new{n}"), category="refund or not", asked_at=-1.0) for n in range(9)
+    ]
+    sample = sample_of([*pairs, *new], {"refund": 900, "refund or not": 100}, labels)
+    seen = judged_sample(sample, "judged_preference")
+    assert (seen.labels, len(seen.unit)) == (80, 409)
 
 
 def test_the_labels_still_needed_are_told() -> None:

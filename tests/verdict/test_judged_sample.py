@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.interval import Interval
-from judge.figures import JudgedSessions
+from judge.figures import JudgedSessions, JudgeFigures
 from judge.judgements import JudgedExchange
 from records.facts.metric import JUDGED_MARK
 from tests.verdict.judged import answer, pair, sample_of, session
@@ -18,6 +18,7 @@ from verdict.sample.judged import JUDGE_PREFERS, judged_sample
 from verdict.sample.observations import measured
 from verdict.sample.sample import Sample
 from verdict.statistics import sequence
+from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import Measure
 
 BY_HAND = [
@@ -32,6 +33,10 @@ def _pairs(rows: Sequence[tuple[str, str, float | None]]) -> list[JudgedExchange
         pair(number, won, unit=unit, category=category, at=float(number))
         for number, (category, unit, won) in enumerate(rows)
     ]
+
+
+def _figures(sample: Sample) -> JudgeFigures | None:
+    return judge_figures(sample, JudgedCanary(name="c", criteria=(), planned_units=500), now=1e9)
 
 
 def _sums(sample: Sample, metric: str = JUDGE_PREFERS) -> ArmSums:
@@ -75,7 +80,7 @@ def test_without_concurrent_traffic_each_pair_counts_alike() -> None:
 
 def test_a_pair_without_a_readable_answer_has_no_value() -> None:
     sample = sample_of(_pairs([("", "u1", 1.0), ("", "u2", None), ("", "u3", 0.0)]))
-    figures = judge_figures(sample, planned=500)
+    figures = _figures(sample)
     assert figures is not None
     assert figures.judged_preference is not None
     assert (figures.pairs, figures.no_mark, figures.judged_preference.estimate) == (3, 1, 0.5)
@@ -96,7 +101,7 @@ def test_few_units_have_the_mixtures_interval_combined_over_categories() -> None
 
 
 def test_a_category_has_the_mixtures_interval_at_any_size() -> None:
-    figures = judge_figures(sample_of(_pairs(BY_HAND), TRAFFIC), planned=500)
+    figures = _figures(sample_of(_pairs(BY_HAND), TRAFFIC))
     assert figures is not None
     other, refund = figures.categories
     assert (other.value, other.pairs, refund.value, refund.pairs) == ("other", 4, "refund", 3)
@@ -143,7 +148,7 @@ def test_marks_are_shown_by_arm_with_their_difference() -> None:
         )
         for number in range(400)
     ]
-    figures = judge_figures(sample_of(marks), planned=500)
+    figures = _figures(sample_of(marks))
     assert figures is not None
     shown = figures.marks
     assert shown is not None
@@ -158,7 +163,7 @@ def test_marks_are_shown_by_arm_with_their_difference() -> None:
         assert arm.high is not None
         assert arm.low < mean < arm.high
     assert shown.difference.estimate == pytest.approx(shown.candidate.estimate - shown.baseline.estimate)
-    few = judge_figures(sample_of(marks[:150]), planned=500)
+    few = _figures(sample_of(marks[:150]))
     assert few is not None
     assert few.marks is not None
     assert (few.marks.baseline, few.marks.candidate, few.marks.difference) == (None, None, None)
@@ -171,7 +176,7 @@ def test_sessions_of_one_user_are_one_voice_with_the_mixtures_interval() -> None
     ours = [("u3", 5), ("u4", 4), ("u5", 1), ("u5", 3), ("u5", 3), ("u5", 5)]
     found = [session(n, m, arm="baseline", unit=u, done=m > 3) for n, (u, m) in enumerate(marks)]
     found += [session(9 + n, m, arm="candidate", unit=u, done=m > 3) for n, (u, m) in enumerate(ours)]
-    figures = judge_figures(sample_of(found, {"refund": 30}), planned=500)
+    figures = _figures(sample_of(found, {"refund": 30}))
     assert figures is not None
     shown = figures.judged_session
     assert shown is not None
@@ -214,7 +219,7 @@ def test_sessions_of_many_users_have_a_narrower_interval_and_one_arm_none_of_a_d
 
 
 def _shown_sessions(found: Sequence[JudgedExchange]) -> JudgedSessions:
-    figures = judge_figures(sample_of(found), planned=500)
+    figures = _figures(sample_of(found))
     assert figures is not None and figures.judged_session is not None
     return figures.judged_session
 
@@ -230,7 +235,7 @@ def test_what_was_asked_later_is_not_known_before() -> None:
 def test_another_judge_or_other_words_are_another_metric() -> None:
     first, second = _pairs([("", "u1", 1.0), ("", "u2", 0.0)])
     for other in (replace(second, judge="openai/o3"), replace(second, words_sha256="1" * 64)):
-        figures = judge_figures(sample_of([first, other]), planned=500)
+        figures = _figures(sample_of([first, other]))
         assert figures is not None
         assert figures.judged_preference is not None
         assert (figures.pairs, figures.judged_preference.estimate) == (1, 0.0)
@@ -247,26 +252,26 @@ def test_how_often_the_order_the_length_or_the_vendor_won() -> None:
     tied = replace(pair(3, 0.5), baseline_length=1, candidate_length=2)
     order = replace(tied, calls=tuple(replace(each, said="A") for each in tied.calls))
     same = replace(pair(5, 1.0), baseline_length=7, candidate_length=7)
-    figures = judge_figures(sample_of([won, lost, order, same, pair(6, None)]), planned=500)
+    figures = _figures(sample_of([won, lost, order, same, pair(6, None)]))
     assert figures is not None
     assert figures.order_decided == pytest.approx(1 / 4)
     assert figures.prefers_longer == pytest.approx(1 / 2)
     assert figures.prefers_own_vendor == pytest.approx(1 / 2)
-    neither = judge_figures(sample_of([same]), planned=500)
+    neither = _figures(sample_of([same]))
     assert neither is not None
     assert (neither.order_decided, neither.prefers_longer, neither.prefers_own_vendor) == (0.0, None, None)
 
 
 def test_the_newest_lost_pairs_are_examples() -> None:
     pairs = [pair(number, float(number % 2), category="refund", at=float(number)) for number in range(20)]
-    figures = judge_figures(sample_of(pairs, {"refund": 5}), planned=500)
+    figures = _figures(sample_of(pairs, {"refund": 5}))
     assert figures is not None
     assert [each.exchange_id for each in figures.lost] == ["e18", "e16", "e14", "e12", "e10"]
     assert {(each.category, each.reason) for each in figures.lost} == {("refund", "turn 1")}
 
 
 def test_without_judgements_there_is_no_judge() -> None:
-    assert judge_figures(sample_of([]), planned=500) is None
+    assert _figures(sample_of([])) is None
 
 
 def test_the_judge_is_named_whose_pairs_are_shown_while_a_new_one_fails() -> None:
@@ -274,11 +279,11 @@ def test_the_judge_is_named_whose_pairs_are_shown_while_a_new_one_fails() -> Non
     failing = replace(
         old[0], exchange_id="new", asked_at=900.0, judge="openai/o3", words_sha256="1", result=""
     )
-    figures = judge_figures(sample_of([*old, failing]), planned=500)
+    figures = _figures(sample_of([*old, failing]))
     assert figures is not None
     assert (figures.provider, figures.words_sha256) == ("anthropic", "0" * 64)
     assert (figures.pairs, figures.no_mark, figures.left_out) == (2, 1, 0)
-    alone = judge_figures(sample_of([failing]), planned=500)
+    alone = _figures(sample_of([failing]))
     assert alone is not None
     assert (alone.provider, alone.model, alone.pairs) == ("openai", "o3", 0)
 
@@ -288,6 +293,6 @@ def test_pairs_of_an_earlier_judge_or_of_other_words_are_counted_as_left_out() -
     asked_otherwise = [replace(each, words_sha256="1") for each in old[:2]]
     running = replace(old[4], result="")
     newest = replace(old[0], exchange_id="new", asked_at=900.0, judge="openai/o3", result="baseline")
-    figures = judge_figures(sample_of([*asked_otherwise, *old[2:4], running, newest]), planned=500)
+    figures = _figures(sample_of([*asked_otherwise, *old[2:4], running, newest]))
     assert figures is not None
     assert (figures.provider, figures.pairs, figures.left_out) == ("openai", 1, 4)

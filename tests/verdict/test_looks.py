@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.interval import Interval
 from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
@@ -18,7 +19,7 @@ from tests.effort import examples
 from verdict.decision.document import MetricLine, PlanLine, Report, from_json, to_json
 from verdict.decision.plan_course import often_missed
 from verdict.decision.verdict import build
-from verdict.rows.looks import Look, RowPlan, SeenMargin, SeenRow, chance, smallest_risk, standing
+from verdict.rows.looks import Look, RowPlan, SeenRow, chance, smallest_risk, standing
 from verdict.rows.margins import ExactShare, QuantileEnds, contrast, z_to_ship
 from verdict.sample.csv_log import ExchangeTable
 from verdict.sample.observations import observe
@@ -171,9 +172,9 @@ def test_p_is_one_while_the_estimate_misses_and_chance_is_one_once_passed() -> N
 
 def _seen(z: float, information: float, *, day: int = 7, se: float = 1.0) -> Look:
     """A look that saw a z, without skewness, among very many units."""
-    margin = SeenMargin(estimate=z * se, low=-math.inf, high=math.inf, to_ship=z, to_refuse=-z)
+    margin = Interval(estimate=z * se, low=-math.inf, high=math.inf)
     seen = SeenRow(
-        information=information, se=se, skewness=0.0, busy=1e9, boundary=2.0, refusal=None,
+        information=information, se=se, skewness=0.0, busy=1e9, boundary=2.0, refusal=None, to_ship=z,
         acceptable=margin, ideal=margin,
     )  # fmt: skip
     return Look(metric="error_rate", day=day, at=day * DAY_S, units=500, seen=seen)

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
+from records.outcome import Feedback
 from records.store import Act, Store
 from routing.states import State
 from tests.verdict.conftest import DAY_S, START, World, exchanges
-from tests.verdict.shipping import Shipper
+from tests.verdict.shipping import Shipper, records
 from tests.verdict.simulated_looks import row
 from verdict.decision.document import Report
 from verdict.decision.reports import report_of
@@ -147,6 +149,22 @@ def test_sums_of_the_store_are_those_of_the_log(tmp_path: Path, url: str) -> Non
     assert days.total.sum() == log.totals["errors"].total.sum()
     above = stored.values_by_day["latency"].above(5.0, 5.0)
     assert (above.count.sum(), above.total.sum()) == (log.values["latency"].size.sum(), 0)
+
+
+def test_what_is_said_later_of_a_session_that_ended_in_it_counts_for_neither_arm(tmp_path: Path) -> None:
+    rows, later = _rows("baseline"), START + 9 * DAY_S
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        asked = [structs.replace(records(line, n)[0], session=f"s{n}") for n, line in enumerate(rows)]
+        said = [
+            Feedback(key=f"k{n}", metric="escalated", value=1.0, at=later, mono=0.0, session=f"s{n}")
+            for n in range(len(rows))
+        ]
+        Shipper(store).ship([*asked, *said])
+        with store.reading() as connection:
+            sample = from_store(connection, "c", 1, metrics=("error_rate", "escalated"))
+    assert sample.outage is not None
+    inside = sample.outage.covers(np.array([line["at"] for line in rows]))
+    assert len(sample.feedback["escalated"].row) == len(rows) - inside.sum()
 
 
 def _days(hours: int = 24 * 7, n: int = 50, usual: float = 0.01) -> tuple[DayTotals, Requests]:

@@ -206,7 +206,7 @@ def _came(turned: Sample, judged: JudgedCanary, row: Criterion, now: float) -> _
     if found is None or not found.enough(level):
         return _Came(difference=None, users=users, why="too_few")
     plain = replace(row, acceptable=level, assisted=False)
-    held = condition(plain, turned, observed, judged.metrics, enough=True, now=now)
+    held = condition(plain, turned, observed, judged.metrics, enough=True)
     if held is not None:
         return _Came(difference=None, users=users, why="not_judged")
     margin = found.margin(level)

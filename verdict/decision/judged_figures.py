@@ -9,7 +9,6 @@ from scipy import special
 
 from common.interval import Interval, Range, recovered
 from judge.figures import (
-    FEWEST_LABELS,
     NEEDED_LABELS,
     AssistedMetric,
     JudgedArms,
@@ -33,8 +32,8 @@ from records.facts.metric import (
 from verdict.decision.document import vendor
 from verdict.rows.comparison import ALPHA, GATE, ArmComparison, arm_sums
 from verdict.rows.reading import read, stratified
-from verdict.rows.row import Row, half_width
-from verdict.sample.judged import JUDGE_PREFERS, assisted, judged_sample, labels_drawn, rated_marks
+from verdict.rows.row import Row, half_width, labels_needed
+from verdict.sample.judged import JUDGE_PREFERS, assisted, judged_sample
 from verdict.sample.observations import Observations, measured, observe
 from verdict.sample.sample import Sample
 from verdict.statistics import sequence
@@ -49,18 +48,20 @@ _MOST_LABELS = 10_000
 
 
 def judge_figures(
-    sample: Sample, *, planned: float, labels_needed: int = FEWEST_LABELS
+    sample: Sample, canary: JudgedCanary, rows: Sequence[Row] = (), *, now: float
 ) -> JudgeFigures | None:
-    """The judge of the sample's run; None without a judgement. `planned` is n*, the units for which the
-    intervals are tuned.
+    """The judge of the sample's run, as of `now`, UTC seconds; None without a judgement. `rows` are those of
+    the canary's rubric.
 
     Everything but the cost is of the newest judge that has answered, with its newest words.
     """
-    judging = sample.judged
+    judging, planned = sample.judged, canary.planned_units
     shown, pairs = judging.shown(), judging.of("pair")
     if shown is None:
         return None
     provider, _, model = shown.judge.partition("/")
+    row = next((row for row in rows if row.metric == JUDGED_PREFERENCE), None)
+    liked = judged_sample(sample, JUDGED_PREFERENCE)
     return JudgeFigures(
         provider=provider,
         model=model,
@@ -75,13 +76,15 @@ def judge_figures(
         prefers_longer=_share(_longer_won(pair) for pair in pairs),
         prefers_own_vendor=_share(_own_vendor_won(pair) for pair in pairs),
         cost_usd=sum(each.cost_usd for each in judging.exchanges),
-        drawn=labels_drawn(sample).number,
-        people_prefer=people_prefer(sample, planned=planned),
+        drawn=liked.labels or 0,
+        people_prefer=_people_prefer(liked, planned=planned),
         marks=_marks(sample, planned=planned),
         judged_session=_sessions(sample, planned=planned),
+        assisted=_assisted(sample, canary, now=now),
         lost=_lost(pairs),
         left_out=judging.left_out(),
-        labels_needed=labels_needed,
+        labels_needed=labels_needed(canary.criteria),
+        labels_to_go=None if row is None else _labels_to_go(row, liked.labels or 0),
     )
 
 
@@ -92,59 +95,47 @@ def preference(sample: Sample, *, planned: float) -> Range | None:
     Below 100 effective units, and wherever few differ, the interval is that of the Bernoulli mixture on the
     means of units, combined over categories.
     """
-    seen = judged_sample(sample, JUDGE_PREFERS)
-    observed = measured(seen, _PREFERS)
-    found = arm_sums(seen, observed)
-    if len(observed.row) == 0:
-        return None
-    if found.carrying[0] < GATE:
-        return stratified(found.sums, _SHARE, candidate=True).shown()
-    comparison = read(seen, observed, planned=planned, sums=found).comparison
-    return None if comparison is None else comparison.contrast(0, 0).shown()
+    found = _bounded(judged_sample(sample, JUDGE_PREFERS), _PREFERS, planned=planned)
+    return None if found is None else found.shown()
 
 
-def people_prefer(sample: Sample, *, planned: float) -> Range | None:
+def _people_prefer(liked: Sample, *, planned: float) -> Range | None:
     """What people prefer, by their labels of randomly drawn pairs and the judge's word on the others; None
     while too few labels count. Its interval may be read at any time."""
-    seen = judged_sample(sample, JUDGED_PREFERENCE)
-    comparison = read(seen, _observed(seen, JUDGED_PREFERENCE), planned=planned).comparison
+    comparison = read(liked, _observed(liked, JUDGED_PREFERENCE), planned=planned).comparison
     return None if comparison is None else comparison.contrast(0, 0).shown()
 
 
-def assisted_figures(sample: Sample, canary: JudgedCanary, *, now: float) -> tuple[AssistedMetric, ...]:
+def _assisted(sample: Sample, canary: JudgedCanary, *, now: float) -> tuple[AssistedMetric, ...]:
     """The metrics that the judge predicts and enough users rated, with their intervals at any time."""
-    rows = {row.metric for row in canary.criteria if row.assisted}
+    known = [canary.metrics[name] for name in PREDICTED_BY if name in canary.metrics]
+    found = [(metric, assisted(sample, metric, now=now)) for metric in known]
     return tuple(
-        _assisted(sample, metric, decides=name in rows, canary=canary, now=now)
-        for name in PREDICTED_BY
-        if (metric := canary.metrics.get(name)) is not None
-        and rated_marks(sample, metric, now=now).fewest >= NEEDED_LABELS
+        _beside_plain(sample, seen, metric, canary, now=now)
+        for metric, seen in found
+        if (seen.labels or 0) >= NEEDED_LABELS
     )
 
 
-def _assisted(
-    sample: Sample, metric: Metric, *, decides: bool, canary: JudgedCanary, now: float
+def _beside_plain(
+    sample: Sample, seen: Sample, metric: Metric, canary: JudgedCanary, *, now: float
 ) -> AssistedMetric:
-    name, metrics = metric.name, {metric.name: metric}
+    def compared(of: Sample) -> ArmComparison | None:
+        observed = observe(of, metric.name, {metric.name: metric}, now=now)
+        return read(of, observed, planned=canary.planned_units).comparison
 
-    def compared(seen: Sample) -> ArmComparison | None:
-        observed = observe(seen, name, metrics, now=now)
-        return read(seen, observed, planned=canary.planned_units).comparison
-
-    marks, seen = rated_marks(sample, metric, now=now), assisted(sample, metric, now=now)
-    both, turned = compared(seen), compared(replace(seen, candidate=~seen.candidate))
-    plain = compared(sample)
+    both, turned, plain = map(compared, (seen, replace(seen, candidate=~seen.candidate), sample))
     return AssistedMetric(
-        metric=name,
-        marked=len(marks.found),
-        rated=marks.fewest,
+        metric=metric.name,
+        marked=len(seen.unit),
+        rated=seen.labels or 0,
         means=JudgedArms(
             baseline=turned.contrast(0, 0).shown() if turned else None,
             candidate=both.contrast(0, 0).shown() if both else None,
             difference=both.contrast(1, 0).shown() if both else None,
         ),
         plain=plain.contrast(1, 0).shown() if plain else None,
-        decides=decides,
+        decides=any(row.metric == metric.name and row.assisted for row in canary.criteria),
     )
 
 
@@ -152,7 +143,7 @@ _LOOKS = 1.08
 """Looks every day take so many times the labels of a single one."""
 
 
-def labels_to_go(row: Row, drawn: int) -> int | None:
+def _labels_to_go(row: Row, drawn: int) -> int | None:
     """The labels that an open row on people's preference probably lacks, with 80 % power if their estimate is
     true; None where nobody can tell."""
     half = half_width(row)
@@ -235,9 +226,9 @@ def _both(seen: Sample, measure: Measure, *, planned: float) -> JudgedArms:
 
 def _bounded(seen: Sample, measure: Measure, *, planned: float) -> Interval | None:
     """The mean of the sample's candidate; None without a value."""
-    if not seen.candidate.any() or measure.bounds is None:
-        return None
     observed = measured(seen, measure).only(seen.candidate)
+    if not len(observed.row) or measure.bounds is None:
+        return None
     found = arm_sums(seen, observed)
     if found.carrying[0] < GATE:
         return stratified(found.sums, measure.bounds, candidate=True)

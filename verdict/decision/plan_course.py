@@ -64,13 +64,15 @@ def cuts(canary: JudgedCanary, kept: KeptLooks, *, now: float) -> Callable[[Floa
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """One row of the rubric as of one moment. `sums` are those of the observations, if they are known."""
+    """One row of the rubric as of one moment. `sums` are those of the observations, if they are known,
+    `opinions` those that they are estimated from."""
 
     metric: str
     sample: Sample
     moment: float
     observed: Observations
     sums: ArmSums | None = None
+    opinions: tuple[Sample, Observations] | None = None
 
     def covers(self, metric: str, sample: Sample, moment: float) -> bool:
         """True if the row is the same at that moment: feedback matures even while nothing else comes."""
@@ -79,7 +81,7 @@ class _Seen:
 
     @cached_property
     def contrast(self) -> Contrast | None:
-        return contrast(self.sample, self.observed, self.sums)
+        return contrast(self.sample, self.observed, self.sums, self.opinions)
 
 
 @dataclass(slots=True)
@@ -108,9 +110,10 @@ class PlanCourse:
         sums: ArmSums,
     ) -> Row:
         """The row by its looks, from its observations of now and their sums."""
-        self._latest = _Seen(
-            metric=criterion.metric, sample=sums.sample, moment=self.now, observed=observed, sums=sums
-        )
+        if not criterion.assisted:
+            self._latest = _Seen(
+                metric=criterion.metric, sample=sums.sample, moment=self.now, observed=observed, sums=sums
+            )
         now = self._estimates(criterion, reading, sums)
         plan, looks = self._row(criterion), self.looks(criterion)
         return decide(criterion, reading, held=held, plan=plan, looks=looks, now=now)
@@ -172,11 +175,14 @@ class PlanCourse:
 
     def _seen(self, criterion: Criterion, moment: float) -> "_Seen":
         """The row as of a look."""
-        metric = criterion.metric
-        sample = holding(self.sample_until(moment), criterion, self.canary.metrics, now=moment)
+        metric, metrics, whole = criterion.metric, self.canary.metrics, self.sample_until(moment)
+        sample = holding(whole, criterion, metrics, now=moment)
         if self._latest is None or not self._latest.covers(metric, sample, moment):
-            observed = observe(sample, metric, self.canary.metrics, now=moment)
-            self._latest = _Seen(metric=metric, sample=sample, moment=moment, observed=observed)
+            said = (whole, observe(whole, metric, metrics, now=moment)) if criterion.assisted else None
+            observed = observe(sample, metric, metrics, now=moment)
+            self._latest = _Seen(
+                metric=metric, sample=sample, moment=moment, observed=observed, opinions=said
+            )
         return self._latest
 
     def _estimates(self, criterion: Criterion, reading: MetricReading, found: ArmSums) -> tuple[float, float]:

@@ -7,8 +7,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from common.interval import finite
-from judge.figures import JudgeFigures
-from records.facts.metric import JUDGED, JUDGED_PREFERENCE
+from records.facts.metric import JUDGED
 from records.outcome import THROTTLED
 from routing.canary import Arm, ArmName
 from verdict.decision.decide import Findings, decide, score
@@ -34,7 +33,7 @@ from verdict.decision.figures import (
     spreads,
     user_costs,
 )
-from verdict.decision.judged_figures import assisted_figures, judge_figures, labels_to_go
+from verdict.decision.judged_figures import judge_figures
 from verdict.decision.offline import offline_rows
 from verdict.decision.parts import Part, break_down, difference, parts_of
 from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
@@ -80,7 +79,6 @@ from verdict.rows.row import (
     condition,
     detectable,
     further_units,
-    labels_needed,
     late_feedback,
     not_by_users,
     traffic_differs,
@@ -138,7 +136,7 @@ def build_with_looks(
 
     findings = find(sample, canary, kept=kept, now=now, on_decided=add_course)
     verdict, reasons = decide(findings)
-    said = detail("judge", lambda: _judge_figures(sample, canary, findings.rows, now=now), None)
+    said = detail("judge", lambda: judge_figures(sample, canary, findings.rows, now=now), None)
     of_money, evaluation = detail("money", lambda: _money(sample, canary), (None, EvaluationCost()))
     details = Details(
         over_time=tuple(courses),
@@ -185,19 +183,6 @@ def _money(sample: Sample, canary: JudgedCanary) -> tuple[Money | None, Evaluati
         candidate_extra_usd=extra_cost(costs),
     )
     return money(costs, planned=canary.planned_units), evaluation
-
-
-def _judge_figures(
-    sample: Sample, canary: JudgedCanary, rows: Sequence[Row], *, now: float
-) -> JudgeFigures | None:
-    needed = labels_needed(canary.criteria)
-    found = judge_figures(sample, planned=canary.planned_units, labels_needed=needed)
-    people = next((row for row in rows if row.metric == JUDGED_PREFERENCE), None)
-    if found is not None:
-        found = replace(found, assisted=assisted_figures(sample, canary, now=now))
-    if found is None or people is None:
-        return found
-    return replace(found, labels_to_go=labels_to_go(people, found.drawn))
 
 
 def find(
@@ -331,7 +316,7 @@ def _row(
         sums = arm_sums(seen, observed)
         reading = read(seen, observed, planned=canary.planned_units, sums=sums)
         enough = reading.enough(criterion.acceptable)
-        held = condition(criterion, sample, observed, canary.metrics, enough=enough, now=now)
+        held = condition(criterion, sample, observed, canary.metrics, enough=enough)
         if planned is None:
             row = decide_row(criterion, reading, held=held)
             on_decided(seen, row, observed)

@@ -11,7 +11,7 @@ from scipy import optimize, special
 from common.interval import Interval
 from records.store.reports import StoredLook
 from verdict.rows.days import DayFinding, day_finding
-from verdict.rows.margins import Contrast, Margin, z_to_refuse, z_to_ship
+from verdict.rows.margins import Contrast, Margin, z_to_ship
 from verdict.rows.reading import OneUnit, Outcome, ResponseRate, known, only_by, outcome
 from verdict.statistics.boundaries import Shape, boundaries
 from verdict.statistics.types import NotComputed
@@ -20,28 +20,17 @@ from verdict.terms.rubric import Bound, Criterion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenMargin:
-    """A margin as a look saw it, in the metric's unit: 0 or more keeps the bound.
-
-    `low` and `high` are the ends at the look's boundaries, ∓inf if open. `to_ship` and `to_refuse` are the
-    highest boundaries at which the ends keep, or miss, the bound.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    to_ship: float
-    to_refuse: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SeenRow:
-    """What a look saw of a row. `information` has a unit of the metric's own. `se`, `skewness` and `busy`
-    (ν) are those of the acceptable margin. `boundary` is that of a look that may ship, `refusal` that of one
-    that may refuse; None on a day without. `one_unit`: without this unit, the look would say something else
-    of the acceptable bound. `days`: why a look that passes by users does not by days. `by_users`: what it
-    says of that bound if each unit counts once; None where each does. `silent`: the response for which a look
-    that passes does not count yet."""
+    """What a look saw of a row.
+
+    `acceptable` and `ideal` are the margins in the metric's unit, 0 or more keeping the bound, with the ends
+    at the look's boundaries, ∓inf if open. `information` has a unit of the metric's own. `se`, `skewness`,
+    `busy` (ν) and `to_ship`, the highest boundary at which it passes, are those of the acceptable margin.
+    `boundary` is that of a look that may ship, `refusal` that of one that may refuse; None on a day without.
+    `one_unit`: without this unit, the look would say something else of the acceptable bound. `days`: why a
+    look that passes by users does not by days. `by_users`: what it says of that bound if each unit counts
+    once; None where each does. `silent`: the response for which a look that passes does not count yet.
+    """
 
     information: float
     se: float
@@ -49,8 +38,9 @@ class SeenRow:
     busy: float
     boundary: float | None
     refusal: float | None
-    acceptable: SeenMargin
-    ideal: SeenMargin
+    acceptable: Interval
+    ideal: Interval
+    to_ship: float
     one_unit: OneUnit | None = None
     days: DayFinding | None = None
     by_users: Outcome | None = None
@@ -149,6 +139,7 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
         refusal=refusal,
         acceptable=seen,
         ideal=_seen_margin(ideal, boundary, refusal),
+        to_ship=z_to_ship(acceptable),
         one_unit=_one_unit(contrast, criterion.acceptable, boundary, refusal),
         by_users=_by_users(contrast, criterion.acceptable, boundary, refusal),
         days=_day_finding(row, contrast, seen, boundary) if passes else None,
@@ -156,7 +147,7 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
     )
 
 
-def _passes(seen: SeenMargin, before: Sequence[Look]) -> bool:
+def _passes(seen: Interval, before: Sequence[Look]) -> bool:
     """Of a look that passes, or after one that did: what is left to find can only keep the row open."""
     low = max([seen.low, *(look.seen.acceptable.low for look in before if look.seen is not None)])
     return min(low, seen.estimate) >= 0
@@ -177,7 +168,7 @@ def _silent(row: RowPlan, contrast: Contrast, day: int) -> ResponseRate | None:
 
 
 def _day_finding(
-    row: RowPlan, contrast: Contrast, seen: SeenMargin, boundary: float | None
+    row: RowPlan, contrast: Contrast, seen: Interval, boundary: float | None
 ) -> DayFinding | None:
     if boundary is None or contrast.sums is None:
         return None
@@ -209,16 +200,9 @@ def _ends(margin: Margin, boundary: float | None, refusal: float | None) -> tupl
     return low, math.inf if refusal is None else margin.high(refusal)
 
 
-def _seen_margin(margin: Margin, boundary: float | None, refusal: float | None) -> SeenMargin:
+def _seen_margin(margin: Margin, boundary: float | None, refusal: float | None) -> Interval:
     low, high = _ends(margin, boundary, refusal)
-    ends = known(Interval(low=low, estimate=margin.estimate, high=high))
-    return SeenMargin(
-        estimate=ends.estimate,
-        low=ends.low,
-        high=ends.high,
-        to_ship=z_to_ship(margin),
-        to_refuse=z_to_refuse(margin),
-    )
+    return known(Interval(low=low, estimate=margin.estimate, high=high))
 
 
 # Where a row of the rubric stands after its looks: what they rule out together, and what is to be
@@ -347,7 +331,7 @@ def smallest_risk(row: RowPlan, looks: Sequence[Look]) -> float:
     """The smallest risk in [1e-6, .5] at which one of these looks would have passed the acceptable bound; 1
     without one."""
     told = row.told("ship", looks)
-    z = {look.day: look.seen.acceptable.to_ship for look in looks if look.seen is not None}
+    z = {look.day: look.seen.to_ship for look in looks if look.seen is not None}
 
     def beyond(log_risk: float) -> float:
         bounds = row.bounds("ship", told, math.exp(log_risk))
@@ -387,7 +371,7 @@ class _Outlook:
         """The chance that the look of this day passes, below 1; 0 after the last look."""
         if end not in self._to_come:
             return 0.0
-        found = chance(self._latest.acceptable.to_ship, self._part(end), self._bounds[end])
+        found = chance(self._latest.to_ship, self._part(end), self._bounds[end])
         return min(found, _NOT_CERTAIN)
 
     def detectable(self, end: int) -> float | None:

@@ -5,7 +5,7 @@ end at the boundary c of the looks that ship, and its upper end at that of the l
 values beyond them at the one-sided level 1 − Φ(c).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,13 +67,14 @@ class Margin(Protocol):
 
 
 def z_to_ship(margin: Margin) -> float:
-    """The highest boundary at which the lower end keeps the bound, from −8 to 8."""
-    return _highest(lambda boundary: margin.low(boundary) >= 0)
-
-
-def z_to_refuse(margin: Margin) -> float:
-    """The highest boundary at which the upper end misses the bound, from −8 to 8."""
-    return _highest(lambda boundary: margin.high(boundary) < 0)
+    """The highest boundary at which the lower end keeps the bound, and at all below it, from −8 to 8."""
+    low, high = -_FAR, _FAR
+    if margin.low(high) >= 0:
+        return high
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if margin.low(middle) >= 0 else (low, middle)
+    return low
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,17 +243,6 @@ class QuantileEnds:
         return float(self.scale[min(place, len(self.scale) - 1)])
 
 
-def _highest(holds: Callable[[float], bool]) -> float:
-    """The highest boundary for which it holds, if it holds for all below."""
-    low, high = -_FAR, _FAR
-    if holds(high):
-        return high
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
-
-
 # Shares and ratings from few events: one arm's share with its effective number of trials.
 
 
@@ -355,14 +345,19 @@ def _outermost(cases: Sequence[Case], bound: Bound) -> Margin:
     return margins[0] if len(margins) == 1 else OutermostMargin(cases=margins)
 
 
-def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None) -> Contrast | None:
+def contrast(
+    sample: Sample,
+    observed: Observations,
+    sums: ArmSums | None = None,
+    opinions: tuple[Sample, Observations] | None = None,
+) -> Contrast | None:
     """The metric's data with its cases; None without a value of the candidate. `sums` are those of the
-    observations, if they are known."""
+    observations, if they are known, `opinions` those that they are estimated from."""
     found = arm_sums(sample, observed) if sums is None else sums
     if not found.sums.candidate.any() or not observed.known:
         return None
-    given = _opinions(sample, observed)
-    answers = response(sample, given) if given is not None else None
+    given = opinions if opinions is not None else (sample, observed)
+    answers = response(*given) if given[1].feedback else None
     trimmed = trimmings(sample, observed, answers)
     others = [arm_sums(sample, case) for case in trimmed or ()]
     heavy, without = found.without_heavy()
@@ -377,14 +372,6 @@ def contrast(sample: Sample, observed: Observations, sums: ArmSums | None = None
         voices=None if voices is None else _case(voices),
         answers=answers,
     )
-
-
-def _opinions(sample: Sample, observed: Observations) -> Observations | None:
-    """The values that users gave, of a metric that not every user gives; None for any other. Of what a judge
-    predicts, those that were given; people's labels of pairs have no arm."""
-    if observed.carried is not None and not sample.candidate.all():
-        return observed.take(np.flatnonzero(observed.carried))
-    return observed if observed.feedback else None
 
 
 def estimates(

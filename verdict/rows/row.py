@@ -49,7 +49,6 @@ from verdict.rows.reasons import (
     UnevenlyAbandoned,
     UnitsNotUsers,
 )
-from verdict.sample.judged import labels_drawn, rated_marks
 from verdict.sample.observations import DIFFERENT, MissingShare, Observations, abandoned, unpriced
 from verdict.sample.sample import TRAFFIC, Sample
 from verdict.statistics import sequence
@@ -271,19 +270,13 @@ def condition(
     metrics: Mapping[str, Metric],
     *,
     enough: bool,
-    now: float,
 ) -> Held | None:
-    """What holds the row open as of `now`; None if nothing does. `enough`: its users are there."""
+    """What holds the row open; None if nothing does. `enough`: its users are there."""
     metric = criterion.metric
-    if criterion.assisted:
-        rated = rated_marks(sample, metrics[metric], now=now).fewest
-        return None if rated >= NEEDED_LABELS else LabelsWanted(metric=metric, labels=rated, enough=enough)
-    if metric in JUDGED:
+    if criterion.assisted or metric in JUDGED:
         # There are no labels of single answers, so a row on marks is always open.
-        drawn = labels_drawn(sample).number if metric == JUDGED_PREFERENCE else 0
-        if drawn >= NEEDED_LABELS:
-            return None
-        return LabelsWanted(metric=metric, labels=drawn, enough=enough)
+        labels = observed.labels or 0
+        return None if labels >= NEEDED_LABELS else LabelsWanted(metric=metric, labels=labels, enough=enough)
     if metric in metrics and (found_of := _of_values(metrics[metric], observed)) is not None:
         return found_of
     found = unpriced(sample) if is_cost(metric, metrics) else None

@@ -62,8 +62,25 @@ def holding(sample: Sample, row: Criterion, metrics: Mapping[str, Metric], *, no
 def judged_sample(sample: Sample, metric: str) -> Sample:
     """One row per judged pair, answer or session. Pairs are the candidate's alone: their preference is a
     comparison already."""
-    if metric == JUDGED_PREFERENCE:
-        return _preferred(sample)
+    return _once(
+        sample, metric, lambda: _preferred(sample) if metric == JUDGED_PREFERENCE else _own(sample, metric)
+    )
+
+
+def assisted(sample: Sample, metric: Metric, *, now: float) -> Sample:
+    """One row per mark that predicts this metric and is old enough to be rated, put right by the ratings of
+    its arm that came by `now`, UTC seconds."""
+    return _once(sample, (metric, now), lambda: _rated(sample, metric, now))
+
+
+def _once(sample: Sample, about: object, make: Callable[[], Sample]) -> Sample:
+    if about not in sample.derived:
+        sample.derived[about] = make()
+    return sample.derived[about]
+
+
+def _own(sample: Sample, metric: str) -> Sample:
+    """The judge's own values."""
     kind, value_of = _JUDGED[metric]
     found = [each for each in sample.judged.of(kind) if value_of(each) is not None]
     category = TextColumn.of([each.category for each in found])
@@ -101,23 +118,37 @@ def _rows(
     )
 
 
-def _preferred(sample: Sample) -> Sample:
-    """The pairs with what people prefer in them, as `rectified` has it; while too few labels count,
-    the judge's pairs, of which that is not known."""
-    drawn = labels_drawn(sample)
-    known = np.isfinite(drawn.people)
-    if drawn.number < NEEDED_LABELS:
-        pairs = judged_sample(sample, JUDGE_PREFERS)
-        nothing = MeasureTotals(count=np.zeros(len(pairs.unit)), total=np.zeros(len(pairs.unit)))
-        return replace(pairs, totals={JUDGED_PREFERENCE: pairs.totals[JUDGE_PREFERS], LABELS: nothing})
-    stratum = coarsened(drawn.category, np.bincount(drawn.category[known]), _FEWEST_IN_STRATUM)
-    word = np.array([each.preference for each in drawn.pairs], dtype=np.float64)
-    value = rectified(word, drawn.people, drawn.weight, drawn.category, stratum)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What a judge said, its `word`, and what people or users said of some of that, NaN without, (n,) each.
+    `cell` are the numbers of what is compared alone."""
+
+    found: Sequence[JudgedExchange]
+    candidate: Bools
+    category: TextColumn
+    cell: Ints
+    word: Floats
+    people: Floats
+
+
+def _put_right(said: _Said, sample: Sample, metric: str, arms: Sequence[bool]) -> Sample:
+    """The judge's words, put right in each arm by what people say, as `rectified` has it. While they say too
+    little, the words alone, of which nothing is known then. Cells with few labels are compared together."""
+    cell, known = said.cell, np.isfinite(said.people)
+    heard = [cell[known & (said.candidate == arm)] for arm in arms]
+    labels, stratum, value = min(map(len, heard)), cell, said.word.copy()
+    weight = _weights(said.category, said.candidate, sample)
+    if labels >= NEEDED_LABELS:
+        counts = [np.bincount(each, minlength=cell.max() + 1) for each in heard]
+        stratum = coarsened(cell, np.minimum.reduce(counts), _FEWEST_IN_STRATUM)
+        for arm in arms:
+            of = said.candidate == arm
+            value[of] = rectified(said.word[of], said.people[of], weight[of], cell[of], stratum[of])
     totals = {
-        JUDGED_PREFERENCE: MeasureTotals(count=drawn.weight, total=drawn.weight * value),
-        LABELS: MeasureTotals(count=known.astype(np.float64), total=np.where(known, drawn.people, 0.0)),
+        metric: MeasureTotals(count=weight, total=weight * value),
+        LABELS: MeasureTotals(count=known.astype(np.float64), total=np.where(known, said.people, 0.0)),
     }
-    return _rows(drawn.pairs, np.ones(len(drawn.pairs), dtype=np.bool_), stratum, totals)
+    return replace(_rows(said.found, said.candidate, stratum, totals), labels=labels)
 
 
 def ratings_of(
@@ -140,79 +171,35 @@ def ratings_of(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RatedMarks:
-    """What the judge marked and is old enough to be rated, with its `word` and the users' mean rating, NaN
-    without one, (n,) each. `fewest` are the ratings in the arm that has fewer."""
-
-    found: Sequence[JudgedExchange]
-    candidate: Bools
-    category: TextColumn
-    word: Floats
-    rated: Floats
-
-    @property
-    def fewest(self) -> int:
-        known = np.isfinite(self.rated)
-        return int(min(np.sum(known & self.candidate), np.sum(known & ~self.candidate)))
-
-
-def rated_marks(sample: Sample, metric: Metric, *, now: float) -> RatedMarks:
-    """The marks that predict this metric, as of `now`, UTC seconds, and the ratings that came in time: within
-    `matures_after`, or within the days after which hardly any come."""
+def _rated(sample: Sample, metric: Metric, now: float) -> Sample:
+    """The ratings came in time: within `matures_after`, or within the days after which hardly any come. The
+    arms are compared within a category in a phase of the ramp."""
     kind, value_of = _JUDGED[PREDICTED_BY[metric.name]]
     plain = observe(sample, metric.name, {metric.name: metric}, now=now)
     waits_s = metric.matures_after_s or (plain.waits and (plain.waits + 1) * DAY_S)
-    traffic = _traffic(sample)
-    found = [
-        each
-        for each in sample.judged.of(kind)
-        if value_of(each) is not None and each.at + waits_s <= now and traffic.get(each.category, 1.0) > 0
-    ]
+    marked = _in_traffic(sample.judged.of(kind), sample)
+    found = [each for each in marked if value_of(each) is not None and each.at + waits_s <= now]
     given: dict[str, list[float]] = {each.exchange_id: [] for each in found}
     until = {each.exchange_id: each.at + waits_s if waits_s else np.inf for each in found}
     for rating in sample.judged.ratings:
         if rating.metric == metric.name and rating.at <= until.get(rating.exchange_id, -np.inf):
             given[rating.exchange_id].append(rating.value)
-    return RatedMarks(
+    category = TextColumn.of([each.category for each in found])
+    at = np.array([each.at for each in found], dtype=np.float64)
+    begun = np.maximum(np.searchsorted(_phases(sample), at, side="right") - 1, 0)
+    said = _Said(
         found=found,
         candidate=np.array([each.arm == "candidate" for each in found], dtype=np.bool_),
-        category=TextColumn.of([each.category for each in found]),
+        category=category,
+        cell=np.unique(begun * len(category.names) + category.code, return_inverse=True)[1],
         word=np.array([value_of(each) for each in found], dtype=np.float64),
-        rated=np.array([_mean(given[each.exchange_id]) for each in found], dtype=np.float64),
+        people=np.array([_mean(given[each.exchange_id]) for each in found], dtype=np.float64),
     )
+    return _put_right(said, sample, metric.name, arms=(True, False))
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
-
-
-def assisted(sample: Sample, metric: Metric, *, now: float) -> Sample:
-    """The marks, put right by the ratings of their arm, as `rectified` has it; while an arm has too few
-    ratings, marks of which nothing is known.
-
-    The arms are compared within strata: a category in a phase of the ramp, those with few ratings together.
-    """
-    marks = rated_marks(sample, metric, now=now)
-    candidate, known = marks.candidate, np.isfinite(marks.rated)
-    phase, at = _phases(sample), np.array([each.at for each in marks.found], dtype=np.float64)
-    begun = np.maximum(np.searchsorted(phase, at, side="right") - 1, 0)
-    cell = np.unique(begun * len(marks.category.names) + marks.category.code, return_inverse=True)[1]
-    weight = _weights(marks.category, candidate, sample)
-    if marks.fewest < NEEDED_LABELS:
-        nothing = MeasureTotals(count=np.zeros(len(cell)), total=np.zeros(len(cell)))
-        totals = {metric.name: MeasureTotals(count=weight, total=weight * marks.word), LABELS: nothing}
-        return _rows(marks.found, candidate, cell, totals)
-    counts = [
-        np.bincount(cell[known & (candidate == arm)], minlength=cell.max() + 1) for arm in (True, False)
-    ]
-    stratum, value = coarsened(cell, np.minimum(*counts), _FEWEST_IN_STRATUM), np.zeros(len(cell))
-    for arm in (True, False):
-        mine = candidate == arm
-        value[mine] = rectified(marks.word[mine], marks.rated[mine], weight[mine], cell[mine], stratum[mine])
-    labels = MeasureTotals(count=known.astype(np.float64), total=np.where(known, marks.rated, 0.0))
-    totals = {metric.name: MeasureTotals(count=weight, total=weight * value), LABELS: labels}
-    return _rows(marks.found, candidate, stratum, totals)
 
 
 def _phases(sample: Sample) -> Floats:
@@ -222,31 +209,17 @@ def _phases(sample: Sample) -> Floats:
     return np.sort(began[np.isfinite(began)])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnLabels:
-    """Pairs with their categories as numbers and their weights, and what people say of those that were drawn
-    at random, (n,): 1 for the candidate's answer, 0 for the baseline's, between them for a tie and where
-    people differ; NaN without a label that counts."""
+def _preferred(sample: Sample) -> Sample:
+    """The pairs with what people prefer in them: 1 for the candidate's answer, 0 for the baseline's, between
+    them for a tie and where people differ.
 
-    pairs: Sequence[JudgedExchange]
-    people: Floats
-    category: Ints
-    weight: Floats
-
-    @property
-    def number(self) -> int:
-        return int(np.isfinite(self.people).sum())
-
-
-def labels_drawn(sample: Sample) -> DrawnLabels:
-    """The most labels that are a random sample of the pairs that the judge was asked about up to some moment,
-    and these pairs, without those of categories that have no traffic.
-
-    A pair that nobody can decide was seen, but has no label. Labels that were asked for because others differ
-    do not count, and leave their pair waiting.
+    The labels are the most that are a random sample of the pairs that the judge was asked about up to some
+    moment, and the pairs are these; all while too few labels count. A pair that nobody can decide was seen,
+    but has no label. Labels that were asked for because others differ do not count, and leave their pair
+    waiting.
     """
-    pairs = [each for each in sample.judged.of("pair") if each.preference is not None]
-    seen, people = _said(pairs, sample.judged.labels)
+    pairs = [each for each in _in_traffic(sample.judged.of("pair"), sample) if each.preference is not None]
+    seen, people = _labelled(pairs, sample.judged.labels)
     asked = np.array([each.asked_at for each in pairs], dtype=np.float64)
     turn = np.array([place(each.exchange_id) for each in pairs], dtype=np.float64)
     category = TextColumn.of([each.category for each in pairs])
@@ -260,21 +233,20 @@ def labels_drawn(sample: Sample) -> DrawnLabels:
         found = so_far & np.isfinite(people) & (turn < first_gap[category.code])
         if found.sum() >= counted.sum():
             inside, counted = so_far, found
-    taken = [pair for pair, is_in in zip(pairs, inside.tolist(), strict=True) if is_in]
-    code = category.code[inside]
-    weight = _weights(
-        TextColumn(names=category.names, code=code), np.ones(len(taken), dtype=np.bool_), sample
+    rows = np.flatnonzero(inside | (counted.sum() < NEEDED_LABELS))
+    taken = [pairs[row] for row in rows.tolist()]
+    said = _Said(
+        found=taken,
+        candidate=np.ones(len(rows), dtype=np.bool_),
+        category=category.take(rows),
+        cell=category.code[rows],
+        word=np.array([each.preference for each in taken], dtype=np.float64),
+        people=np.where(counted, people, np.nan)[rows],
     )
-    some = weight > 0
-    return DrawnLabels(
-        pairs=[pair for pair, is_in in zip(taken, some.tolist(), strict=True) if is_in],
-        people=np.where(counted, people, np.nan)[inside][some],
-        category=code[some],
-        weight=weight[some],
-    )
+    return _put_right(said, sample, JUDGED_PREFERENCE, arms=(True,))
 
 
-def _said(pairs: Sequence[JudgedExchange], labels: Sequence[Label]) -> tuple[Floats, Floats]:
+def _labelled(pairs: Sequence[JudgedExchange], labels: Sequence[Label]) -> tuple[Floats, Floats]:
     """When each pair was first labelled in its turn, and the mean of what people said of it, (n,); NaN
     without."""
     first: dict[str, float] = {}
@@ -288,6 +260,12 @@ def _said(pairs: Sequence[JudgedExchange], labels: Sequence[Label]) -> tuple[Flo
     seen = np.array([first.get(each.exchange_id, np.nan) for each in pairs], dtype=np.float64)
     people = np.array([np.mean(votes.get(each.exchange_id, np.nan)) for each in pairs], dtype=np.float64)
     return seen, people
+
+
+def _in_traffic(found: Sequence[JudgedExchange], sample: Sample) -> list[JudgedExchange]:
+    """Those of categories that have traffic; all where none is known."""
+    traffic = _traffic(sample)
+    return [each for each in found if not any(traffic.values()) or traffic.get(each.category, 0.0) > 0]
 
 
 def _weights(category: TextColumn, candidate: Bools, sample: Sample) -> Floats:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
+from judge.figures import NEEDED_LABELS
 from records.facts.metric import (
     Metric,
 )
@@ -156,9 +157,10 @@ class Observations:
     baseline's, by which a cost is divided. `before` (units,) is each unit's value
     before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
     `capped_at`: larger values were cut to this one. `carried`: how many of the values are known, from which
-    the others are estimated. `strata`: the sample's phases are strata of one time, and `count` holds weights.
-    `at` is when each opinion was given, UTC seconds; `by_day` or `day_values` the measure by day where a row
-    spans several. `waits`: only values about exchanges of so many days ago are in it.
+    the others are estimated, `labels`: those of the arm with fewer. `strata`: the sample's phases are strata
+    of one time, and `count` holds weights. `at` is when each opinion was given, UTC seconds; `by_day` or
+    `day_values` the measure by day where a row spans several. `waits`: only values about exchanges of so many
+    days ago are in it.
     """
 
     row: Ints
@@ -177,6 +179,7 @@ class Observations:
     abandoned: MissingShare | None = None
     capped_at: float | None = None
     carried: Floats | None = None
+    labels: int | None = None
     category: Codes | None = None
     strata: bool = False
     at: Floats | None = None
@@ -187,7 +190,7 @@ class Observations:
     @property
     def known(self) -> bool:
         """False while too few values are known to estimate the others."""
-        return self.carried is None or bool(self.carried.any())
+        return self.labels is None or self.labels >= NEEDED_LABELS
 
     def sums(self, sample: Sample, total: Floats) -> UnitSums:
         """The values by unit, phase and arm, with this `total` of each, (m,). One unit has one voice: where
@@ -224,7 +227,7 @@ def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: fl
 
 
 def _values(sample: Sample, name: str, metrics: Mapping[str, Metric], now: float) -> Observations:
-    if LABELS in sample.totals:
+    if sample.labels is not None:
         return measured(sample, MEASURED.get(name, Measure(of=name, strata=True)))
     if name in metrics and metrics[name].cost_per:
         return _cost_per(sample, metrics[metrics[name].cost_per], now)
@@ -254,6 +257,7 @@ def measured(sample: Sample, measure: Measure) -> Observations:
         per_unit=measure.per_unit,
         abandoned=abandoned(sample) if measure.ended else None,
         carried=None if labels is None else labels.count[row],
+        labels=sample.labels,
         strata=measure.strata,
         by_day=sample.by_day.get(measure.of),
     )

@@ -425,7 +425,8 @@ class Sample:
     provider's rate or quota. `judged` is what a judge said of the run's answers. `flipped` is the number of
     units that a flag system gave both arms in one phase, which are left out. `by_day` and `values_by_day`
     hold measures whose rows span days, from the store. What lies in the hours of the baseline's `outage` is
-    exposure only. `behind` says whose units they are; None where they may well be users.
+    exposure only. `behind` says whose units they are; None where they may well be users. `labels` is how many
+    labels, or ratings of the arm with fewer, put a judge's words right; None: the values are nobody's words.
     """
 
     units: Sequence[str]
@@ -454,6 +455,12 @@ class Sample:
     values_by_day: Mapping[str, DayValues] = field(default_factory=dict)
     outage: Outage | None = None
     behind: UnitsBehind | None = None
+    labels: int | None = None
+
+    @cached_property
+    def derived(self) -> dict[object, "Sample"]:
+        """What is made of this sample once, by what it is about."""
+        return {}
 
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""

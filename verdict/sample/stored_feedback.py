@@ -451,7 +451,7 @@ class _Join:
         ]
 
     def by_session(self, session: Sequence[str], at: Floats) -> Ints:
-        """−2 for a value that names no session."""
+        """−1 also for a session that ended in an outage, −2 for a value that names none."""
         columns = sessions.c
         found: dict[str, int] = {"": -2}
         begun: dict[str, float] = {"": -np.inf}
@@ -461,6 +461,7 @@ class _Join:
                     columns.canary == self.scope.canary,
                     columns.run == self.scope.run,
                     _among(self.connection, columns.session, chunk),
+                    *_outside(self.scope),
                 )
             ).all()
             if result:
