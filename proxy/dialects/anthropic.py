@@ -96,22 +96,27 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
-    """The delta of a text or thinking block, or of the message. Other blocks have no tokens for a reader."""
+    """The delta of a text, thinking or calling block, or of the message."""
 
     text: str | None = None
     thinking: str | None = None
+    partial_json: str | None = None
     stop_reason: str | None = None
 
 
 class _Block(msgspec.Struct, gc=False):
-    """A content block, of which only matters whether it holds something."""
+    """A content block. Calls that Anthropic runs (`server_tool_use`, `mcp_tool_use`) are other types."""
 
     type: str = ""
     text: str | None = None
+    id: str = ""
+    name: str = ""
+    input: msgspec.Raw = msgspec.Raw()
 
 
 class _Event(msgspec.Struct, gc=False):
     type: str = ""
+    index: int = 0
     message: _Message | None = None
     content_block: _Block | None = None
     delta: _Delta | None = None
@@ -236,54 +241,21 @@ def read_json(body: bytes) -> AnswerSummary:
     )
 
 
-class _OutputBlock(msgspec.Struct, gc=False):
-    """A content block. Calls that Anthropic runs (`server_tool_use`, `mcp_tool_use`) are other types."""
-
-    type: str = ""
-    id: str = ""
-    name: str = ""
-    text: str | None = None
-    input: msgspec.Raw = msgspec.Raw()
-
-
-class _OutputDelta(msgspec.Struct, gc=False):
-    type: str = ""
-    text: str | None = None
-    partial_json: str | None = None
-
-
-class _OutputEvent(msgspec.Struct, gc=False):
-    type: str = ""
-    index: int = 0
-    content_block: _OutputBlock | None = None
-    delta: _OutputDelta | None = None
-
-
-class _OutputMessage(msgspec.Struct, gc=False):
-    content: list[_OutputBlock] | None = None
-
-
-_decode_output_event = msgspec.json.Decoder(_OutputEvent).decode
-
-
-_decode_output = msgspec.json.Decoder(_OutputMessage).decode
-
-
 def take_output(output: CollectedOutput, data: bytes) -> None:
-    event = _decode_output_event(data)
+    event = _decode_event(data)
     block, delta = event.content_block, event.delta
     if block is not None:
         output.add_text(0, block.text or "" if block.type == "text" else "")
         if block.type == "tool_use":
             output.add_call(0, event.index, id=block.id, name=block.name)
-    elif delta is not None and delta.type == "text_delta":
-        output.add_text(0, delta.text or "")
+    elif delta is not None and delta.text is not None:
+        output.add_text(0, delta.text)
     elif delta is not None and delta.partial_json and output.is_open(event.index):
         output.add_call(0, event.index, arguments=delta.partial_json)
 
 
 def read_output(output: CollectedOutput, body: bytes) -> None:
-    message = _decode_output(body)
+    message = _decode_answer(body)
     for place, block in enumerate(message.content or ()):
         if block.type == "text":
             output.add_text(0, block.text or "")

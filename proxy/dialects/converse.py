@@ -1,5 +1,7 @@
 """Bedrock's Converse and ConverseStream, which Amazon Nova's own answers resemble."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from common.text import UNREADABLE, readable
@@ -72,10 +74,18 @@ class _Reasoning(msgspec.Struct, gc=False):
     text: str | None = None
 
 
-class _Call(msgspec.Struct, gc=False):
-    """A call. Those that Amazon runs itself have `type: server_tool_use`."""
+class _Call(msgspec.Struct, rename="camel", gc=False):
+    """A call, its beginning, or a piece of its input, which is text in streams alone."""
 
+    tool_use_id: str = ""
+    name: str = ""
     type: str = ""
+    input: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def is_callers(self) -> bool:
+        """False for a call that Amazon runs itself."""
+        return self.type != "server_tool_use"
 
 
 class _Block(msgspec.Struct, rename="camel", gc=False):
@@ -91,6 +101,7 @@ class _Block(msgspec.Struct, rename="camel", gc=False):
 class _Event(msgspec.Struct, rename="camel", gc=False):
     """Any event of a stream; its name stands in the frame."""
 
+    content_block_index: int = 0
     start: _Block | None = None
     delta: _Block | None = None
     stop_reason: str | None = None
@@ -161,7 +172,7 @@ class ConverseEvents:
 def _note_block(choice: AnswerChoice, block: _Block) -> None:
     """Note a block, or the beginning of one."""
     call = block.tool_use
-    choice.called = choice.called or (call is not None and call.type != "server_tool_use")
+    choice.called = choice.called or (call is not None and call.is_callers)
     choice.content = choice.content or _has_content(block)
 
 
@@ -204,12 +215,16 @@ def read_json(body: bytes) -> AnswerSummary:
         return read_counted(body, _decode_usage)
     answer = AnswerChoices()
     choice = answer.choice(0)
-    output = message.output.message if message.output is not None else None
-    for block in (output.content if output is not None else None) or ():
+    for block in _blocks(message):
         _note_block(choice, block)
     _note_end(choice, message.stop_reason)
     usage = usage_in(_decode_usage, message.usage)
     return AnswerSummary(usage=usage, answer=answer, model=_invoked(message.trace))
+
+
+def _blocks(answer: _Answer) -> Sequence[_Block]:
+    message = answer.output.message if answer.output is not None else None
+    return (message.content if message is not None else None) or ()
 
 
 def _invoked(trace: msgspec.Raw) -> str:
@@ -218,53 +233,11 @@ def _invoked(trace: msgspec.Raw) -> str:
     return found.prompt_router.invoked_model_id if found is not None and found.prompt_router else ""
 
 
-class _OutputCall(msgspec.Struct, rename="camel", gc=False):
-    """A call, its beginning, or a piece of its input, which is text in streams alone."""
-
-    tool_use_id: str = ""
-    name: str = ""
-    type: str = ""
-    input: msgspec.Raw = msgspec.Raw()
-
-    @property
-    def is_callers(self) -> bool:
-        return self.type != "server_tool_use"
-
-
-class _OutputBlock(msgspec.Struct, rename="camel", gc=False):
-    text: str | None = None
-    tool_use: _OutputCall | None = None
-
-
-class _OutputEvent(msgspec.Struct, rename="camel", gc=False):
-    content_block_index: int = 0
-    start: _OutputBlock | None = None
-    delta: _OutputBlock | None = None
-
-
-class _OutputMessage(msgspec.Struct, gc=False):
-    content: list[_OutputBlock] | None = None
-
-
-class _OutputBody(msgspec.Struct, gc=False):
-    message: _OutputMessage | None = None
-
-
-class _OutputAnswer(msgspec.Struct, gc=False):
-    output: _OutputBody | None = None
-
-
-_decode_output_event = msgspec.json.Decoder(_OutputEvent).decode
-
-
-_decode_output = msgspec.json.Decoder(_OutputAnswer).decode
-
-
 _decode_piece = msgspec.json.Decoder(str).decode
 
 
 def take_output(output: CollectedOutput, data: bytes) -> None:
-    event = _decode_output_event(data)
+    event = _decode_event(data)
     place = event.content_block_index
     if event.start is not None:
         _begin(output, place, event.start)
@@ -272,13 +245,13 @@ def take_output(output: CollectedOutput, data: bytes) -> None:
         _go_on(output, place, event.delta)
 
 
-def _begin(output: CollectedOutput, place: int, block: _OutputBlock) -> None:
+def _begin(output: CollectedOutput, place: int, block: _Block) -> None:
     call = block.tool_use
     if call is not None and call.is_callers:
         output.add_call(0, place, id=call.tool_use_id, name=call.name)
 
 
-def _go_on(output: CollectedOutput, place: int, block: _OutputBlock) -> None:
+def _go_on(output: CollectedOutput, place: int, block: _Block) -> None:
     call = block.tool_use
     if call is None:
         output.add_text(0, block.text or "")
@@ -287,9 +260,7 @@ def _go_on(output: CollectedOutput, place: int, block: _OutputBlock) -> None:
 
 
 def read_output(output: CollectedOutput, body: bytes) -> None:
-    answer = _decode_output(body)
-    message = answer.output.message if answer.output is not None else None
-    for place, block in enumerate((message.content if message is not None else None) or ()):
+    for place, block in enumerate(_blocks(_decode_answer(body))):
         call = block.tool_use
         if call is None:
             output.add_text(0, block.text or "")

@@ -53,12 +53,22 @@ class _Usage(msgspec.Struct, rename="camel", gc=False):
         )
 
 
+class _Call(msgspec.Struct, rename="camel", gc=False):
+    """A call. Pieces of arguments (`partialArgs`) come where a request asks for them."""
+
+    id: str | None = None
+    name: str = ""
+    args: msgspec.Raw = msgspec.Raw()
+    partial_args: Any = None
+    will_continue: bool | None = None
+
+
 class _Part(msgspec.Struct, rename="camel", gc=False):
     """A part with a text, or with another member (a call, code, its result, an image), or neither."""
 
     text: str | None = None
     thought: bool | None = None
-    function_call: msgspec.Raw = msgspec.Raw()
+    function_call: _Call | None = None
     inline_data: msgspec.Raw = msgspec.Raw()
     file_data: msgspec.Raw = msgspec.Raw()
     executable_code: msgspec.Raw = msgspec.Raw()
@@ -126,7 +136,7 @@ def _note(answer: AnswerChoices, candidates: list[_Candidate]) -> None:
 
 def _note_part(choice: AnswerChoice, part: _Part) -> None:
     """Note one part. A thought is no content, and neither is a text of white space."""
-    if given(part.function_call):
+    if part.function_call is not None:
         choice.called = choice.content = True
     elif not choice.content and not part.thought:
         others = (part.inline_data, part.file_data, part.executable_code)
@@ -179,10 +189,15 @@ class GenerateEvents:
                 self.seen.done = True
 
 
+def _answers(body: bytes) -> list[_Answer]:
+    """An answer, or an array of them. Raises one of UNREADABLE."""
+    return _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
+
+
 def read_json(body: bytes) -> AnswerSummary:
     """Read a whole answer: an object, or an array of objects (a stream not requested as SSE)."""
     try:
-        answers = _decode_list(body) if body.lstrip()[:1] == b"[" else [_decode(body)]
+        answers = _answers(body)
     except UNREADABLE:
         return AnswerSummary(valid=is_json_object(body))
     answer = AnswerChoices()
@@ -201,52 +216,16 @@ def read_json(body: bytes) -> AnswerSummary:
     )
 
 
-class _Call(msgspec.Struct, rename="camel", gc=False):
-    """A call. Pieces of arguments (`partialArgs`) come where a request asks for them."""
-
-    id: str | None = None
-    name: str = ""
-    args: msgspec.Raw = msgspec.Raw()
-    partial_args: Any = None
-    will_continue: bool | None = None
-
-
-class _OutputPart(msgspec.Struct, rename="camel", gc=False):
-    text: str | None = None
-    thought: bool | None = None
-    function_call: _Call | None = None
-
-
-class _OutputContent(msgspec.Struct, gc=False):
-    parts: list[_OutputPart] | None = None
-
-
-class _OutputCandidate(msgspec.Struct, gc=False):
-    index: int | None = None
-    content: _OutputContent | None = None
-
-
-class _OutputAnswer(msgspec.Struct, gc=False):
-    candidates: list[_OutputCandidate] | None = None
-
-
-_decode_output = msgspec.json.Decoder(_OutputAnswer).decode
-
-
-_decode_output_list = msgspec.json.Decoder(list[_OutputAnswer]).decode
-
-
 def take_output(output: CollectedOutput, data: bytes) -> None:
     """Collect the parts of one event, of a whole answer, or of an array of answers."""
-    answers = _decode_output_list(data) if data.lstrip()[:1] == b"[" else [_decode_output(data)]
-    for answer in answers:
+    for answer in _answers(data):
         for candidate in answer.candidates or ():
             parts = candidate.content.parts if candidate.content is not None else None
             for part in parts or ():
                 _take_part(output, candidate.index or 0, part)
 
 
-def _take_part(output: CollectedOutput, index: int, part: _OutputPart) -> None:
+def _take_part(output: CollectedOutput, index: int, part: _Part) -> None:
     call = part.function_call
     if call is None:
         output.add_text(index, part.text or "" if not part.thought else "")

@@ -59,6 +59,9 @@ class _Step(msgspec.Struct, gc=False):
     """A step: the model's output, a thought, a call of some tool, or its result."""
 
     type: str = ""
+    id: str = ""
+    name: str = ""
+    arguments: msgspec.Raw = msgspec.Raw()
     content: list[_Part] | None = None
     error: Any = None
 
@@ -75,6 +78,7 @@ class _Interaction(msgspec.Struct, gc=False):
 class _Delta(msgspec.Struct, gc=False):
     type: str = ""
     text: str | None = None
+    arguments: str | None = None
     content: Any = None
 
 
@@ -82,6 +86,7 @@ class _Event(msgspec.Struct, gc=False):
     """An event. `usage` stands in `step.stop` and in `interaction.status_update`."""
 
     event_type: str = ""
+    index: int = 0
     delta: _Delta | None = None
     step: _Step | None = None
     interaction: msgspec.Raw = msgspec.Raw()
@@ -218,40 +223,11 @@ def read_json(body: bytes) -> AnswerSummary:
     )
 
 
-class _OutputStep(msgspec.Struct, gc=False):
-    type: str = ""
-    id: str = ""
-    name: str = ""
-    arguments: msgspec.Raw = msgspec.Raw()
-    content: list[_Part] | None = None
-
-
-class _OutputDelta(msgspec.Struct, gc=False):
-    type: str = ""
-    text: str | None = None
-    arguments: str | None = None
-
-
-class _OutputInteraction(msgspec.Struct, gc=False):
-    steps: list[_OutputStep] | None = None
-
-
-class _OutputEvent(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: _OutputDelta | None = None
-    step: _OutputStep | None = None
-    interaction: _OutputInteraction | None = None
-
-
-_decode_output_event = msgspec.json.Decoder(_OutputEvent).decode
-_decode_output = msgspec.json.Decoder(_OutputInteraction).decode
-
-
 def take_output(output: CollectedOutput, data: bytes) -> None:
     """Collect what one event adds to a step, or all steps at the end, which are mostly left out there."""
     if data.startswith(b"[DONE]"):
         return
-    event = _decode_output_event(data)
+    event = _decode_event(data)
     delta = event.delta
     if event.step is not None:
         _take_step(output, event.index, event.step)
@@ -259,22 +235,21 @@ def take_output(output: CollectedOutput, data: bytes) -> None:
         output.add_text(0, delta.text or "")
     elif delta is not None and delta.type == "arguments_delta" and output.is_open(event.index):
         output.add_call(0, event.index, arguments=delta.arguments or "")
-    elif event.interaction is not None and event.interaction.steps:
+    elif event.interaction and (steps := _decode(event.interaction).steps):
         output.restart()
-        _take_steps(output, event.interaction.steps)
+        _take_steps(output, steps)
 
 
 def read_output(output: CollectedOutput, body: bytes) -> None:
-    interaction = _decode_output(body)
-    _take_steps(output, interaction.steps or [])
+    _take_steps(output, _decode(body).steps or [])
 
 
-def _take_steps(output: CollectedOutput, steps: list[_OutputStep]) -> None:
+def _take_steps(output: CollectedOutput, steps: list[_Step]) -> None:
     for place, step in enumerate(steps):
         _take_step(output, place, step)
 
 
-def _take_step(output: CollectedOutput, place: int, step: _OutputStep) -> None:
+def _take_step(output: CollectedOutput, place: int, step: _Step) -> None:
     """Collect a step's texts, or a call. A stream begins a call without arguments, or with `{}`."""
     if step.type == "model_output":
         for part in step.content or ():

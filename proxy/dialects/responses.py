@@ -118,6 +118,10 @@ class _Item(msgspec.Struct, gc=False):
 
     type: str = ""
     content: list[_Part] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -241,27 +245,6 @@ def read_json(body: bytes) -> AnswerSummary:
     )
 
 
-class _OutputItem(msgspec.Struct, gc=False):
-    type: str = ""
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-    input: str | None = None
-    content: list[_Part] | None = None
-
-
-class _OutputResponse(msgspec.Struct, gc=False):
-    output: list[_OutputItem] | None = None
-
-
-class _OutputEvent(msgspec.Struct, gc=False):
-    type: str = ""
-    item: _OutputItem | None = None
-    response: _OutputResponse | None = None
-
-
-_decode_output_event = msgspec.json.Decoder(_OutputEvent).decode
-_decode_output = msgspec.json.Decoder(_OutputResponse).decode
 _MATTERS = (b"response.output_item.done", b"response.completed", b"response.incomplete")
 
 
@@ -269,22 +252,21 @@ def take_output(output: CollectedOutput, data: bytes) -> None:
     """Collect a finished item, or all items at the end, which some providers leave out there."""
     if not any(kind in data for kind in _MATTERS):
         return
-    event = _decode_output_event(data)
-    if event.type == "response.output_item.done" and event.item is not None:
-        _take_item(output, event.item)
-    elif event.response is not None and event.response.output:
+    event = _decode_event(data)
+    if event.type == "response.output_item.done" and event.item:
+        _take_item(output, _decode_item(event.item))
+    elif event.response and (items := _decode(event.response).output):
         output.restart()
-        for item in event.response.output:
+        for item in items:
             _take_item(output, item)
 
 
 def read_output(output: CollectedOutput, body: bytes) -> None:
-    response = _decode_output(body)
-    for item in response.output or ():
+    for item in _decode(body).output or ():
         _take_item(output, item)
 
 
-def _take_item(output: CollectedOutput, item: _OutputItem) -> None:
+def _take_item(output: CollectedOutput, item: _Item) -> None:
     """Collect a message's texts, or a call. Tools that the provider runs have items of other types."""
     if item.type == "message":
         for part in item.content or ():
