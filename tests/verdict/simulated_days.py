@@ -21,8 +21,8 @@ from tests.verdict.simulated import (
     visits,
 )
 from tests.verdict.simulated_cases import FAILS_SELDOM, P95, P95_VS, README, good
-from verdict.decision.verdict import find
-from verdict.rows.looks import Look
+from tests.verdict.simulated_looks import passes_by_users, without_refusals
+from verdict.decision.plan_course import PlanCourse
 from verdict.sample.outages import outside_outages
 from verdict.sample.sample import Ratings
 from verdict.statistics.types import Bools, Floats
@@ -217,33 +217,19 @@ class Told:
 
 
 def told(name: str, seed: int, *, outages: bool = True) -> Told:
-    """The looks of day 7 to 14 in the report on a world, with the baseline's `outages` left out."""
+    """The looks of day 7 to 14 at a world, with the baseline's `outages` left out."""
     world = WORLDS[name]
-    seen = world.make(np.random.default_rng(seed), world.share)
+    sample = world.make(np.random.default_rng(seed), world.share).until(14)
     canary = JudgedCanary(name="days", criteria=world.criteria, planned_days=14, shares={0: world.share})
-    early = {
-        (row.metric, day): Look(metric=row.metric, day=day, at=day * DAY_S, units=0)
-        for row in world.criteria
-        for day in range(1, 7)
-    }
-    sample = seen.until(14)
-    sample = replace(sample, units=[f"u{number}" for number in sample.units])
     sample = outside_outages(sample) if outages else sample
-    found = find(sample, canary, now=14 * DAY_S + 1, kept=early)
-    looks = {day: [row.looks[:day] for row in found.rows] for day in range(7, 15)}
+    assert canary.plan is not None
+    kept = without_refusals(world.criteria)
+    course = PlanCourse(sample, canary, canary.plan, kept, 14 * DAY_S + 1)
+    rows = [course.looks(each) for each in world.criteria]
+    looks = {day: [each[:day] for each in rows] for day in range(7, 15)}
     kinds = {
-        day: [each[-1].seen.days.kind for each in rows if each[-1].seen is not None and each[-1].seen.days]
-        for day, rows in looks.items()
+        day: [each[-1].seen.days.kind for each in seen if each[-1].seen is not None and each[-1].seen.days]
+        for day, seen in looks.items()
     }
-    by_users = [day for day, rows in looks.items() if all(_passes(each) for each in rows)]
-    ships = [day for day in by_users if not kinds[day]]
-    assert (14 in ships) == all(row.state in ("PASS", "IDEAL") for row in found.rows)
-    return Told(ships=ships, by_users=by_users, kinds=kinds)
-
-
-def _passes(looks: Sequence[Look]) -> bool:
-    """What a look showed stands while the estimate bears it out, and silence does not hold the row."""
-    seen = [look.seen for look in looks if look.seen is not None]
-    if not seen or seen[-1].silent is not None:
-        return False
-    return min(max(each.acceptable.low for each in seen), seen[-1].acceptable.estimate) >= 0
+    by_users = [day for day, seen in looks.items() if all(passes_by_users(each) for each in seen)]
+    return Told(ships=[day for day in by_users if not kinds[day]], by_users=by_users, kinds=kinds)

@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from records.facts.metric import BUILT_IN, Metric
 from tests.verdict.simulated import DAY_S, World
-from verdict.rows.looks import RowPlan
+from verdict.rows.looks import KeptLooks, Look, RowPlan
 from verdict.rows.margins import Contrast, contrast
 from verdict.sample.observations import observe
 from verdict.terms.plan import Side, VerdictPlan
@@ -101,6 +101,24 @@ def first_refused(world: World, criteria: Sequence[Criterion], plan: VerdictPlan
         planned = RowPlan(criterion=criterion, plan=plan, rows=len(criteria))
         days |= {day for day, seen in looks(world, planned, ["refuse"]).items() if seen.fails}
     return min(days, default=float("inf"))
+
+
+def without_refusals(criteria: Sequence[Criterion], plan: VerdictPlan = PLAN) -> KeptLooks:
+    """The looks before the first that may ship, as if none had enough units: without those that refuse, more
+    ships and nothing less."""
+    return {
+        (each.metric, day): Look(metric=each.metric, day=day, at=day * DAY_S, units=0)
+        for each in criteria
+        for day in range(1, plan.first_day)
+    }
+
+
+def passes_by_users(looks: Sequence[Look]) -> bool:
+    """What a look showed stands while the estimate bears it out, and silence does not hold the row."""
+    seen = [look.seen for look in looks if look.seen is not None]
+    if not seen or seen[-1].silent is not None:
+        return False
+    return min(max(each.acceptable.low for each in seen), seen[-1].acceptable.estimate) >= 0
 
 
 @contextmanager

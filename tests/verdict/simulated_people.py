@@ -20,11 +20,12 @@ from tests.verdict.simulated import (
     visits,
 )
 from tests.verdict.simulated_cases import FAILS_SELDOM, README
-from tests.verdict.simulated_looks import row
-from verdict.decision.decide import Findings, decide
+from tests.verdict.simulated_looks import passes_by_users, row, without_refusals
+from verdict.decision.decide import decide
 from verdict.decision.document import SHIPS
+from verdict.decision.plan_course import PlanCourse
 from verdict.decision.verdict import find
-from verdict.rows.looks import NO_LOOKS, KeptLooks
+from verdict.rows.looks import Look
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
 
@@ -49,26 +50,24 @@ class Told:
 def told(world: World, criteria: Sequence[Criterion]) -> Told:
     """What the report says on the night on which all rows pass for the first time."""
     canary = JudgedCanary(name="people", criteria=criteria, planned_days=14)
-    looks = [look for found in _found(world, canary, 28, NO_LOOKS).rows for look in found.looks]
-    for day in canary.plan.looks("ship") if canary.plan else ():
-        known = {(look.metric, look.day): look for look in looks if look.day <= day}
-        if all(_passes(known, each.metric, day) for each in criteria):
-            findings = _found(world, canary, day, known)
+    assert canary.plan is not None
+    course = PlanCourse(world.until(28), canary, canary.plan, without_refusals(criteria), 28 * DAY_S + 1)
+    looks = [course.looks(each) for each in criteria]
+    for day in canary.plan.looks("ship"):
+        so_far = [[look for look in each if look.day <= day] for each in looks]
+        if all(_passes(each) for each in so_far):
+            known = {(look.metric, look.day): look for each in so_far for look in each}
+            sample = world.until(day)
+            sample = replace(sample, units=[f"u{number}" for number in sample.units])
+            findings = find(sample, canary, kept=known, now=day * DAY_S + 1)
             if decide(findings)[0] in SHIPS:
                 return Told(day=day, caveats=tuple(type(each).__name__ for each in findings.caveats))
     return Told(day=np.inf)
 
 
-def _found(world: World, canary: JudgedCanary, day: int, kept: KeptLooks) -> Findings:
-    sample = world.until(day)
-    sample = replace(sample, units=[f"u{number}" for number in sample.units])
-    return find(sample, canary, kept=kept, now=day * DAY_S + 1)
-
-
-def _passes(known: KeptLooks, metric: str, day: int) -> bool:
-    seen = [look.seen.acceptable for look in known.values() if look.metric == metric and look.seen]
-    now = known[metric, day].seen
-    return now is not None and now.acceptable.estimate >= 0 and max(each.low for each in seen) >= 0
+def _passes(looks: Sequence[Look]) -> bool:
+    """By users, and by days."""
+    return passes_by_users(looks) and (looks[-1].seen is None or looks[-1].seen.days is None)
 
 
 def _users(rng: Rng, *, share: float = 0.05, requests: float = 3.0) -> Visits:
@@ -131,17 +130,17 @@ def silent(rng: Rng, share: float = 0.05) -> World:
     return World(visits=of, said={"csat": given})
 
 
-def sessions(rng: Rng, people: int) -> World:
-    """Each session of so many people, one a day, draws its arm; errors exactly at their bound, people alike
-    by .25. The people are known, so their sessions are one cluster."""
-    user = np.tile(np.arange(people), 28)
+def sessions(rng: Rng, people: int, *, drawn: int = 1) -> World:
+    """Each session of so many people, one a day, draws its arm, or each of so many requests a day does.
+    Errors exactly at their bound, people alike by .25. The people are known, so each is one cluster."""
+    user = np.tile(np.arange(people), 28 * drawn)
     of = Visits(
         days=28,
         user=user,
-        day=np.repeat(np.arange(28), people),
+        day=np.repeat(np.arange(28), people * drawn),
         candidate=rng.random(len(user)) < 0.5,
         phase=np.zeros(len(user), dtype=np.int64),
-        count=1 + rng.poisson(2.0, size=len(user)),
+        count=1 + rng.poisson(2.0, size=len(user)) if drawn == 1 else np.ones(len(user), dtype=np.int64),
         shares={0: 0.5},
     )
     return World(visits=of, totals={"errors": failing(rng, of, (0.01, 0.05), alike=0.25)})
@@ -161,6 +160,7 @@ def even(rng: Rng, sigma: float) -> World:
 
 WORLDS: Mapping[str, tuple[Callable[[Rng], World], Sequence[Criterion]]] = {
     "one user has 8 % of the traffic": (lambda rng: whale(rng, 0.08), [FAILS_SELDOM]),
+    "one user has 15 % of the traffic": (lambda rng: whale(rng, 0.15), [FAILS_SELDOM]),
     "one user has 20 % of the traffic": (lambda rng: whale(rng, 0.2), [FAILS_SELDOM]),
     "robots have 30 % of the traffic": (robots, [FAILS_SELDOM]),
     "users leave": (leaving, [FAILS_SELDOM]),
@@ -171,6 +171,7 @@ WORLDS: Mapping[str, tuple[Callable[[Rng], World], Sequence[Criterion]]] = {
     "the unhappy rate half as often, 10 %": (lambda rng: silent(rng, 0.1), [CSAT]),
     "sessions of 300 people": (lambda rng: sessions(rng, 300), [FAILS_SELDOM]),
     "sessions of 1,000 people": (lambda rng: sessions(rng, 1000), [FAILS_SELDOM]),
+    "requests of 300 people": (lambda rng: sessions(rng, 300, drawn=3), [FAILS_SELDOM]),
     "good: README, equal": (lambda rng: readme(rng, "equal"), README),
     "good: README, halfway": (lambda rng: readme(rng, "halfway"), README),
     "good: σ = 1": (lambda rng: even(rng, 1.0), [FAILS_SELDOM]),

@@ -98,15 +98,15 @@ def _responses(sample: Sample, observed: Observations) -> UnitSums:
     both arms had traffic."""
     phases = int(sample.phase.max(initial=0)) + 1
     place = (sample.unit * phases + sample.phase) * 2 + sample.candidate
-    seen = np.unique(place[observed.exposed[sample.unit]])
-    answered = np.isin(seen, place[observed.row])
+    seen = np.flatnonzero(np.bincount(place[observed.exposed[sample.unit]]))
+    answered = np.bincount(place[observed.row], minlength=int(place.max(initial=0)) + 1)[seen]
     unit, phase, candidate = seen // 2 // phases, seen // 2 % phases, seen % 2 == 1
     rows = common_phases(phase, candidate, phases)[phase]
     return UnitSums(
         unit=unit[rows],
         phase=phase[rows],
         candidate=candidate[rows],
-        total=answered[rows].astype(np.float64),
+        total=(answered[rows] > 0).astype(np.float64),
         count=np.ones(int(rows.sum())),
     )
 

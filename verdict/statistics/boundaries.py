@@ -9,6 +9,7 @@ JRSS B 1992, with Student's t for the effective number of units.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -56,15 +57,22 @@ def boundaries(spent: Sequence[float], information: Sequence[float]) -> list[flo
     0, in any unit. A look that tells nothing new has the boundary of the look before, and its risk waits.
     """
     places = _telling(information)
-    found: list[float] = []
-    walk = _Walk([information[place] for place in places])
-    used = 0.0
-    for place in places:
-        found.append(walk.bound(spent[place] - used))
-        walk.stop_above(found[-1])
-        used = spent[place]
+    spends, tells = tuple(spent[place] for place in places), tuple(information[place] for place in places)
+    found = [_reached(spends[:look], tells[:look])[0] for look in range(1, len(places) + 1)]
     latest = np.searchsorted(places, np.arange(len(information)), side="right") - 1
     return [found[place] for place in latest.tolist()]
+
+
+@lru_cache(maxsize=128)
+def _reached(spent: tuple[float, ...], information: tuple[float, ...]) -> tuple[float, "_Walk"]:
+    """The last look's boundary, and the chain that has come to it. Each look takes up that of the look
+    before."""
+    if len(spent) == 1:
+        walk, risk = _Walk(), spent[0]
+    else:
+        bound, before = _reached(spent[:-1], information[:-1])
+        walk, risk = before.beyond(bound, _step(*information[-2:])), spent[-1] - spent[-2]
+    return walk.bound(risk), walk
 
 
 def crossings(bounds: Sequence[float], information: Sequence[float], drift: float) -> list[float]:
@@ -73,11 +81,12 @@ def crossings(bounds: Sequence[float], information: Sequence[float], drift: floa
     All looks must tell something new.
     """
     found: list[float] = []
-    walk = _Walk(information)
-    for bound, told in zip(bounds, information, strict=True):
+    walk, steps = _Walk(), [_step(*pair) for pair in pairwise(information)]
+    for look, (bound, told) in enumerate(zip(bounds, information, strict=True)):
         shifted = bound - drift * math.sqrt(told / information[-1])
         found.append(walk.crossing(shifted))
-        walk.stop_above(shifted)
+        if look < len(steps):
+            walk = walk.beyond(shifted, steps[look])
     return found
 
 
@@ -94,19 +103,19 @@ def _squared_correlation(one: float, other: float) -> float:
     return min(one / other, other / one)
 
 
+@dataclass(frozen=True, slots=True)
 class _Walk:
-    """The chain, look by look. With no drift; a drift shifts the bounds."""
+    """The chain at a look: what was `inside` at the look before, and the `step` from there; None at the
+    first look. With no drift; a drift shifts the bounds."""
 
-    def __init__(self, information: Sequence[float]) -> None:
-        self._steps = [_step(*pair) for pair in pairwise(information)]
-        self._look = 0
-        self._inside: _Inside | None = None
+    inside: _Inside | None = None
+    step: _Step = (0.0, 1.0)
 
     def crossing(self, bound: float) -> float:
         """The probability to reach this look and be at or above `bound` there."""
-        if self._inside is None:
+        if self.inside is None:
             return float(special.ndtr(-bound))
-        return self._inside.crossing(bound, self._steps[self._look - 1])
+        return self.inside.crossing(bound, self.step)
 
     def bound(self, risk: float) -> float:
         """The bound that is crossed at this look with the probability `risk`; FAR if there is none."""
@@ -115,16 +124,12 @@ class _Walk:
         root: Any = optimize.brentq(lambda bound: self.crossing(bound) - risk, -FAR, FAR, xtol=1e-10)
         return float(root)
 
-    def stop_above(self, bound: float) -> None:
-        """Go on to the next look without what was at or above `bound`."""
-        if self._look < len(self._steps):
-            spread = self._steps[self._look][1]
-            if self._inside is None:
-                z, weight = _points(bound, spread)
-                self._inside = _Inside(z, weight * _density(z))
-            else:
-                self._inside = self._inside.next(bound, self._steps[self._look - 1], spread)
-        self._look += 1
+    def beyond(self, bound: float, step: _Step) -> "_Walk":
+        """The next look, this step away, without what is at or above `bound` here."""
+        if self.inside is not None:
+            return _Walk(self.inside.next(bound, self.step, step[1]), step)
+        z, weight = _points(bound, step[1])
+        return _Walk(_Inside(z, weight * _density(z)), step)
 
 
 def _step(one: float, other: float) -> _Step:
