@@ -47,73 +47,28 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from records.outcome import AttemptRecord, Feedback, Outcome, ProviderError
 
-OPERATION = "gen_ai.operation.name"
-PROVIDER = "gen_ai.provider.name"
 REQUEST_MODEL = "gen_ai.request.model"
 RESPONSE_MODEL = "gen_ai.response.model"
-CONVERSATION = "gen_ai.conversation.id"
-STREAM = "gen_ai.request.stream"
-FIRST_CHUNK_S = "gen_ai.response.time_to_first_chunk"
-FINISH_REASONS = "gen_ai.response.finish_reasons"
-INPUT_TOKENS = "gen_ai.usage.input_tokens"
-OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
-CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
-CACHE_WRITE_TOKENS = "gen_ai.usage.cache_creation.input_tokens"
-REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
 
-EVALUATION = "gen_ai.evaluation.result"
-EVALUATION_NAME = "gen_ai.evaluation.name"
-EVALUATION_VALUE = "gen_ai.evaluation.score.value"
-
-TOKEN_USAGE = "gen_ai.client.token.usage"  # noqa: S105
-TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105
-DURATION = "gen_ai.client.operation.duration"
-TO_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
-PER_OUTPUT_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
 
 TOKEN_BOUNDS = tuple(4**power for power in range(14))
 """The bounds that the conventions state for numbers of tokens: 1 to 67,108,864."""
 SECOND_BOUNDS = tuple(0.01 * 2**power for power in range(14))
 """The same for seconds: 0.01 to 81.92."""
 
-SERVER = "server.address"
-PORT = "server.port"
 STATUS = "http.response.status_code"
 ERROR = "error.type"
 
 CANARY = "canary.name"
-RUN = "canary.run"
-PHASE = "canary.phase"
-SHARE = "canary.share"
 ARM = "canary.arm"
-SERVED_BY = "canary.served_by"
-REASON = "canary.reason"
-OUTCOME = "canary.outcome"
-ERROR_TYPE = "canary.error_type"
-FAULTS = "canary.answer.faults"
-OUTPUT_CHECK = "canary.answer.output_check"
-PROVIDER_ERROR_CODE = "canary.provider_error.code"
-PROVIDER_ERROR_TYPE = "canary.provider_error.type"
-PROVIDER_ERROR_PARAM = "canary.provider_error.param"
-PROVIDER_ERROR_MESSAGE = "canary.provider_error.message"
-PROVIDER_REQUEST = "canary.provider_request_id"
 EXCHANGE = "canary.exchange_id"
-REQUEST = "canary.request_id"
 UNIT = "canary.unit"
 SESSION = "canary.session"
 CATEGORY = "canary.category"
-TAG = "canary.tag."
-MODEL_REQUESTED = "canary.model_requested"
 CONFIGURED_PROVIDER = "canary.provider"
-FIRST_TOKEN_S = "canary.time_to_first_token"  # noqa: S105
-OVERHEAD_S = "canary.overhead"
 COST_USD = "canary.cost_usd"
-ESTIMATED = "canary.usage_estimated"
 MIRROR = "canary.mirror"
-RETRIES = "canary.retry_count"
 
-ATTEMPT = "canary.attempt"
-ATTEMPT_S = "canary.attempt.duration"
 
 WELL_KNOWN_PROVIDERS = {"openai": "openai", "anthropic": "anthropic", "gemini": "gcp.gemini"}
 """OpenTelemetry's provider name by wire API: the API's owner, not always the operator of the endpoint."""
@@ -135,8 +90,8 @@ def operation_of(outcome: Outcome, base_urls: Mapping[str, str]) -> dict[str, Va
     A fallback is a success for the caller, and an aborted exchange is not an error.
     """
     return {
-        OPERATION: outcome.operation,
-        PROVIDER: WELL_KNOWN_PROVIDERS.get(outcome.api, outcome.api),
+        "gen_ai.operation.name": outcome.operation,
+        "gen_ai.provider.name": WELL_KNOWN_PROVIDERS.get(outcome.api, outcome.api),
         REQUEST_MODEL: outcome.model,
         RESPONSE_MODEL: outcome.response_model,
         ERROR: outcome.error_type if outcome.outcome in FAILED else None,
@@ -150,7 +105,7 @@ def server_of(base_url: str) -> Mapping[str, Value | None]:
     url = urlsplit(base_url)
     if url.hostname is None:
         return {}
-    return {SERVER: url.hostname, PORT: url.port or _PORTS.get(url.scheme)}
+    return {"server.address": url.hostname, "server.port": url.port or _PORTS.get(url.scheme)}
 
 
 def known(values: Mapping[str, Value | None]) -> dict[str, Value]:
@@ -198,7 +153,7 @@ class SpanFactory:
         """Return feedback as an event, in the trace `about` of its exchange if that is known."""
         return ReadableLogRecord(
             log_record=LogRecord(
-                event_name=EVALUATION,
+                event_name="gen_ai.evaluation.result",
                 timestamp=_ns(feedback.at),
                 observed_timestamp=_ns(feedback.at),
                 context=set_span_in_context(NonRecordingSpan(about), Context()) if about else Context(),
@@ -213,34 +168,34 @@ def _attributes(outcome: Outcome, base_urls: Mapping[str, str]) -> dict[str, Val
     usage = outcome.usage
     return {
         **operation_of(outcome, base_urls),
-        CONVERSATION: outcome.session,
-        STREAM: outcome.stream,
-        FIRST_CHUNK_S: outcome.ttfb_s if outcome.stream else None,
+        "gen_ai.conversation.id": outcome.session,
+        "gen_ai.request.stream": outcome.stream,
+        "gen_ai.response.time_to_first_chunk": outcome.ttfb_s if outcome.stream else None,
         **_of_answer(outcome),
-        INPUT_TOKENS: usage.input_tokens,
-        OUTPUT_TOKENS: usage.output_tokens,
-        CACHE_READ_TOKENS: usage.cached_input_tokens,
-        CACHE_WRITE_TOKENS: usage.cache_write_tokens,
-        REASONING_TOKENS: usage.reasoning_tokens,
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cached_input_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
         STATUS: outcome.status,
         **_of_canary(outcome),
-        OUTCOME: outcome.outcome,
-        ERROR_TYPE: outcome.error_type,
+        "canary.outcome": outcome.outcome,
+        "canary.error_type": outcome.error_type,
         EXCHANGE: outcome.exchange_id,
-        REQUEST: outcome.request_id,
-        PROVIDER_REQUEST: outcome.provider_request_id,
+        "canary.request_id": outcome.request_id,
+        "canary.provider_request_id": outcome.provider_request_id,
         UNIT: outcome.unit,
         SESSION: outcome.session,
         CATEGORY: outcome.category,
-        MODEL_REQUESTED: outcome.model_requested,
+        "canary.model_requested": outcome.model_requested,
         CONFIGURED_PROVIDER: outcome.provider,
-        FIRST_TOKEN_S: outcome.ttft_s,
-        OVERHEAD_S: outcome.overhead_s,
+        "canary.time_to_first_token": outcome.ttft_s,
+        "canary.overhead": outcome.overhead_s,
         COST_USD: outcome.cost_usd,
-        ESTIMATED: usage.estimated or None,
+        "canary.usage_estimated": usage.estimated or None,
         MIRROR: outcome.mirror or None,
-        RETRIES: outcome.retry_count or None,
-        **{TAG + key: value for key, value in outcome.tags.items()},
+        "canary.retry_count": outcome.retry_count or None,
+        **{"canary.tag." + key: value for key, value in outcome.tags.items()},
     }
 
 
@@ -248,13 +203,13 @@ def _of_answer(outcome: Outcome) -> dict[str, Value | None]:
     """How the answer ended and what was wrong with it, or what the provider said instead."""
     said = outcome.provider_error or ProviderError()
     return {
-        FINISH_REASONS: (outcome.finish,) if outcome.finish is not None else None,
-        FAULTS: outcome.faults or None,
-        OUTPUT_CHECK: outcome.output_check,
-        PROVIDER_ERROR_CODE: said.code,
-        PROVIDER_ERROR_TYPE: said.type,
-        PROVIDER_ERROR_PARAM: said.param,
-        PROVIDER_ERROR_MESSAGE: said.message,
+        "gen_ai.response.finish_reasons": (outcome.finish,) if outcome.finish is not None else None,
+        "canary.answer.faults": outcome.faults or None,
+        "canary.answer.output_check": outcome.output_check,
+        "canary.provider_error.code": said.code,
+        "canary.provider_error.type": said.type,
+        "canary.provider_error.param": said.param,
+        "canary.provider_error.message": said.message,
     }
 
 
@@ -264,20 +219,20 @@ def _of_canary(outcome: Outcome) -> dict[str, Value | None]:
         return {}
     return {
         CANARY: outcome.canary,
-        RUN: outcome.run,
-        PHASE: outcome.phase,
-        SHARE: outcome.share,
+        "canary.run": outcome.run,
+        "canary.phase": outcome.phase,
+        "canary.share": outcome.share,
         ARM: outcome.arm,
-        SERVED_BY: outcome.served_by,
-        REASON: outcome.reason,
+        "canary.served_by": outcome.served_by,
+        "canary.reason": outcome.reason,
     }
 
 
 def _evaluation(feedback: Feedback) -> dict[str, Value | None]:
     """Attributes of feedback, without the comment, which is a user's text."""
     return {
-        EVALUATION_NAME: feedback.metric,
-        EVALUATION_VALUE: feedback.value,
+        "gen_ai.evaluation.name": feedback.metric,
+        "gen_ai.evaluation.score.value": feedback.value,
         EXCHANGE: feedback.exchange_id,
         CANARY: feedback.canary,
         ARM: feedback.arm,
@@ -291,7 +246,7 @@ def _attempts(outcome: Outcome, started: int, ended: int) -> list[Event]:
     """One event at the end of each attempt. Attempts follow each other; the last ends with the answer."""
     events: list[Event] = []
     for attempt in reversed(outcome.attempts):
-        events.insert(0, Event(ATTEMPT, known(_of_attempt(attempt)), max(started, ended)))
+        events.insert(0, Event("canary.attempt", known(_of_attempt(attempt)), max(started, ended)))
         ended -= _ns(attempt.latency_s or 0.0)
     return events
 
@@ -303,7 +258,7 @@ def _of_attempt(attempt: AttemptRecord) -> dict[str, Value | None]:
         REQUEST_MODEL: attempt.model,
         STATUS: attempt.status,
         ERROR: attempt.error_type,
-        ATTEMPT_S: attempt.latency_s,
+        "canary.attempt.duration": attempt.latency_s,
         COST_USD: attempt.cost_usd,
     }
 
@@ -345,14 +300,18 @@ class ClientMetrics:
         self._provider = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
         meter = self._provider.get_meter("canary")
         self._tokens = meter.create_histogram(
-            TOKEN_USAGE,
+            "gen_ai.client.token.usage",
             "{token}",
             "Number of input and output tokens used.",
             explicit_bucket_boundaries_advisory=TOKEN_BOUNDS,
         )
-        self._duration = _seconds(meter, DURATION, "GenAI operation duration.")
-        self._to_first = _seconds(meter, TO_FIRST_CHUNK, "Time to the first chunk of a stream.")
-        self._per_chunk = _seconds(meter, PER_OUTPUT_CHUNK, "Mean time per chunk after the first one.")
+        self._duration = _seconds(meter, "gen_ai.client.operation.duration", "GenAI operation duration.")
+        self._to_first = _seconds(
+            meter, "gen_ai.client.operation.time_to_first_chunk", "Time to the first chunk of a stream."
+        )
+        self._per_chunk = _seconds(
+            meter, "gen_ai.client.operation.time_per_output_chunk", "Mean time per chunk after the first one."
+        )
         self._base_urls = base_urls
         self._of_canaries: set[Value] = set()
         self._others: set[Value] = set()
@@ -383,7 +342,7 @@ class ClientMetrics:
         usage = outcome.usage
         for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             if count is not None and not usage.estimated:
-                self._tokens.record(count, {**labels, TOKEN_TYPE: kind})
+                self._tokens.record(count, {**labels, "gen_ai.token.type": kind})
 
     def _labels(self, outcome: Outcome) -> dict[str, Value]:
         labels = operation_of(outcome, self._base_urls())
