@@ -49,8 +49,9 @@ def test_a_response_to_head_is_over_with_its_head() -> None:
 def test_another_protocol_begins_where_its_response_ends() -> None:
     response = ResponseParser(may_switch=True)
     response.begin(bodiless=False)
-    assert response.feed(SWITCH + b"\x81\x00") == len(SWITCH)
-    assert (response.stage, response.fault) == (SWITCHED, "")
+    response.feed(SWITCH + b"\x81\x00")
+    response.feed(b"\x8a")
+    assert (response.stage, response.fault, response.pieces) == (SWITCHED, "", [b"\x81\x00", b"\x8a"])
     assert fed(SWITCH)[0].fault
 
 

@@ -192,14 +192,17 @@ def test_both_directions_hold_back_when_the_other_end_does_not_read(run: Run) ->
             wire = raw.wires[0]
 
             def stuck() -> bool:
-                return tunnel._paused and wire.writer.transport.get_write_buffer_size() > size // 2
+                return (
+                    tunnel._response._paused_at is not None
+                    and wire.writer.transport.get_write_buffer_size() > size // 2
+                )
 
             await until(stuck)
-            assert sum(map(len, tunnel._chunks)) < 1 << 20
+            assert sum(map(len, tunnel._response._chunks)) < 1 << 20
 
             tunnel.write(b"y" * size)
             drained = asyncio.ensure_future(tunnel.drain())
-            await until(lambda: tunnel._outflow.blocked)
+            await until(lambda: tunnel._connection._outflow.blocked)
             assert not drained.done()
             read_on.set()
             await drained
@@ -223,6 +226,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_a_provider_that_takes_nothing_is_too_late(run: Run) -> None:
     async def scenario() -> None:
         async def play(wire: Wire) -> None:
+            await wire.head()
             wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await wire.send(SWITCH)
             await asyncio.Event().wait()
@@ -303,6 +307,7 @@ def test_closing_sends_what_was_written_and_aborting_does_not_wait(run: Run) -> 
 def test_closing_does_not_wait_for_ever_for_a_provider_that_reads_nothing(run: Run) -> None:
     async def scenario() -> None:
         async def play(wire: Wire) -> None:
+            await wire.head()
             wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await wire.send(SWITCH)
             await asyncio.Event().wait()

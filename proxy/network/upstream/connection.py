@@ -2,17 +2,19 @@
 
 The pool assigns exchanges; `response` parses the bytes.
 
-    stage   a byte of input means            end of input means
-    IDLE    desync: abort                    leave the pool
-    HEAD    the response's head              stale, reset or truncated
-    BODY    the rest of the response         the body's end if nothing frames the body, else truncated
-    DONE    desync: abort                    nothing: the response is complete
+    stage     a byte of input means            end of input means
+    IDLE      desync: abort                    leave the pool
+    HEAD      the response's head              stale, reset or truncated
+    BODY      the rest of the response         the body's end if nothing frames the body, else truncated
+    SWITCHED  another protocol's byte          the end
+    DONE      desync: abort                    nothing: the response is complete
 
 tests/proxy/test_upstream_connection.py verifies the assumptions about uvloop 0.23.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
+from math import inf
 from time import monotonic
 from typing import Protocol, cast
 
@@ -22,6 +24,7 @@ from proxy.network.upstream.response import (
     DONE,
     HEAD,
     IDLE,
+    SWITCHED,
     ResponseParser,
     UpstreamError,
     UpstreamResponse,
@@ -83,6 +86,7 @@ READ = 64 * 1024
 RESTED_S = 1.0
 KEEP_IDLE_S = 15.0
 KEEP_AGE_S = 300.0
+LINGER_S = 2.0
 
 
 class ConnectionOwner(Protocol):
@@ -96,15 +100,23 @@ class Connection:
     """The protocol object of one upstream transport, an asyncio.BufferedProtocol by its methods."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, ticker: Ticker, owner: ConnectionOwner, room: memoryview
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ticker: Ticker,
+        owner: ConnectionOwner,
+        room: memoryview,
+        *,
+        may_switch: bool = False,
     ) -> None:
-        """`room`: the read buffer, used only while bytes are parsed; connections may share it."""
+        """`room`: the read buffer, used only while bytes are parsed; connections may share it. `may_switch`:
+        for one request, which asks for another protocol."""
         self.check_at = 0.0
         self._room = room
         self.gone: asyncio.Future[None] = loop.create_future()
         self._ticker = ticker
         self._owner = owner
-        self._parser = ResponseParser()
+        self._may_switch = may_switch
+        self._parser = ResponseParser(may_switch=may_switch)
         self._outflow = WriteFlow(loop)
         self._response: UpstreamResponse | None = None
         self._eof = False
@@ -167,6 +179,23 @@ class Connection:
         """Abort the connection in any stage."""
         self._fail("aborted", "the proxy is stopping")
 
+    # Called by the tunnel
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of another protocol; does nothing when the provider has gone."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the provider has read most of the written bytes, or has gone."""
+        await self._outflow.drain()
+
+    def hang_up(self) -> None:
+        """Send the written bytes, then close, after 2 s at the latest."""
+        if not self._transport.is_closing():
+            self._transport.close()
+            asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+
     # Called by the response
 
     def resume(self) -> None:
@@ -225,7 +254,7 @@ class Connection:
         if response is None:
             return
         parser = self._parser
-        if parser.stage == BODY and ends_with_input(parser.headers):
+        if parser.stage == SWITCHED or (parser.stage == BODY and ends_with_input(parser.headers)):
             parser.stage = DONE
             response.heard(monotonic())
             self._finish(response)
@@ -260,12 +289,14 @@ class Connection:
             if self.check_at <= now:
                 self._owner.drop(self)
                 self._transport.abort()
-        elif self._parser.stage == HEAD and self._outflow.blocked:
+        elif self._outflow.blocked and self._parser.stage in (HEAD, SWITCHED):
             if (
                 self._outflow.stuck_s(self._transport.get_write_buffer_size(), now)
                 >= response.timeout.write_s
             ):
                 self._fail("provider_timeout", f"no request byte accepted for {response.timeout.write_s} s")
+        elif self._parser.stage == SWITCHED:  # its user decides how long it may be silent
+            self.check_at = inf
         else:
             deadline, why = response.deadline()
             if deadline <= now:
@@ -303,6 +334,7 @@ class Connection:
             and not self._eof
             and response.read_at - self._made_at < KEEP_AGE_S
             and self._transport.get_write_buffer_size() == 0
+            and not self._may_switch
         )
         if reusable:
             self._parser.stage = IDLE

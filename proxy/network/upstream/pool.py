@@ -16,8 +16,8 @@ from aiohappyeyeballs import AddrInfoType
 from proxy.network.file_descriptors import FileDescriptors
 from proxy.network.ticker import PERIOD_S, Ticker
 from proxy.network.upstream.connection import READ, Connection
-from proxy.network.upstream.response import ConnectionLimit, UpstreamError, UpstreamResponse
-from proxy.network.upstream.tunnel import Tunnel, upgrade_head
+from proxy.network.upstream.response import SWITCHING, ConnectionLimit, UpstreamError, UpstreamResponse
+from proxy.network.upstream.tunnel import Tunnel, upgrade_head, whole
 from proxy.providers.headers import Address, declared_length
 from proxy.providers.provider import Provider, Timeout
 
@@ -202,10 +202,10 @@ class OriginPool:
                 return connection
         return None
 
-    async def dial(self, limit_s: float) -> Connection:
+    async def dial(self, limit_s: float, *, may_switch: bool = False) -> Connection:
         """Open a connection. Raises UpstreamError: the dialer's, provider_reset or aborted."""
         context = self._context
-        connection = Connection(context.loop, context.ticker, self, context.room)
+        connection = Connection(context.loop, context.ticker, self, context.room, may_switch=may_switch)
         try:
             await self.dialer.dial(lambda: connection, limit_s)
         except BaseException:
@@ -261,7 +261,6 @@ class Upstreams:
         self._limit = limit
         self._most_waiting = most_waiting
         self._limits: dict[str, ConnectionLimit] = {}
-        self._tunnels: set[Tunnel] = set()
         self._context = PoolContext(self._loop, self._ticker)
         self._routes: dict[str, tuple[Provider, Address, OriginPool]] = {}
         self._origins: dict[_Key, OriginPool] = {}
@@ -332,20 +331,15 @@ class Upstreams:
         if not slots.take():
             await self._wait_for_slot(slots, limit_key, timeout.connect_s)
 
-        def released(tunnel: Tunnel) -> None:
-            self._tunnels.discard(tunnel)
-            slots.release()
-
-        tunnel = Tunnel(self._loop, self._ticker, timeout, released)
-        self._tunnels.add(tunnel)
+        response = UpstreamResponse(self._loop, slots, timeout, streaming=True)
         try:
-            await origin.dialer.dial(lambda: tunnel, timeout.connect_s)
-            refusal = await tunnel.upgrade(head)
+            connection = await origin.dial(timeout.connect_s, may_switch=True)
+            connection.start(response, head, b"", bodiless=False)
+            await response.head()
+            return Tunnel(connection, response) if response.status == SWITCHING else await whole(response)
         except BaseException:
-            tunnel.abort()
-            tunnel.let_go()
+            response.abort()
             raise
-        return tunnel if refusal is None else refusal
 
     def free_slots(self, limit_key: str) -> int:
         """Return how many more exchanges this limit allows."""
@@ -362,16 +356,13 @@ class Upstreams:
 
     async def close(self) -> None:
         """Abort every connection and wait until the sockets are closed."""
-        connections, tunnels = list(self._context.open), list(self._tunnels)
+        connections = list(self._context.open)
         self._context.closed = True
         for origin in self._origins.values():
             origin.dialer.close()
         for connection in connections:
             connection.shut()
-        for tunnel in tunnels:
-            tunnel.abort()
-        gone = [each.gone for each in connections] + [each.gone for each in tunnels]
-        await asyncio.gather(*gone)
+        await asyncio.gather(*[each.gone for each in connections])
 
     def _way(self, provider: Provider) -> tuple[Address, OriginPool]:
         known, address, origin = self._routes.get(provider.name) or self._learn(provider)

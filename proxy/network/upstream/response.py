@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import httptools
 
@@ -54,6 +54,17 @@ IDLE, HEAD, BODY, DONE, SWITCHED = range(5)
 SWITCHING = 101
 
 
+class _OtherProtocol:
+    """In the parser's place once the connection has switched."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    def feed_data(self, data: bytes | memoryview) -> None:
+        if data:
+            self._pieces.append(bytes(data))
+
+
 class ResponseParser:
     """Parses a connection's responses, one after another. No clock.
 
@@ -82,7 +93,7 @@ class ResponseParser:
         self.pieces: list[bytes] = []
         self.on_body = self.pieces.append  # the cheapest callback for each piece
         self._may_switch = may_switch
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self.begin(bodiless=False)
         self.stage = IDLE
 
@@ -99,8 +110,8 @@ class ResponseParser:
         self._body_pieces = 0
         self._barren = 0
 
-    def feed(self, data: bytes | memoryview) -> int:
-        """Parse bytes. Returns the offset at which another protocol begins, or the number of bytes."""
+    def feed(self, data: bytes | memoryview) -> None:
+        """Parse bytes. Those of another protocol are pieces, as they came."""
         stage, size = self.stage, len(data)
         if stage == HEAD:
             self.head_size += size
@@ -108,12 +119,14 @@ class ResponseParser:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             if self.stage == SWITCHED:
-                return int(upgrade.args[0])
-            self._break(upgrade)
+                self._parser = _OtherProtocol(self.pieces)
+                self._parser.feed_data(data[int(upgrade.args[0]) :])
+            else:
+                self._break(upgrade)
         except httptools.HttpParserError as error:
             self._break(error)
         else:
-            if self.stage == SWITCHED:
+            if self.stage == SWITCHED and stage == HEAD:
                 self.fault = self.fault or "a 101 response that names no protocol"
         if self.pieces:
             self._barren = 0
@@ -121,7 +134,6 @@ class ResponseParser:
                 del self.pieces[self._body_pieces :]
         elif self.stage == stage:
             self._fed_nothing(size)
-        return size
 
     def close(self) -> None:
         """Release the parser after the last bytes."""
@@ -146,7 +158,7 @@ class ResponseParser:
         if self.stage != HEAD:
             return
         if status == SWITCHING and self._may_switch:
-            self.stage = SWITCHED
+            self.stage, self.status = SWITCHED, status
             self.fault = find_fault(200, self.headers, self.head_size)  # 200: a 101 counts as success here
         elif not 100 <= status <= 199:
             self.status = status
