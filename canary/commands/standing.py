@@ -49,6 +49,7 @@ def begin(
         wanted["model"] = model
     if not wanted.get("model"):
         fail("name the model: canary begin NAME --model MODEL", code=2)
+    _warn_of_line_ends(wanted)
     done = give(admin, data, name, "begin", {"arm": wanted, "reason": reason}, of="standing")
     if output == "json":
         return print_json(done)
@@ -104,6 +105,14 @@ def show(
         fail(f"the config has no standing canary {name!r}; it has: {', '.join(known) or 'none'}", code=2)
     entry = {**known[name].entry, "standing": True, "baseline": dict(known[name].baseline)}
     answer(output, entry, yaml.safe_dump([entry], sort_keys=False, allow_unicode=True))
+
+
+def _warn_of_line_ends(arm: Mapping[str, Any]) -> None:
+    from canary.config.part_checks import WINDOWS
+
+    match arm.get("prompt"):
+        case {"find": {"file": file, "text": str(text)}} if "\r\n" in text:
+            say(f"warning: {file} {WINDOWS}")
 
 
 def _arm(file: Path) -> dict[str, Any]:

@@ -122,12 +122,18 @@ _Names = Sequence[tuple[Path, str]]
 """Members' names with their places in the file."""
 
 
+WINDOWS = "has the line ends of Windows (CRLF), which your app hardly sends: they are part of the text"
+"""What is said of a text to find."""
+
+
 def check_prompt(section: PromptSection, path: Path, found: CheckedDocument) -> None:
-    """Record a prompt that replaces nothing."""
+    """Record a prompt that replaces nothing, and warn of one that hardly stands in any request."""
     if not section.find.text:
         found.complain((*path, "find"), "is empty; it must have a text of the prompt that your app sends")
     elif section.find.text == section.put.text:
         found.complain((*path, "put"), "has the same text as `find`, so nothing would change")
+    elif "\r\n" in section.find.text:
+        found.warn((*path, "find"), WINDOWS)
 
 
 def check_request(section: RequestSection, path: Path, found: CheckedDocument) -> None:

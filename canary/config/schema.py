@@ -107,9 +107,9 @@ _MESSAGES = {
     "too_short": "must not be empty",
 }
 _SHAPES = {
-    "dict_type": "must be a mapping, such as `key: value`",
-    "model_type": "must be a mapping, such as `key: value`",
-    "model_attributes_type": "must be a mapping, such as `key: value`",
+    "dict_type": "must be a mapping, such as {{{named}}}",
+    "model_type": "must be a mapping, such as {{{named}}}",
+    "model_attributes_type": "must be a mapping, such as {{{named}}}",
     "tuple_type": "must be a list, such as [one, two]",
     "string_type": "must be a single value",
     "bool_type": "must be true or false",
@@ -221,7 +221,8 @@ def _message(detail: "ErrorDetails", origin: Path) -> str:
         meant = nearest(str(detail["input"]), right)
         return f"must be {' or '.join(right)}" + (f'; did you mean "{meant}"?' if meant else "")
     if kind in _SHAPES:
-        return "needs a value" if detail["input"] is None else _SHAPES[kind]
+        named = ", ".join(f"{key}: …" for key in known_keys(origin)[:2]) or "key: value"
+        return "needs a value" if detail["input"] is None else _SHAPES[kind].format(named=named)
     if kind in _MESSAGES:
         return _MESSAGES[kind].format(
             **{name: f"{value:g}" for name, value in context.items() if _is_number(value)}

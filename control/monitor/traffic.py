@@ -168,7 +168,8 @@ class UnmatchedTraffic:
             return []
         sentence = (
             f"{found:,} of {max(found, of):,} requests of the last hour have not the text of `prompt.find`, "
-            "so they go as they came, outside the canary: write the file as your app sends it (docs/arms.md)"
+            "so they go as they came, outside the canary: write the file as your app sends it, line ends "
+            "too (docs/arms.md)"
         )
         return [AstrayTraffic(kind="prompt_missed", canary=canary, requests=found, of=of, sentence=sentence)]
 

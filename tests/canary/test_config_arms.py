@@ -48,6 +48,8 @@ def test_a_files_last_line_end_is_no_part_of_its_text(folder: Path) -> None:
     assert config.texts[prompt.find] == "Be kind.\r\nBe brief."
     assert config.texts[prompt.put] == "Be kind ☺.\n"
     assert config.text_files == (folder / "old.md", folder / "new.md")
+    warned = "candidate.prompt.find: has the line ends of Windows (CRLF)"
+    assert sum(warned in each for each in config.warnings) == 1
 
 
 def test_the_texts_are_in_the_definition_and_the_name_is_not(folder: Path) -> None:
@@ -96,6 +98,7 @@ def test_a_started_canary_keeps_its_texts_whatever_became_of_the_files(folder: P
         ("prompt: {find: empty.md, put: new.md}", "candidate.prompt.find: is empty"),
         ("prompt: {find: old.md, put: old.md}", "candidate.prompt.put: has the same text as `find`"),
         ("prompt: {find: old.md}", "candidate.prompt.put: is missing"),
+        ("prompt: new.md", "candidate.prompt: must be a mapping, such as {{find: …, put: …}}"),
         ("prompt: {find: latin.md, put: new.md}", "latin.md is not UTF-8"),
         ("tools: {get_order: nul.md}", "candidate.tools.get_order: {folder}/nul.md is no text"),
         ("tools: [a]", "candidate.tools: must be a mapping"),

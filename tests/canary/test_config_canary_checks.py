@@ -178,7 +178,7 @@ def test_only_a_ramps_last_step_may_last_for_ever() -> None:
         ("{user: 300}", 'until.user: unknown key; did you mean "users"?'),
         ("{users: 0}", "until.users: must be at least 1"),
         ("{users: many}", "until.users: must be a whole number"),
-        ("300", "until: must be a mapping, such as `key: value`"),
+        ("300", "until: must be a mapping, such as {users: …}"),
     ],
 )
 def test_what_a_step_cannot_wait_for_is_refused(until: str, message: str) -> None:

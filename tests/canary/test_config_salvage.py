@@ -99,7 +99,11 @@ def test_a_missing_key_is_reported_where_it_should_stand(before: str, after: str
 @pytest.mark.parametrize(
     ("before", "after", "line"),
     [
-        ("{models: [gpt-4o]}", "gpt-4o", "8: canaries[0].match: must be a mapping, such as `key: value`"),
+        (
+            "{models: [gpt-4o]}",
+            "gpt-4o",
+            "8: canaries[0].match: must be a mapping, such as {models: …, paths: …}",
+        ),
         ("[gpt-4o]", "gpt-4o", "8: canaries[0].match.models: must be a list, such as [one, two]"),
         ("[gpt-4o]", "[[gpt-4o]]", "8: canaries[0].match.models[0]: must be a single value"),
         ("name: trial", "name:", "7: canaries[0].name: needs a value"),
