@@ -147,7 +147,13 @@ async def silence(idle_s: float, active_at: Callable[[], float]) -> None:
         quiet_s = monotonic() - active_at()
 
 
-_SETTINGS = {"session.update": "session", "response.create": "response"}
+_AS_IT_IS, _AS_A_ROW = (b"", b""), (b'{"input":[', b"]}")
+_SEARCHED = {
+    "session.update": ("session", _AS_IT_IS),
+    "response.create": ("response", _AS_IT_IS),
+    "conversation.item.create": ("item", _AS_A_ROW),
+}
+"""Of a caller's event by its type: the object that may have an arm's texts, and what makes a body of it."""
 _OBJECT = ord("{")
 
 
@@ -158,25 +164,27 @@ class _Asked(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Asked).decode
 
 
-def _settings(text: bytes) -> Span | None:
-    """Where a caller's event has the settings of its session or of one response; None without."""
+def _searched(text: bytes) -> tuple[Span, tuple[bytes, bytes]] | None:
+    """Where a caller's event has settings of its session or of one response, or a message of a conversation,
+    and what makes a body of that; None without."""
     try:
-        member = _SETTINGS.get(_decode(text).type)
-        found = value_spans(text, member) if member is not None else []
+        if (known := _SEARCHED.get(_decode(text).type)) is None:
+            return None
+        found = value_spans(text, known[0])
     except (*UNREADABLE, TooIntricateJson):
         return None
-    return found[-1] if found and text[found[-1][0]] == _OBJECT else None
+    return (found[-1], known[1]) if found and text[found[-1][0]] == _OBJECT else None
 
 
-def _instructs(settings: bytes) -> bool:
+def _instructs(body: bytes) -> bool:
     try:
-        return bool(value_spans(settings, "instructions"))
+        return bool(value_spans(body, "instructions"))
     except TooIntricateJson:
         return False
 
 
 class SessionTexts:
-    """An arm's texts in the settings that a session's caller sends, uncompressed.
+    """An arm's texts in the settings and system messages that a session's caller sends, uncompressed.
 
     `changed`: a message had them. `instructed`: instructions came. `lost`: a message is over the bound, or
     the bytes are no frames.
@@ -204,17 +212,19 @@ class SessionTexts:
 
     def _written(self, piece: WholeMessage) -> bytes:
         data = piece.data
-        span = _settings(data) if piece.opcode == TEXT else None
-        if span is None:
+        found = _searched(data) if piece.opcode == TEXT else None
+        if found is None:
             return piece.raw
-        settings, own = data[span[0] : span[1]], self._own
-        self.instructed = self.instructed or _instructs(settings)
-        self._unseen = [each for each in self._unseen if not each.places(settings)]
-        edited = own.edited(settings, own.places(settings)) if own is not None else None
+        ((start, end), (before, after)), own = found, self._own
+        body = before + data[start:end] + after
+        self.instructed = self.instructed or _instructs(body)
+        self._unseen = [each for each in self._unseen if not each.places(body)]
+        edited = own.edited(body, own.places(body)) if own is not None else None
         if edited is None:
             return piece.raw
         self.changed = True
-        return frame(data[: span[0]] + edited + data[span[1] :], to_provider=True)
+        edited = edited[len(before) : len(edited) - len(after)]
+        return frame(data[:start] + edited + data[end:], to_provider=True)
 
 
 class RealtimeSession:

@@ -30,6 +30,7 @@ providers:
   own: {{api: openai, base_url: "REALTIME", api_key: "sk-planted-own"}}
   quiet: {{api: openai, base_url: "REALTIME", timeout: {{idle: 600ms}}}}
   bytes: {{api: openai, base_url: "BYTES"}}
+  gemini: {{api: gemini, base_url: "REALTIME"}}
 canaries:
 """
 CASE = """
@@ -301,6 +302,20 @@ def test_a_session_that_names_no_model_is_no_canary_s(stage: Stage, provider: Re
 
     assert known(stage.outcome(run(scene())), "canary", "model", "operation") == ("", "", "realtime")
     assert provider.seen[-1].target == "/v1/realtime?intent=transcription"
+
+
+def test_a_live_session_of_gemini_passes_without_a_canary(stage: Stage, provider: RealtimeProvider) -> None:
+    path = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+    setup = json.dumps({"setup": {"model": "models/voice"}})
+
+    async def scene() -> str:
+        async with dial(stage, "", path=path, unit="alice", headers={"x-goog-api-key": KEY}) as line:
+            await line.send(setup)
+            assert await line.recv() == setup
+            return exchange(line)
+
+    assert known(stage.outcome(run(scene())), "canary", "provider", "outcome") == ("", "gemini", "ok")
+    assert path in provider.seen[-1].target
 
 
 def test_other_websockets_pass_too(stage: Stage, provider: RealtimeProvider) -> None:

@@ -323,13 +323,18 @@ def test_an_arm_s_prompt_stands_in_settings_however_they_are_cut() -> None:
         b'{"type":"session\\u002eupdate","x":{"session":"FIND"},"session":{"instructions":"a F\\u0049ND"}}'
     )
     once = b'{"type":"response.create","response":{"instructions":"FIND","input":"FIND"}}'
-    others = [b'{"type":"conversation.item.create","session":{"instructions":"FIND"}}', b"FIND", b"{}"]
+    said = b"""{"type":"conversation.item.create","item":{"role":"system","content":[{"text":"FIND"}]}}"""
+    others = [said.replace(b"system", b"user"), said.replace(b'item"', b'session"'), b"FIND", b"{}"]
     parts = [Frame(Opcode.TEXT, update[:9], fin=False), Frame(Opcode.CONT, update[9:])]
-    parts += [Frame(Opcode.TEXT, each) for each in (once, *others)] + [Frame(Opcode.BINARY, once)]
+    parts += [Frame(Opcode.TEXT, each) for each in (once, said, *others)] + [Frame(Opcode.BINARY, once)]
     data = b"".join(each.serialize(mask=True) for each in parts)
     texts = SessionTexts(ArmTexts("FIND", "PUT"), [ArmTexts("FIND", "PUT"), ArmTexts("no", "")])
     written = b"".join(texts.written(data[at : at + 7]) for at in range(0, len(data), 7))
-    put = [update.replace(b"F\\u0049ND", b"PUT"), once.replace(b'"FIND",', b'"PUT",')]
+    put = [
+        update.replace(b"F\\u0049ND", b"PUT"),
+        once.replace(b'"FIND",', b'"PUT",'),
+        said.replace(b"FIND", b"PUT"),
+    ]
     assert sent(written) == [*put, *others, once]
     assert (texts.changed, texts.instructed, texts.misses_prompt) == (True, True, True)
 
