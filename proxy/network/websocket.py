@@ -76,18 +76,23 @@ NO_CODE = 1005
 
 
 class Message(NamedTuple):
-    """A complete message or control frame. `data` is None when the payload was over the bound."""
+    """A complete message or control frame. `data` is None when the payload was over the bound. `raw`: its
+    bytes as they came, where they are kept."""
 
     opcode: int
     data: bytes | None
+    raw: bytes = b""
 
 
 class FrameReader:
     """The frames of one direction. `close_code`: code of the close frame, None before it. `lost`: the bytes
     are not WebSocket frames and are no longer read. `unread`: a message was skipped."""
 
-    def __init__(self, fresh: bool | None = None, *, bound: int = MESSAGE_BOUND) -> None:
-        """`fresh`: the compression of this direction, as `agreed` has it."""
+    def __init__(self, fresh: bool | None = None, *, bound: int = MESSAGE_BOUND, keeps: bool = False) -> None:
+        """`fresh`: the compression of this direction, as `agreed` has it. `keeps`: the bytes of each message
+        as they came; one over the bound ends the reading."""
+        self._keeps = keeps
+        self._raw, self._control_raw = bytearray(), bytearray()
         self.close_code: int | None = None
         self.lost = self.unread = False
         self._bound = bound
@@ -138,6 +143,7 @@ class FrameReader:
         self._at = 0
         self._opcode = first & _OPCODE
         self._fin = bool(first & _FIN)
+        self._keep(head)
         if not self._is_lawful():
             self.lost = True
         elif self._opcode >= CLOSE:
@@ -150,7 +156,7 @@ class FrameReader:
         if self._opcode < CLOSE:
             self._size += self._left
             if self._size > self._bound:
-                self._parts = None
+                self._parts, self.lost = None, self.lost or self._keeps
 
     def _is_lawful(self) -> bool:
         """RFC 6455 §5.2, §5.4, §5.5. Reserved bits belong to extensions and do not change frame lengths."""
@@ -160,12 +166,19 @@ class FrameReader:
 
     def _take(self, piece: bytes) -> None:
         """Take payload bytes of the current frame."""
+        self._keep(piece)
         if self._opcode >= CLOSE:
             self._control += self._unmasked(piece)
         elif self._parts is not None:
             self._parts.append(self._unmasked(piece))
         self._left -= len(piece)
         self._at += len(piece)
+
+    def _keep(self, data: bytes) -> None:
+        if self._keeps and self._opcode >= CLOSE:
+            self._control_raw += data
+        elif self._keeps:
+            self._raw += data
 
     def _unmasked(self, piece: bytes) -> bytes:
         if not self._key:
@@ -177,7 +190,8 @@ class FrameReader:
         if self._opcode >= CLOSE:
             if self._opcode == CLOSE:
                 self._close(self._control)
-            found.append(Message(self._opcode, self._control))
+            found.append(Message(self._opcode, self._control, bytes(self._control_raw)))
+            self._control_raw.clear()
         elif self._fin and self._started is not None:
             opcode, self._started = self._started, None
             data = None if self._parts is None else b"".join(self._parts)
@@ -185,7 +199,8 @@ class FrameReader:
             if self._zipped and self._inflater is not None:
                 data = self._inflater.message(data)
             self.unread = self.unread or data is None
-            found.append(Message(opcode, data))
+            found.append(Message(opcode, data, bytes(self._raw)))
+            self._raw.clear()
 
     def _close(self, payload: bytes) -> None:
         if self.close_code is None:
@@ -229,65 +244,15 @@ class MessageCutter:
     """Cuts one direction's bytes. `lost`: they are no WebSocket frames, or a message is over the bound."""
 
     def __init__(self) -> None:
-        self.lost = False
-        self._buffer = bytearray()
-        self._opcode = CONTINUATION  # of the message under way
-        self._raw: list[bytes] = []
-        self._message: list[bytes] = []
-        self._size = 0
+        self._frames = FrameReader(bound=PIECE_BOUND, keeps=True)
+
+    @property
+    def lost(self) -> bool:
+        return self._frames.lost
 
     def feed(self, data: bytes) -> list[WholeMessage]:
         """Take bytes and return the pieces that they complete."""
-        self._buffer += data
-        found: list[WholeMessage] = []
-        while not self.lost and (frame := self._next()) is not None:
-            if (piece := self._piece(*frame)) is not None:
-                found.append(piece)
-        return found
-
-    def _next(self) -> tuple[bytes, bool, int, bytes] | None:
-        """Take the next whole frame: its bytes, whether it is final, its opcode, and its payload."""
-        buffer = self._buffer
-        if len(buffer) < 2:
-            return None
-        start, length = _extent(buffer)
-        if length is None:
-            return None
-        self.lost = self._size + length > PIECE_BOUND
-        if self.lost or len(buffer) < start + length:
-            return None
-        raw = bytes(buffer[: start + length])
-        del buffer[: start + length]
-        payload = raw[start:]
-        if raw[1] & _MASKED:
-            payload = masked(payload, raw[start - 4 : start])
-        return raw, bool(raw[0] & _FIN), raw[0] & _OPCODE, payload
-
-    def _piece(self, raw: bytes, is_final: bool, opcode: int, payload: bytes) -> WholeMessage | None:
-        if opcode >= CLOSE:
-            return WholeMessage(raw, opcode, payload)
-        if (opcode == CONTINUATION) == (self._opcode == CONTINUATION):
-            self.lost = True  # a message begins within another, or goes on without a beginning
-            return None
-        self._opcode = opcode or self._opcode
-        self._raw.append(raw)
-        self._message.append(payload)
-        self._size += len(raw)
-        if not is_final:
-            return None
-        piece = WholeMessage(b"".join(self._raw), self._opcode, b"".join(self._message))
-        self._opcode, self._size = CONTINUATION, 0
-        self._raw.clear()
-        self._message.clear()
-        return piece
-
-
-def _extent(head: bytearray) -> tuple[int, int | None]:
-    """Where a frame's payload starts, and its length; None while the head is not complete."""
-    start, extended = _head_length(head), _extended_by(head[1])
-    if len(head) < start:
-        return start, None
-    return start, int.from_bytes(head[2 : 2 + extended], "big") if extended else head[1] & _LENGTH
+        return [WholeMessage(each.raw, each.opcode, each.data or b"") for each in self._frames.feed(data)]
 
 
 def frame(payload: bytes, *, opcode: int = TEXT, to_provider: bool) -> bytes:
