@@ -13,7 +13,7 @@ from records.errors import StoreDown
 from records.shared import segment_folder
 from records.shared.segment_folder import ObjectStore, SegmentFolder
 from records.store import Store, segment_writer
-from records.store.segments.sources import read
+from records.store.segments.sources import sources
 from tests.records.samples import DAY, a_batch, an_outcome
 from tests.records.stored import stored
 from tests.servers.object_store import S3Server
@@ -50,7 +50,8 @@ def test_outcomes_are_rolled_into_the_bucket_and_read_from_there(store: Store, s
     assert all(key.endswith(".parquet") for key in keys)
     assert ids(store) == before == [f"exchange-{n}" for n in range(10)]
     with store.reading() as connection:
-        (early,) = read(connection, ["latency_s"], pc.field("arm") == "candidate", until=20_000 * DAY + 1)
+        (hour,) = sources(connection, until=20_000 * DAY + 1)
+        early = hour.read(["latency_s"], pc.field("arm") == "candidate")
     assert early.column("latency_s").to_pylist() == [0.25] * 9
 
 

@@ -172,21 +172,6 @@ def sources(
     return sorted(found, key=lambda each: (each.first_at, each.last_at))
 
 
-def read(
-    connection: Connection,
-    columns: Sequence[str] = ALL,
-    where: Any = None,
-    *,
-    since: float = -math.inf,
-    until: float = math.inf,
-) -> Iterator[Any]:
-    """The tables of the sources with outcomes from `since` to `until`; those outside are in them, too."""
-    for each in sources(connection, since=since, until=until):
-        table = each.read(columns, where)
-        if table.num_rows:
-            yield table
-
-
 def folder_of(connection: Connection, path: str) -> SegmentFolder:
     """The folder of this store's segments."""
     folder: SegmentFolder | None = connection.get_execution_options().get(FOLDER)
