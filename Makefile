@@ -45,7 +45,7 @@ test-more: .venv/dev .venv/openid/node_modules test-programs  ## The same promis
 
 test-all: test test-more  ## All tests but the long simulations.
 
-test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Minutes.
+test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Hours (CONTRIBUTING.md).
 	.venv/bin/pytest -q -s -m slow --ignore=tests/reliability
 
 test-reliability: .venv/dev test-programs  ## The long forms of docs/reliability.md. Minutes.
