@@ -369,9 +369,11 @@ def failed_exchange(store: Store, exchange_id: str) -> FailedExchange:
         return FailedExchange(capture=found, model=f"{about.provider}/{about.model}", error="")
     with store.reading() as connection:
         outcome = exchange_of(connection, exchange_id)
-    model = Releases(store).candidate_of(about.canary, about.run)
+    tried = Releases(store).of_run(about.canary, about.run)
     error = outcome.error_type if outcome is not None else None
-    return FailedExchange(capture=found, model=model, error=error or "")
+    return FailedExchange(
+        capture=found, model=tried.candidate if tried is not None else "", error=error or ""
+    )
 
 
 def issue_of_exchange(

@@ -48,6 +48,7 @@ class HistoryPages:
             Route("/sessions/{named:path}", self.session),
             Route("/releases", self.releases),
             Route("/releases/{id}", self.release),
+            Route("/canaries/{name}/release", self.of_canary),
             Route("/drift", self.drift),
             Route("/archive", self.trends),
             Route("/archive/{key}", self.evaluation),
@@ -111,6 +112,11 @@ class HistoryPages:
         """The releases, newest first."""
         found = await asyncio.to_thread(releases_in_short, await self._operator.releases())
         return self._login.answer(request, "releases.html", releases=found)
+
+    async def of_canary(self, request: Request) -> Response:
+        """To the release that the canary tries."""
+        found = await self._operator.release_of(request.path_params["name"])
+        return RedirectResponse(f"/releases/{found}", status_code=303)
 
     async def release(self, request: Request) -> Response:
         """One release, with the present report of what is under way; ?for=vendor&form=html|markdown|json: its

@@ -53,11 +53,10 @@ class OrderForms:
         """Begin a trial of the standing canary, and say what became of it."""
 
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
-            who, model = self._login.who(request, form.get("who", "")), form.get("model", "").strip()
+            (who, reason), model = self._signature(request, form), form.get("model", "").strip()
             if not who or not model:
                 raise BadOrder(400, "Not done: enter the model and your name.")
-            reason = form.get("reason", "").strip()[:_REASON_BOUND]
-            done = await self._operator.begin(name, {"model": model}, who=who[:_WHO_BOUND], reason=reason)
+            done = await self._operator.begin(name, {"model": model}, who=who, reason=reason)
             return 200, f"{done['canary']}: {status.plain(done['state'])}."
 
         return await self._done(request, act)
@@ -66,10 +65,8 @@ class OrderForms:
         """Give everybody the standing canary's former baseline, and say which that is."""
 
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
-            who, reason = self._login.who(request, form.get("who", "")), form.get("reason", "").strip()
-            if not who or not reason:
-                raise BadOrder(400, "Not done: enter your name and a reason. Both go into the audit log.")
-            done = await self._operator.revert(name, who=who[:_WHO_BOUND], reason=reason[:_REASON_BOUND])
+            who, reason = self._signed(request, form)
+            done = await self._operator.revert(name, who=who, reason=reason)
             now = done["baseline"]
             return 200, f"{done['reverted']} is taken back. Everybody gets {now['provider']}/{now['model']}."
 
@@ -79,7 +76,7 @@ class OrderForms:
         """Record a decision, and say what it does not outweigh."""
 
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
-            who, reason = self._login.who(request, form.get("who", "")), form.get("reason", "").strip()
+            who, reason = self._signature(request, form)
             choice: Choice | None = next((each for each in CHOICES if each == form.get("decision")), None)
             named = [*_ticked(form, "despite:"), *form.get("despite", "").split(",")]
             despite = list(dict.fromkeys(each.strip() for each in named if each.strip()))
@@ -88,9 +85,7 @@ class OrderForms:
             if despite and choice != "ship":
                 raise BadOrder(400, "Not done: only a decision to ship outweighs misses.")
             try:
-                done = await self._operator.decide(
-                    name, choice, who=who[:_WHO_BOUND], reason=reason[:_REASON_BOUND], despite=despite
-                )
+                done = await self._operator.decide(name, choice, who=who, reason=reason, despite=despite)
             except BadOrder as problem:
                 said = f"{problem.message[0].upper()}{problem.message[1:]}"
                 raise BadOrder(problem.status, said) from problem
@@ -103,16 +98,13 @@ class OrderForms:
         order = request.path_params["order"]
 
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
-            who = self._login.who(request, form.get("who", ""))
             self._must_be_as_seen(name, order, form)
-            known, reason = _known(order), form.get("reason", "").strip()
-            if not who or not reason:
-                raise BadOrder(400, "Not done: enter your name and a reason. Both go into the audit log.")
+            known, (who, reason) = _known(order), self._signed(request, form)
             done = await self._operator.order(
                 name,
                 known,
-                who=who[:_WHO_BOUND],
-                reason=reason[:_REASON_BOUND],
+                who=who,
+                reason=reason,
                 share=_share(form, order),
                 hard="hard" in form,
                 against_verdict="against_verdict" in form,
@@ -124,6 +116,18 @@ class OrderForms:
             return 200, f"{state} Confirmed by {done['confirmed']} of {done['workers']} workers.{said}"
 
         return await self._done(request, act)
+
+    def _signature(self, request: Request, form: Mapping[str, str]) -> tuple[str, str]:
+        """Who orders, and why; "" for what the form does not say."""
+        who = self._login.who(request, form.get("who", ""))
+        return who[:_WHO_BOUND], form.get("reason", "").strip()[:_REASON_BOUND]
+
+    def _signed(self, request: Request, form: Mapping[str, str]) -> tuple[str, str]:
+        """The same of an order that wants both."""
+        who, reason = self._signature(request, form)
+        if not who or not reason:
+            raise BadOrder(400, "Not done: enter your name and a reason. Both go into the audit log.")
+        return who, reason
 
     async def _done(self, request: Request, act: Act) -> Response:
         """Act on the canary by the form's fields, and say in place what came of it."""

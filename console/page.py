@@ -35,7 +35,7 @@ from pages.status.overview import CanaryLine, LastChange, line, table, wanted
 from pages.status.rules import proof_of, reach
 from pages.status.standing import PastCanaryView, arm_rows, past_view, standing
 from pages.status.verdict_so_far import VerdictSoFar, newer, verdict_so_far
-from pages.words.arms import SideRow, heading, side_by_side
+from pages.words.arms import SideRow, heading, next_candidate, side_by_side
 from pages.words.status import astray, laneless, retirements, standing_said, unmatched
 from records.facts.arm_texts import changes_between
 from records.facts.standing import in_its_place
@@ -177,10 +177,15 @@ class ReadOnlyPages:
     async def overview(self, request: Request) -> Response:
         """All canaries as a table, the worst first; what does not work; the latest changes; past ones."""
         status, changes = self._operator.status(), await self._last_changes()
-        degraded, audit = [*status["degraded"]], []
+        judge = status["judge"] or {}
+        degraded = [
+            f"judge: {judge['sentence']}" if each.startswith("judge: ") and judge else each
+            for each in status["degraded"]
+        ]
+        audit: Sequence[Mapping[str, Any]] = []
         past: list[PastCanaryView] = []
         try:
-            audit = [*await self._operator.audit(_NEWEST)]
+            audit = await self._operator.audit(_NEWEST)
             past = await self._past(islice(self._operator.past(), _PAST))
         except BadOrder as problem:
             degraded.append(f"the audit log cannot be read: {problem.message}")
@@ -200,10 +205,11 @@ class ReadOnlyPages:
             laneless=laneless(status["unmatched"]),
             traffic=[astray(each) for each in status["traffic"]],
             retirements=retirements(status),
-            standing_canaries=[
-                (each["name"], standing_said(each, time.time()), each["canary"])
-                for each in status["standing"]
-            ],
+            standing_canaries=[(each, standing_said(each, time.time())) for each in status["standing"]],
+            next_candidates={
+                name: next_candidate(each.candidate({}), each.taken_over({}))
+                for name, each in self._operator.settings().standing.items()
+            },
             callers=self._operator.callers(),
         )
 

@@ -55,6 +55,8 @@ def release_in(form: str, found: "Dossier", timeline: "Sequence[TimelineEntry]" 
     if form != "html":
         return rendered(found, form)
     links = [(f"For {each}", f"/releases/{found.release.id}?for={each}") for each in READERS]
+    names = dict.fromkeys(run.canary for run in found.newest)
+    links += [(name, f"/canaries/{quote(name)}") for name in names]
     links += [("All releases", "/releases"), ("All canaries", "/")]
     return written(page(found, timeline, links), form)
 

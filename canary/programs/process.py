@@ -101,9 +101,21 @@ def run(work: Work) -> None:
     log_to_stderr()
     args = msgspec.json.decode(sys.argv[1], type=WorkerArgs)
     config = FollowedConfig(FileIO(sys.stdin.fileno(), closefd=False))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.get_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-        runner.run(_started(work, args, config))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.get_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+            runner.run(_started(work, args, config))
+    except Exception as problem:
+        if args.slot < 0:  # the supervisor says it to who asks for the page
+            sys.stdout.write(f"{_cause(problem)}\n")
+        raise
+
+
+def _cause(problem: BaseException) -> str:
+    """What broke a program, in a line."""
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return visible(f"{type(problem).__name__}: {problem}")
 
 
 async def _started(work: Work, args: WorkerArgs, config: FollowedConfig) -> None:

@@ -6,13 +6,15 @@ connection is refused while it starts. Children are separate programs (no fork o
 
 import asyncio
 import fcntl
+import html
+import json
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import astuple
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import structlog
 import uvloop
 
 from canary.config import ServerSettings
-from canary.config.certificate import CERTIFICATE
+from canary.config.certificate import CERTIFICATE, server_context
 from canary.config.quantity import is_loopback
 from canary.config.server import Role
 from canary.programs.config_pipe import WatchedConfig
@@ -47,7 +49,11 @@ WIND_UP_S = 2.0
 """What a worker gets beyond the grace: it ends then what is left by itself, and records how that ended."""
 
 ADMIN_GRACE_S = 20.0
-_SOON_S = 1.0
+_SOON_S = 10.0
+"""Longer than a child takes to start."""
+
+_REASON_BYTES, _SAID_WITHIN_S = 4096, 0.5
+_ASKED_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.5
 _LONGEST_WAIT_S = 5.0
 _WHY_SHARED = (
@@ -93,8 +99,18 @@ def show_certificate(data: Path, config: WatchedConfig) -> None:
 class ChildProgram:
     """One child program on one socket, started again whenever it ends by itself."""
 
-    def __init__(self, module: str, listener: socket.socket, args: WorkerArgs, config: WatchedConfig) -> None:
+    def __init__(
+        self,
+        module: str,
+        listener: socket.socket,
+        args: WorkerArgs,
+        config: WatchedConfig,
+        *,
+        answered: bool = False,
+    ) -> None:
+        """Where it cannot start, and its callers are to be `answered`, they hear why instead of waiting."""
         self.module = module
+        self._answered = answered
         self.config = config
         self.listener = listener
         self.args = args
@@ -108,27 +124,34 @@ class ChildProgram:
         while not self._stopping.is_set():
             began, about = time.monotonic(), {"module": self.module, "slot": self.args.slot}
             try:
-                code = await self._live()
+                code, why = await self._live()
             except OSError as problem:  # no process or memory left: its slot's callers wait until there is
-                log.error("child.not_started", **about, problem=str(problem))
+                why = str(problem)
+                log.error("child.not_started", **about, problem=why)
             else:
                 if not self._stopping.is_set():
                     log.error("child.ended", **about, code=code)
-            await self._wait_a_little(time.monotonic() - began)
+            await self._wait_a_little(time.monotonic() - began, why)
 
-    async def _live(self) -> int:
-        """Start it and see it end; its exit code. OSError where it cannot be started."""
+    async def _live(self) -> tuple[int, str]:
+        """Start it and see it end; its exit code, and what broke it where that is to be answered. OSError
+        where it cannot be started."""
         self._process = await asyncio.create_subprocess_exec(
             *program(self.module, msgspec.json.encode(self.args).decode()),
             env=environment(),
             pass_fds=(self.listener.fileno(),),
             start_new_session=True,
             stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if self._answered else None,
         )
         self.hand_over()
         if self._asked is not None:  # while it was being started
             self.signal(self._asked)
-        return await self._process.wait()
+        code, why = await self._process.wait(), b""
+        if self._process.stdout is not None:
+            with suppress(TimeoutError):  # what it started may hold the pipe open
+                why = await asyncio.wait_for(self._process.stdout.read(_REASON_BYTES), _SAID_WITHIN_S)
+        return code, why.decode(errors="replace").strip()
 
     def hand_over(self) -> None:
         """Give it the config in force, if it runs. By a pipe: the config holds keys."""
@@ -136,12 +159,15 @@ class ChildProgram:
         if process is not None and process.returncode is None and process.stdin is not None:
             process.stdin.write(self.config.reading.message())
 
-    async def _wait_a_little(self, lived_s: float) -> None:
+    async def _wait_a_little(self, lived_s: float, why: str) -> None:
         """A child that dies at once is started again at growing intervals."""
         self._soon = self._soon + 1 if lived_s < _SOON_S else 0
-        if self._soon:
+        wait_s = min(0.05 * 2**self._soon, _LONGEST_WAIT_S) if self._soon else 0.0
+        stands_in = self._answered and (self._soon > 1 or (self._soon and why))
+        shown = why if is_loopback(self.args.host) else ""
+        async with StandIn(self.listener, self.config, shown) if stands_in else nullcontext():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), min(0.05 * 2**self._soon, _LONGEST_WAIT_S))
+                await asyncio.wait_for(self._stopping.wait(), wait_s)
 
     def stop(self, number: signal.Signals) -> None:
         """Ask it to drain and end, as long as the signal leaves it."""
@@ -154,6 +180,56 @@ class ChildProgram:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
+
+
+class StandIn:
+    """Answers at a listener in place of a program that cannot start: what, why and what to do. Who waited in
+    its queue is answered first."""
+
+    def __init__(self, listener: socket.socket, config: WatchedConfig, why: str) -> None:
+        """`why` may be "": the log says it."""
+        pair = config.reading.certificate
+        self._tls = None if pair is None else server_context(pair.chain, pair.key)
+        self._listener = listener
+        self._says = (
+            "canary's admin process cannot start.",
+            f"Why: {why or 'see the log'}",
+            "Users get answers: the workers go on as they last were told. But no guardrail watches, and no "
+            "order is taken.",
+            "What to do: read the log of `canary serve` (its stderr), and mend what it names. The process is "
+            f"started again every {_LONGEST_WAIT_S:g} s.",
+        )
+
+    async def __aenter__(self) -> None:
+        self._server = await asyncio.start_server(self._answer, sock=self._listener.dup(), ssl=self._tls)
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._server.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            asked = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _ASKED_WITHIN_S)
+            kind, body = self._body(asked.partition(b" ")[2].startswith(b"/api/"))
+            head = (
+                "HTTP/1.1 503 Service Unavailable",
+                f"content-type: {kind}; charset=utf-8",
+                f"content-length: {len(body)}",
+                "content-security-policy: default-src 'none'",
+                "cache-control: no-store",
+                "connection: close",
+            )
+            writer.write("\r\n".join([*head, "", ""]).encode() + body)
+            await writer.drain()
+        writer.close()
+
+    def _body(self, is_api: bool) -> tuple[str, bytes]:
+        if is_api:
+            return "application/json", json.dumps({"error": " ".join(self._says)}).encode()
+        title, *others = (html.escape(each, quote=False) for each in self._says)
+        told = "".join(f"<p>{each}</p>" for each in others)
+        again = f'<meta http-equiv="refresh" content="{_LONGEST_WAIT_S:g}">'
+        head = f'<!doctype html><html lang="en"><meta charset="utf-8">{again}<title>{title}</title>'
+        return "text/html", f"{head}<h1>{title}</h1>{told}".encode()
 
 
 class Supervisor:
@@ -265,7 +341,7 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
             for slot, listener in enumerate(traffic)
         ]
         args = _worker_args(data, settings, admin[0], -1)
-        admin_child = ChildProgram(COMPANION[settings.role], admin[0], args, watched)
+        admin_child = ChildProgram(COMPANION[settings.role], admin[0], args, watched, answered=True)
         if log_form() == "json" or not sys.stderr.isatty():
             about = {"role": settings.role, "workers": len(workers), "descriptors": descriptors}
             log.info("serve.listening", **addresses, **about)

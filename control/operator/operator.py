@@ -98,12 +98,13 @@ MARKED = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happenings:
-    """What happened to a canary, as its charts mark it."""
+    """What happened to a canary, as its charts mark it. `rubric` has the acceptable bounds by metric."""
 
     acts: Sequence[AuditEntry] = ()
     pages: Sequence[SentPage] = ()
     looks: Sequence[StoredLook] = ()
     models: Sequence[ModelChange] = ()
+    rubric: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -491,6 +492,14 @@ class Operator:
         """One release, by its id or its candidate; with `texts` its wrong answers too."""
         return await _ask_store(self._release, which, texts)
 
+    async def release_of(self, canary: str) -> str:
+        """The id of the release that the canary's present run tries."""
+        run = self._watched(canary).watch.run
+        found = await _ask_store(Releases(self.store).of_run, canary, run)
+        if found is None:
+            raise BadOrder(404, f"{canary} has tried no release yet: one begins with its first run.")
+        return found.id
+
     async def release_with_timeline(
         self, which: str, *, texts: bool
     ) -> "tuple[Dossier, Sequence[TimelineEntry]]":
@@ -561,6 +570,9 @@ class Operator:
             pages=Releases(self.store).pages(canary, since=since, until=math.inf),
             looks=[each for each in VerdictLooks(self.store).of_run(canary, run) if each.at >= since],
             models=[each for each in DriftStore(self.store).changes(since=since) if each.model in models],
+            rubric={}
+            if wanted is None
+            else {row.metric: row.acceptable.text for row in wanted.judged.criteria},
         )
 
     async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:

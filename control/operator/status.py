@@ -230,6 +230,7 @@ def _models(canary: Canary) -> dict[str, dict[str, str]]:
 
 def _guardrails(wanted: CanarySettings, watched: WatchedCanary, state: State | None) -> list[dict[str, Any]]:
     """Each rule with its status. `action` is what the rule may do now, None for a built-in rule;
+    `window_s`: the time that its value is of, None for the whole run;
     `waits`: what it waits for ({have, need, of}), None if for nothing;
     `users_needed`: so many of the candidate's users, if all of them meet the event, are enough for that."""
     rules = {rule_key(each.rule, each.category, each.segment): each for each in wanted.guardrails}
@@ -241,6 +242,7 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary, state: State | N
             "state": status.state,
             "action": _action(rule, pages) if (rule := rules.get(key)) is not None else None,
             "users_needed": users_needed(rule, share) if rule is not None else None,
+            "window_s": rule.window_s if rule is not None else None,
             "value": status.value,
             "threshold": status.threshold,
             "evidence": dict(status.evidence),

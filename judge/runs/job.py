@@ -182,7 +182,9 @@ class JudgeJob:
             return "; ".join([f"{source.name}, {spent}", *self._held])
         until = datetime.fromtimestamp(pause.until, UTC).strftime(" until %d %b %H:%M UTC")
         words = f": {pause.words}" if pause.words else ""
-        return f"{source.name} paused ({pause.reason}){until if pause.has_end else ''}{words}; {spent}"
+        waits = ", ".join(each.canary for each in self._runs())
+        told = f"{source.name} paused ({pause.reason}){until if pause.has_end else ''}{words}; {spent}"
+        return f"{told}; waits: {waits}" if waits else told
 
     async def _try_to_fill(self, group: asyncio.TaskGroup) -> None:
         """What goes wrong here ends no server."""

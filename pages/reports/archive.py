@@ -41,7 +41,7 @@ def summarized(trends: Trends) -> str:
     judged = any(step.judged is not None for step in trends.steps)
     head = (
         *("date", "canary", "candidate", "verdict", "became", "accuracy", "cost", "latency p95"),
-        *("saves, first month", "first year"),
+        *("would save, first month", "first year"),
     )
     shown = (*head, "preferred by a judge") if judged else head
     return "\n".join(

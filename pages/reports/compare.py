@@ -19,7 +19,7 @@ from verdict.decision.document import to_json as report_json
 from verdict.decision.reports import CandidateStanding, SideBySide, at_the_same_time
 from verdict.details import savings
 
-_SAVES = ("saves, first month", "first year")
+_SAVES = ("would save, first month", "first year")
 
 _NOT_COMPARED = (
     "Each candidate was compared with its own baseline, over its own users. The candidates were not compared "
@@ -151,7 +151,7 @@ def _score(report: Report) -> str:
 
 
 def _saved(standing: CandidateStanding) -> list[str]:
-    """What the first month and the first year save."""
+    """What the first month and the first year would save."""
     saved = savings(standing.report.details)
     if saved is None:
         return ["unknown"] * len(_SAVES)

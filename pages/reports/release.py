@@ -9,7 +9,7 @@ from typing import Any
 
 from common.numbers import count, dollars, percent, seconds
 from pages.document import BulletList, Cell, Document, Row, Section, Table, columns
-from pages.words import gains, judge, verdict
+from pages.words import gains, judge, plan, verdict
 from pages.words.archive import came, ending, promised, promises, reasons_of, week_after
 from pages.words.drift import SINCE_DRIFT
 from pages.words.figures import bound_words, joined, label
@@ -61,10 +61,17 @@ def document(found: Dossier, links: Sequence[tuple[str, str]] = ()) -> Document:
         title=headline(found),
         about=f"Release {found.release.id}, {ending(found)}",
         tone=found.verdict or "extend",
-        head=[BulletList(reasons_of(found))],
+        head=[BulletList([*reasons_of(found), *_forecasts(found)])],
         sections=_sections(found),
         links=links,
     )
+
+
+def _forecasts(found: Dossier) -> list[str]:
+    """When each canary under way decides, and how likely it ships."""
+    under_way = [run for run in found.newest if run.state in ("running", "paused") and run.report is not None]
+    told = {run.canary: plan.forecast(run.report) for run in under_way if run.report is not None}
+    return [f"{canary}: {says}" for canary, says in told.items() if says]
 
 
 def _sections(found: Dossier) -> list[Section]:
@@ -141,7 +148,7 @@ def _value(line: MetricLine, value: float | None) -> str:
 
 
 def money(found: Dossier) -> list[str]:
-    """What is saved, or what a benchmark says would be; over a verdict that does not ship, its reason."""
+    """What would be saved, by users or by a benchmark; over a verdict that does not ship, its reason."""
     told = ""
     if found.report is not None:
         told = (gains.in_short if found.verdict in SHIPS else gains.saved)(found.report)

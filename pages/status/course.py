@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from alerts.course import ChartSpan
-from common.numbers import count, dollars, percent, seconds, set_percent
+from alerts.wording import capitalized
+from common.numbers import count, dollars, percent, seconds
 from control.operator.operator import Happenings
 from pages.status.rules import Tone
 from pages.words.drift import change_words
-from pages.words.status import act
+from pages.words.figures import look_words
+from pages.words.status import act, shares
 from records.store import AuditEntry
 
 MarkKind = Literal["share", "rollback", "page", "look", "model"]
@@ -46,11 +48,16 @@ class Mark:
 def marks(found: Happenings, since: float = 0.0) -> list[Mark]:
     """The marks since a UTC second, oldest first; the looks of a day are one. A drift is marked at the day
     from which answers differ, unless that was before."""
-    looks = {each.day: each.at for each in found.looks}
+    looks: dict[tuple[float, int], dict[str, float | None]] = {}
+    for each in found.looks:
+        looks.setdefault((each.at, each.day), {})[each.metric] = each.distance
     known = [
         *map(_of_act, found.acts),
         *(Mark(at=each.at, kind="page", words=each.title) for each in found.pages if each.event == "page"),
-        *(Mark(at=at, kind="look", words=f"Look of day {day}") for day, at in looks.items()),
+        *(
+            Mark(at=at, kind="look", words=capitalized(look_words(day, seen, found.rubric)))
+            for (at, day), seen in looks.items()
+        ),
         *(
             Mark(
                 at=each.since if each.since >= since else each.at,
@@ -64,10 +71,9 @@ def marks(found: Happenings, since: float = 0.0) -> list[Mark]:
 
 
 def _of_act(entry: AuditEntry) -> Mark:
-    before = entry.before.effective_share if entry.before is not None else None
-    after = entry.after.effective_share
-    shares = "" if before == after else f": share {set_percent(before or 0.0)} → {set_percent(after)}"
-    words = f"{act(entry.act.action).capitalize()} by {entry.act.who}{shares}"
+    before = entry.before.effective_share if entry.before is not None else 0.0
+    share = shares(before, entry.after.effective_share)
+    words = f"{act(entry.act.action).capitalize()} by {entry.act.who}: share {share}"
     return Mark(at=entry.act.at, kind="rollback" if entry.act.action == "rollback" else "share", words=words)
 
 

@@ -25,8 +25,8 @@ class LastChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryLine:
-    """One canary. `guardrail` is the worst one and what is wrong with it, or how many are fine; `chance` the
-    open row that is least likely to pass. `wants` is what waits for a person, "" for nothing. `share`,
+    """One canary. `guardrail` is the worst one and what is wrong with it, or how many are fine; `chance` that
+    to ship, and by when. `wants` is what waits for a person, "" for nothing. `share`,
     `users` and `saved` sort; `users` is None if unknown."""
 
     canary: Mapping[str, Any]
@@ -118,8 +118,11 @@ def _scope(rule: RuleView) -> str:
 
 
 def _chance(verdict: VerdictSoFar | None) -> str:
-    weakest = verdict.weakest if verdict is not None and verdict.verdict == "extend" else None
-    return f"{weakest.name} {weakest.words}" if weakest is not None else ""
+    """84 % by 10 Dec; decides 10 Dec, where no chance is known."""
+    if verdict is None or verdict.decides_at is None:
+        return "" if verdict is None else verdict.ships
+    by = f"{verdict.decides_at.day} {verdict.decides_at:%b}"
+    return f"{verdict.ships} by {by}" if verdict.ships else f"decides {by}"
 
 
 _ASTRAY: Mapping[str, str] = {
@@ -182,7 +185,7 @@ COLUMNS: Mapping[str, tuple[str, Key]] = {
         lambda line: (LOUDEST.index(line.guardrail_tone), line.guardrail),
     ),
     "verdict": (
-        "Verdict, least chance",
+        "Verdict, chance to ship",
         lambda line: LOUDEST.index(line.verdict.tone) if line.verdict is not None else len(LOUDEST),
     ),
     "saving": ("Saves a month", lambda line: _known(line.saved)),

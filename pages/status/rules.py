@@ -170,6 +170,14 @@ class RuleView:
         return f"{bound} {self._unit(self.found['threshold'])}"
 
     @property
+    def window(self) -> str:
+        """The time that the value is of: last 30 min; this run; "" where no config sets it."""
+        if self.found.get("action") is None or self.found["value"] is None:
+            return ""
+        window_s: float | None = self.found.get("window_s")
+        return "this run" if window_s is None else f"last {status.span(window_s)}"
+
+    @property
     def proof(self) -> str:
         """The evidence in numbers; "" for none."""
         return proof(self.found) if self.proved else ""

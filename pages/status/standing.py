@@ -255,7 +255,7 @@ def _errors(canary: Mapping[str, Any]) -> str:
     against = f", the baseline {percent(baseline)}" if baseline is not None else ""
     silent = arms["candidate"]["last_ten_minutes"]["counted"] == 0
     lately = " It answered no request in the last ten minutes." if silent else ""
-    return f"The candidate failed {percent(candidate)} of its requests{against}.{lately}"
+    return f"In this run the candidate failed {percent(candidate)} of its requests{against}.{lately}"
 
 
 def error_rate(arm: Mapping[str, Any]) -> float | None:
@@ -388,13 +388,13 @@ def _leaving(past: PastCanary) -> str:
 
 
 _ALWAYS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
-    ("p50 latency", "p50_s", seconds),
-    ("p95 latency", "p95_s", seconds),
+    ("p50 latency, last 10 min", "p50_s", seconds),
+    ("p95 latency, last 10 min", "p95_s", seconds),
 )
 _WHERE_KNOWN: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
-    ("First token p50", "ttft_p50_s", seconds),
-    ("First token p95", "ttft_p95_s", seconds),
-    ("Tokens a second", "tokens_per_s", status.rate),
+    ("First token p50, last 10 min", "ttft_p50_s", seconds),
+    ("First token p95, last 10 min", "ttft_p95_s", seconds),
+    ("Tokens a second, last 10 min", "tokens_per_s", status.rate),
     ("Cost per request", "cost_per_request_usd", dollars),
 )
 

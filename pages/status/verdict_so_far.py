@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import Any, Literal, Self
 
 from alerts.wording import capitalized
-from common.numbers import UNKNOWN, count, dollars
+from common.numbers import UNKNOWN, dollars
 from pages.words import status
-from pages.words.figures import chance, label, span, title
+from pages.words.figures import all_chance, chance, due, label, span, title, weekday
 from records.facts.metric import PREDICTED_BY
 
 VerdictTone = Literal["good", "warn", "bad", "calm"]
@@ -47,9 +48,11 @@ class MissView:
 class VerdictSoFar:
     """A report in a line. `score` is "" without one.
 
-    `day` is 9 of 14, `as_of` the look that it rests on, `next_look` what comes; "" without a plan. `saving`
-    is that of a month of full rollout, a dash where it is unknown. `critical` names the critical parts that
-    stand in the way. `ends` is when its data end, to tell which of two reports is newer.
+    `day` is 9 of 14, `as_of` the look that it rests on, `next_look` what comes; "" without a plan. While it
+    is undecided it `decides` on day 14, about Thu 10 Dec, and by then `ships` with a chance of 84 %, "" where
+    none is known. `saving` is that of a month of full rollout, a dash where it is unknown. `critical` names
+    the critical parts that stand in the way. `ends` is when its data end, to tell which of two reports is
+    newer.
     """
 
     verdict: str
@@ -61,6 +64,9 @@ class VerdictSoFar:
     days: tuple[int, int] | None
     as_of: str
     next_look: str
+    decides: str
+    decides_at: date | None
+    ships: str
     rows: Sequence[RowChance]
     users: int
     saving: str
@@ -71,21 +77,21 @@ class VerdictSoFar:
     ends: str
 
     @property
-    def weakest(self) -> RowChance | None:
-        """The open row with the lowest chance; None where no chance is known."""
-        known = [row for row in self.rows if row.chance is not None]
-        return min(known, key=lambda row: row.chance or 0.0, default=None)
-
-    @property
     def over(self) -> Self:
         """The same of a run that is over: no row has a chance any more, and no look comes."""
-        return replace(self, rows=[row for row in self.rows if row.chance is None], next_look="")
+        rows = [row for row in self.rows if row.chance is None]
+        return replace(self, rows=rows, next_look="", decides="", decides_at=None, ships="")
 
 
 def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:
     """The view of a document of `canary report -o json`."""
     plan: Mapping[str, Any] | None = report.get("plan")
     last = plan["looks"][-1] if plan is not None and plan["looks"] else 0
+    waits = plan is not None and plan["next_look"] is not None and report["verdict"] == "extend"
+    end = (
+        plan["planned_days"] * (1 if last < plan["planned_days"] else 2) if plan is not None and waits else 0
+    )
+    rows = [_row(each, report) for each in report["metrics"]]
     saved = report["details"].get("savings")
     monthly: Mapping[str, Any] = saved["monthly"] if saved is not None else {}
     return VerdictSoFar(
@@ -97,8 +103,11 @@ def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:
         day=f"{max(1, last)} of {plan['planned_days']}" if plan is not None else "",
         days=(last, plan["planned_days"]) if plan is not None else None,
         as_of=_as_of(report, last),
-        next_look=_next_look(plan, last),
-        rows=[_row(each, report) for each in report["metrics"]],
+        next_look=_next_look(report, last),
+        decides=_dated(end, report, last) if end else "",
+        decides_at=_due(end, report, last) if end else None,
+        ships=all_chance(map(_of_all, rows)) if end else "",
+        rows=rows,
         users=report["units"]["candidate"],
         saving=_saving(monthly) if monthly else UNKNOWN,
         saving_between=span(monthly["low"], monthly["high"], "usd") if monthly else "",
@@ -161,25 +170,43 @@ def _as_of(report: Mapping[str, Any], last: int) -> str:
         return ""
     if not last:
         return "before the first look"
-    dates = {
-        point["day"]: point["date"]
-        for course in report["details"].get("looks", ())
-        for point in course["points"]
-    }
-    return f"as of the look of day {last}{f' ({dates[last]}, 00:00 UTC)' if dates.get(last) else ''}"
+    made = _date_of(report, last)
+    return f"as of the look of day {last}{f' ({made}, 00:00 UTC)' if made else ''}"
 
 
-def _next_look(plan: Mapping[str, Any] | None, last: int) -> str:
+def _date_of(report: Mapping[str, Any], day: int) -> date | None:
+    points = (point for course in report["details"].get("looks", ()) for point in course["points"])
+    return next((date.fromisoformat(point["date"]) for point in points if point["day"] == day), None)
+
+
+def _next_look(report: Mapping[str, Any], last: int) -> str:
+    """Tue 1 Dec, day 5; may ship from Thu 3 Dec, day 7."""
+    plan = report.get("plan")
     if plan is None:
         return ""
-    if plan["next_look"] is None:
+    following, first = plan["next_look"], plan["first_look"]
+    if following is None:
         return "none any more"
-    if not last:
-        return f"after {count(plan['next_look'], 'day')} of traffic"
-    ships = (
-        "" if plan["next_look"] >= plan["first_look"] else f"; from day {plan['first_look']} on it may ship"
-    )
-    return f"day {plan['next_look']}{ships}"
+    ships = "" if following >= first else f"; may ship from {_dated(first, report, last)}"
+    return f"{_dated(following, report, last)}{ships}"
+
+
+def _dated(day: int, report: Mapping[str, Any], last: int) -> str:
+    """Thu 10 Dec, day 14."""
+    at = _due(day, report, last)
+    return f"{weekday(at)}, day {day}" if at is not None else f"day {day}"
+
+
+def _due(day: int, report: Mapping[str, Any], last: int) -> date | None:
+    """When the look of this day is at the earliest."""
+    made, start = _date_of(report, last), report["window"]["start"]
+    began = None if last or not start else datetime.fromisoformat(start).date()
+    return due(day, None if made is None else (last, made), began)
+
+
+def _of_all(row: RowChance) -> float | None:
+    """A row's chance to pass, 1 of one that has."""
+    return row.chance if row.tone == "calm" else float(row.tone == "good")
 
 
 def _row(line: Mapping[str, Any], report: Mapping[str, Any]) -> RowChance:

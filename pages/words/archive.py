@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from common.interval import Interval, Range
 from common.numbers import count as number
 from common.numbers import set_percent
-from pages.words.figures import between, defined, joined, label, signed
+from pages.words.figures import between, defined, joined, label, look_words, signed
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
-from pages.words.status import act, day, plain
+from pages.words.status import act, day, plain, shares
 from pages.words.verdict import failure_rate, in_words
 from records.outcome import ProviderError
 from records.store.releases import is_drift
@@ -23,8 +23,8 @@ from verdict.terms.measures import Unit
 _UNPRICED = "no price"
 
 SAVINGS = (
-    "Savings are for all users in the first month and year, net of what the evaluation cost, and assume that "
-    "traffic stays as measured."
+    "Savings are a forecast, not a bill: for all users in the first month and year, net of what the "
+    "evaluation cost, if traffic and prices stay as measured."
 )
 
 
@@ -117,18 +117,19 @@ def saving(step: TrendStep, *, year: bool = False) -> str:
 
 
 def year_saved(year: YearSaved) -> str:
-    """What a year has saved, what its evaluations cost, and what is left."""
+    """What the reports expect a year to save, what its evaluations cost, and what is left."""
     name = f"{year.year} so far" if year.goes_on else f"{year.year}"
     if not year.promoted:
         return f"{name}: no candidate was promoted; evaluations cost {usd(year.evaluated_usd)}."
     candidates = number(year.promoted, "promoted candidate")
     spent = f"{usd(year.evaluated_usd)} without people's time"
     if year.unknown == year.promoted:
-        return f"{name}: what {candidates} saved is not known; evaluations cost {spent}."
-    unknown = f" (what {year.unknown} of them saved is not known)" if year.unknown else ""
+        return f"{name}: what {candidates} should save is not known; evaluations cost {spent}."
+    unknown = f" (of {year.unknown} of them it is not known)" if year.unknown else ""
     return (
-        f"{name}: {candidates} saved {dollars(year.saved_usd)}{unknown}, by each report's figure for a month "
-        f"and the time since the promotion; evaluations cost {spent}, which leaves {dollars(year.net_usd)}."
+        f"{name}: {candidates} should have saved {dollars(year.saved_usd)}{unknown}, as each report expected "
+        "of a month, for the time since its promotion; no bill was compared. Evaluations cost "
+        f"{spent}, which leaves {dollars(year.net_usd)}."
     )
 
 
@@ -365,23 +366,15 @@ def happened(entry: TimelineEntry) -> str:
 def _acted(entry: TimelineEntry) -> str:
     said = act(entry.action)
     if entry.shares is not None:
-        before, after = (set_percent(share) for share in entry.shares)
-        said = f"{said}, {before} to {after} of the users"
+        said = f"{said}, {shares(*entry.shares)} of the users"
     return f"{said}, against the verdict {in_words(entry.against)}" if entry.against else said
-
-
-def _looked(entry: TimelineEntry) -> str:
-    told = [f"look of day {entry.day}"]
-    told += [f"at {joined([label(each) for each in entry.seen])}"] if entry.seen else []
-    few = joined([label(each) for each in entry.unseen])
-    return " ".join(told) + (f"; too few users for {few}" if few else "")
 
 
 _HAPPENED: Mapping[TimelineKind, Callable[[TimelineEntry], str]] = {
     "noticed": lambda entry: "the model was noticed",
     "benchmark": lambda entry: f"benchmark: {in_words(entry.action) if entry.action else 'no verdict'}",
     "act": _acted,
-    "look": _looked,
+    "look": lambda entry: look_words(entry.day, entry.seen, entry.rubric),
     "page": lambda entry: f"people were told: {plain(entry.action)}",
     "note": lambda entry: "a note",
 }

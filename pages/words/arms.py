@@ -1,7 +1,9 @@
 """How two arms' texts differ: as lines for a terminal, and side by side for pages and reports."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher, unified_diff
+from typing import Any
 
 from common.numbers import count
 from pages.words.figures import joined
@@ -21,6 +23,24 @@ def taken_over(keys: Sequence[str]) -> str:
     """What the next candidate has of a standing baseline, as a sentence's end; "" for nothing."""
     taken = [key for key in keys if key != "name"]
     return f", with the {joined(taken)} of the baseline" if taken else ""
+
+
+def next_candidate(candidate: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
+    """What the next candidate of a standing canary has beside its model, and what of it is `taken` over from
+    the baseline in force."""
+    kept = [_part(key, value) for key, value in taken.items()]
+    own = [_part(key, value) for key, value in candidate.items() if key not in ("model", *taken)]
+    from_baseline = f"takes over from the baseline in force {joined(kept)}" if kept else "takes over nothing"
+    return f"The candidate {from_baseline}; the config gives it {joined(own) or 'nothing else'}."
+
+
+def _part(key: str, value: Any) -> str:
+    """its prompt; its request {"temperature": 0.2}; its tools get_order; the name “prompt v8”."""
+    if key == "prompt":
+        return "its prompt"
+    if key == "request":
+        return f"its request {json.dumps(value, ensure_ascii=False)}"
+    return f"its tools {joined([*value])}" if key == "tools" else f"the {key} “{value}”"
 
 
 def heading(change: TextChange) -> str:

@@ -1,12 +1,13 @@
 """Metrics' names and numbers in words, in every form of a page."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date, timedelta
 
 from common.numbers import count, decimal, dollars, percent, rough_percent, seconds, seconds_between
 from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Per
 from verdict.details import Throttled, unreached_worth_telling
-from verdict.terms.measures import Unit
+from verdict.terms.measures import Unit, unit_of
 from verdict.terms.rubric import parse_bound
 
 _WAITED_DAYS, _YEAR_DAYS = 180.0, 365.0
@@ -87,6 +88,28 @@ def chance(value: float) -> str:
     return "over 99 %" if value > 0.99 else rough_percent(value)
 
 
+def all_chance(rows: Iterable[float | None]) -> str:
+    """The chance that all rows pass, as if they were independent: 84 %; at most 79 % where that of a row is
+    not known; "" where none is."""
+    chances = list(rows)
+    known = [each for each in chances if each is not None]
+    limit = "" if len(known) == len(chances) else "at most "
+    return f"{limit}{chance(math.prod(known))}" if known else ""
+
+
+def due(day: int, last: tuple[int, date] | None, start: date | None) -> date | None:
+    """When the look of this day is at the earliest: as many days after the `last` one, or after the `start`
+    of the data."""
+    if last is not None:
+        return last[1] + timedelta(days=day - last[0])
+    return None if start is None else start + timedelta(days=day + 1)
+
+
+def weekday(at: date) -> str:
+    """Thu 10 Dec."""
+    return f"{at:%a} {at.day} {at:%b}"
+
+
 def risk(value: float) -> str:
     """A risk: 5 %, 3.8 %, under 0.01 %, over 50 %."""
     if value < 1e-4:
@@ -147,6 +170,20 @@ def days(value: float, *, more: bool = False) -> str:
         return "one more day" if more else "less than a day"
     whole = math.ceil(value)
     return count(whole, f"{word.lstrip()} day".lstrip())
+
+
+def look_words(day: int | None, seen: Mapping[str, float | None], rubric: Mapping[str, str]) -> str:
+    """look of day 5, room to the bounds: error rate +2.8 points, satisfaction −0.2; too few users for NPS.
+    `seen` has each row's estimated distance to its acceptable bound, which is kept from 0 on, None with too
+    few users; `rubric` the bounds, by metric."""
+    told = [
+        label(metric) + (f" {signed(distance, unit_of(metric, rubric[metric]))}" if metric in rubric else "")
+        for metric, distance in seen.items()
+        if distance is not None
+    ]
+    few = [label(metric) for metric, distance in seen.items() if distance is None]
+    start = f"look of day {day}{f', room to the bounds: {joined(told)}' if told else ''}"
+    return start + (f"; too few users for {joined(few)}" if few else "")
 
 
 def users_of(metric: str, users: int, more: str = "") -> str:

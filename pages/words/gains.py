@@ -35,10 +35,11 @@ class EvidenceLayer:
 
 
 def in_short(report: Report) -> str:
-    """Over a verdict that ships, what is saved at what quality; over any other, its first reason.
+    """Over a verdict that ships, what would be saved at what quality; over any other, its first reason.
 
-    41 % cheaper at equal quality: $4,877 less in the first month ($4,577 to $5,177 less) and $59,592 less in
-    the first year ($55,942 to $63,242 less) at full rollout, net of $23.00 that the evaluation cost.
+    41 % cheaper at equal quality: expected at full rollout are $4,877 less in the first month ($4,577 to
+    $5,177 less) and $59,592 less in the first year ($55,942 to $63,242 less), net of $23.00 that the
+    evaluation cost.
     """
     if report.verdict not in SHIPS:
         return next(iter(sentences(report)), "")
@@ -51,7 +52,7 @@ def further_reasons(report: Report) -> Sequence[str]:
 
 
 def saved(report: Report, quality: str = "") -> str:
-    """41 % cheaper: $4,877 less in the first month …; `quality` is added in words.
+    """41 % cheaper: expected at full rollout are $4,877 less …; `quality` is added in words.
 
     No saving is told while too many costs are unknown.
     """
@@ -68,7 +69,8 @@ def saved(report: Report, quality: str = "") -> str:
         cost = f"{rough_percent(abs(change))} {'cheaper' if change < 0 else 'more expensive'}"
     start = f"{cost}{f' {quality}' if quality else ''}"
     told = f"{_less(saving.month, ' in the first month')} and {_less(saving.year, ' in the first year')}"
-    return f"{start}: {told} at full rollout{_net_of(saving.evaluation)}{_unpriced(money)}."
+    net = f"{_net_of(saving.evaluation)}{_unpriced(money)}"
+    return f"{start}: expected at full rollout are {told}{net}."
 
 
 def money_facts(report: Report) -> list[tuple[str, str]]:

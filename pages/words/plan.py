@@ -7,10 +7,12 @@ from datetime import date, timedelta
 from common.numbers import count, rough_percent
 from pages.words import verdict
 from pages.words.figures import (
+    all_chance,
     amount,
     bound_words,
     chance,
     days,
+    due,
     joined,
     label,
     risk,
@@ -18,6 +20,7 @@ from pages.words.figures import (
     title,
     to_come,
     too_long,
+    weekday,
 )
 from verdict.decision.decide import misses
 from verdict.decision.document import LookLine, MetricLine, PlanLine, Report, SegmentLine
@@ -59,13 +62,12 @@ def next_look(report: Report, plan: PlanLine) -> str:
         return "no further look"
     if not plan.looks:
         return f"first look after {days(plan.next_look)} of traffic"
-    last = _date_of(report, plan.looks[-1])
-    if last is None:
+    at = _due(plan.next_look, report)
+    if at is None:
         return f"next look: day {plan.next_look}"
-    due = last + timedelta(days=plan.next_look - plan.looks[-1])
-    if report.window.end is not None and due == _midnight_after(report.window.end):
+    if report.window.end is not None and at == _utc_day(report.window.end) + timedelta(days=1):
         return "next look tonight"
-    return f"next look: day {plan.next_look}, {_words(due)} at the earliest"
+    return f"next look: day {plan.next_look}, {_words(at)} at the earliest"
 
 
 def plan_line(report: Report) -> str:
@@ -86,7 +88,34 @@ def plan_line(report: Report) -> str:
         what = f"a look each night can stop the candidate, from day {first} on also ship it"
     else:
         what = f"looks each night from day {first} on may ship"
-    return f"Day {last} of {plan.planned_days}; {what}; {next_look(report, plan)}.{_extension(report, plan)}"
+    told = (f"Day {last} of {plan.planned_days}; {what}; {next_look(report, plan)}.", forecast(report))
+    return f"{' '.join(filter(None, told))}{_extension(report, plan)}"
+
+
+def forecast(report: Report) -> str:
+    """Decides about Thu 10 Dec, day 14; chance to ship by then: 84 %. "" where nothing is to come."""
+    plan = report.plan
+    if plan is None or plan.next_look is None or report.verdict != "extend":
+        return ""
+    end = end_of(plan)
+    at, ships = _due(end, report), all_chance(map(_chance, report.metrics))
+    when = f"Decides about {weekday(at)}, day {end}" if at is not None else f"Decides on day {end}"
+    return f"{when}; chance to ship by then: {ships}." if ships else f"{when}."
+
+
+def _chance(line: MetricLine) -> float | None:
+    """A row's chance to pass by the end of the plan; None where it is not known."""
+    if line.state in _DECIDED:
+        return float(line.state != "FAIL")
+    return line.look.chance if line.state == "INCONCLUSIVE" and line.look is not None else None
+
+
+def _due(day: int, report: Report) -> date | None:
+    """When the look of this day is at the earliest."""
+    looks = report.plan.looks if report.plan is not None else ()
+    last = _date_of(report, looks[-1]) if looks else None
+    start = None if looks or report.window.start is None else _utc_day(report.window.start)
+    return due(day, None if last is None else (looks[-1], last), start)
 
 
 def _extension(report: Report, plan: PlanLine) -> str:
@@ -221,8 +250,8 @@ def _date_of(report: Report, day: int) -> date | None:
     return None if found is None else date.fromisoformat(found.date)
 
 
-def _midnight_after(seconds: float) -> date:
-    return date.fromordinal(date(1970, 1, 1).toordinal() + int(seconds // DAY_S) + 1)
+def _utc_day(seconds: float) -> date:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + int(seconds // DAY_S))
 
 
 def _words(at: date) -> str:

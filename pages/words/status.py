@@ -82,6 +82,11 @@ def _as_time(found: re.Match[str]) -> str:
     return f'<time datetime="{day}T{hour}{second}Z">{found[0]}</time>'
 
 
+def shares(before: float | None, after: float) -> str:
+    """The shares before and after a change: 5 % → 10 %; 5 % where it stays."""
+    return set_percent(after) if before in (None, after) else f"{set_percent(before)} → {set_percent(after)}"
+
+
 def day(at: float) -> str:
     """UTC seconds as 2026-11-24."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
@@ -312,6 +317,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         times,
         span,
         span_short,
+        shares,
         moment,
         text_moment,
         clock,

@@ -101,12 +101,10 @@ class Releases:
         query = select(runs).order_by(runs.c.at, runs.c.canary, runs.c.run)
         return self._store.found(Run, query.where(runs.c.release.in_(of)) if of else query)
 
-    def candidate_of(self, canary: str, run: int) -> str:
-        """The candidate that a run tried; "" if the run is not stored."""
+    def of_run(self, canary: str, run: int) -> Release | None:
+        """The release that a run tried; None if the run is not stored."""
         of_run = (runs.c.release == releases.c.id) & (runs.c.canary == canary) & (runs.c.run == run)
-        query = select(releases.c.candidate).where(of_run)
-        with self._store.asking() as connection:
-            return str(connection.execute(query).scalar() or "")
+        return next(iter(self._store.found(Release, select(releases).where(of_run))), None)
 
     def of_model(self, text: str) -> Sequence[Release]:
         """The releases of MODEL, PROVIDER/MODEL, a variant's shown name (`low effort`), or with this id,

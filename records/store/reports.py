@@ -130,6 +130,12 @@ class StoredLook:
     at: float
     document: Mapping[str, Any]
 
+    @property
+    def distance(self) -> float | None:
+        """The estimated margin to the acceptable bound, in the metric's unit; None with too few users."""
+        seen = self.document["seen"]
+        return None if seen is None else float(seen["acceptable"]["estimate"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookScope:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx2
 import pytest
 from structlog.testing import capture_logs
 
@@ -76,3 +77,27 @@ def test_a_child_that_is_stopped_while_it_is_being_started_ends(child: ChildProg
             await keeping
 
     asyncio.run(story())
+
+
+BROKEN = "raise SystemExit(print('FileNotFoundError: canary.db') or 1)"
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/", "text/html"), ("/api/status", "application/json")])
+def test_who_asks_for_a_page_hears_why_its_program_cannot_start(
+    child: ChildProgram, tmp_path: Path, path: str, kind: str
+) -> None:
+    (tmp_path / "sleeper.py").write_text(BROKEN)
+    answered = ChildProgram("sleeper", child.listener, child.args, child.config, answered=True)
+    url = f"http://127.0.0.1:{child.listener.getsockname()[1]}{path}"
+
+    async def story() -> httpx2.Response:
+        keeping = asyncio.create_task(answered.keep())
+        answer = await asyncio.to_thread(httpx2.get, url, trust_env=False, timeout=10.0)
+        answered.stop(signal.SIGTERM)
+        await keeping
+        return answer
+
+    answer = asyncio.run(story())
+    assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (503, kind)
+    for said in ("admin process cannot start", "Why: FileNotFoundError: canary.db", "read the log"):
+        assert said in answer.text

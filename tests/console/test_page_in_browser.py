@@ -106,7 +106,8 @@ def test_a_canary_is_told_in_one_sentence(open_page: Open) -> None:
         fine = page.get_by_role("region", name="support-nov")
         expect(fine.locator(".sentence")).to_contain_text(
             re.compile(
-                r"^Running: 20.% of the users get the candidate\. The candidate failed \d.*% of its requests"
+                r"^Running: 20.% of the users get the candidate\. "
+                r"In this run the candidate failed \d.*% of its requests"
             )
         )
         bad = page.get_by_role("region", name="billing-mini")
@@ -212,10 +213,10 @@ def test_the_figures_of_both_arms_follow_the_traffic(open_page: Open, shown: tup
         eventually(lambda: requests_on(page) > before)
         for row in (
             "Errors",
-            "p50 latency",
-            "p95 latency",
-            "First token p95",
-            "Tokens a second",
+            "p50 latency, last 10 min",
+            "p95 latency, last 10 min",
+            "First token p95, last 10 min",
+            "Tokens a second, last 10 min",
             "Cost per request",
             "Satisfaction",
         ):

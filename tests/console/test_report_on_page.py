@@ -72,18 +72,18 @@ def test_the_verdict_so_far_is_as_of_its_look_with_each_row_s_chance() -> None:
     found = verdict_so_far(to_json(PLANNED, sentences))
     assert (found.day, found.word, found.score) == ("9 of 14", "Extend", "60 of 100 (20 to 90)")
     assert found.as_of == "as of the look of day 9 (2026-11-11, 00:00 UTC)"
-    assert found.next_look == "day 10"
+    assert found.next_look == "Thu 12 Nov, day 10"
+    assert (found.decides, found.ships) == ("Mon 16 Nov, day 14", "40 %")
     assert [(row.name, row.words) for row in found.rows] == [("Task completed", "40 %")]
-    assert found.weakest == found.rows[0]
 
 
 def test_a_run_that_is_over_has_no_chances_and_no_next_look() -> None:
     found = verdict_so_far(to_json(PLANNED, sentences))
     passed = replace(found.rows[0], name="Cost", words="passed", chance=None)
     over = replace(found, rows=[*found.rows, passed]).over
-    assert (over.rows, over.weakest, over.next_look, over.day) == ([passed], None, "", "9 of 14")
+    assert (over.rows, over.next_look, over.decides, over.day) == ([passed], "", "", "9 of 14")
     shown = Templates().text("figures.html", values_of() | {"verdict": over, "whole": False})
-    assert not re.search("Chance|Next look|by day", shown)
+    assert not re.search("Chance|Next look|Decides about", shown)
     assert "passed" in shown
 
 

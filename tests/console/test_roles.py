@@ -38,6 +38,7 @@ TABLE: Mapping[tuple[str, str], Kind] = {
     ("GET", "/drift"): "page",
     ("GET", "/releases"): "page",
     ("GET", "/releases/{id}"): "page",
+    ("GET", "/canaries/{name}/release"): "page",
     ("GET", "/sessions"): "page",
     ("GET", "/sessions/{named:path}"): "page",
     ("GET", "/canaries/{name}"): "page",

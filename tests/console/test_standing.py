@@ -79,8 +79,8 @@ def test_a_refused_canary_that_is_rolled_back_is_told_as_both() -> None:
 
 def test_a_healthy_canary_is_told_in_one_calm_sentence() -> None:
     assert sentence() == (
-        "Running: 5 % of the users get the candidate. The candidate failed 1.2 % of its requests, the "
-        "baseline 1.1 %. No guardrail is near its limit."
+        "Running: 5 % of the users get the candidate. In this run the candidate failed 1.2 % of its "
+        "requests, the baseline 1.1 %. No guardrail is near its limit."
     )
 
 
@@ -160,7 +160,7 @@ def test_nothing_is_said_of_errors_before_there_is_an_answer() -> None:
     arms = {"baseline": arm(), "candidate": arm(requests=2, counted=0, errors=0)}
     assert "The candidate has not answered any request yet." in sentence(arms=arms)
     arms = {"baseline": arm(counted=0), "candidate": arm(counted=500, errors=6)}
-    assert "The candidate failed 1.2 % of its requests. " in sentence(arms=arms)
+    assert "In this run the candidate failed 1.2 % of its requests. " in sentence(arms=arms)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
         ),
     }
     told = {row.name: row for row in arm_rows(arms)}
-    assert (told["Errors"].baseline.figure, told["p50 latency"].baseline.figure) == ("–", "–")
+    assert (told["Errors"].baseline.figure, told["p50 latency, last 10 min"].baseline.figure) == ("–", "–")
     assert told["Errors"].candidate.note == "0.6 % to 2.0 %"
     assert (told["Satisfaction"].baseline.figure, told["Satisfaction"].candidate.figure) == (
         "–",
@@ -342,8 +342,14 @@ def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
     assert "First token p95" not in told
     notes = {name: row.candidate.note for name, row in told.items()}
     assert notes["Satisfaction"] == "4.30 to 4.70, of 18"
-    assert (notes["p50 latency"], notes["p95 latency"]) == ("0.30 s to 0.50 s", "at least 1.10 s")
-    assert (told["Tokens a second"].candidate.figure, notes["Tokens a second"]) == ("43.2", "")
+    assert (notes["p50 latency, last 10 min"], notes["p95 latency, last 10 min"]) == (
+        "0.30 s to 0.50 s",
+        "at least 1.10 s",
+    )
+    assert (told["Tokens a second, last 10 min"].candidate.figure, notes["Tokens a second, last 10 min"]) == (
+        "43.2",
+        "",
+    )
 
 
 def test_sessions_have_rows_where_there_are_any() -> None:

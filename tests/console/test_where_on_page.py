@@ -109,7 +109,8 @@ def values_of(**changed: Any) -> dict[str, Any]:
         "laneless": "4 of 9 in no lane",
         "callers": {"callers": []},
         "past": [],
-        "standing_canaries": [("support", "standing, gpt-4o in force", "support-gpt-4o")],
+        "standing_canaries": [({"name": "support", "canary": "support-gpt-4o"}, "standing, gpt-4o in force")],
+        "next_candidates": {"support": "The candidate takes over nothing."},
         "person": Person(role="operator"),
     }
     values |= {

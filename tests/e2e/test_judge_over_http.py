@@ -349,7 +349,7 @@ def test_a_budget_without_room_for_one_call_says_so_and_promises_no_midnight(tmp
         eventually(lambda: ready(stage) == "degraded: judge: paused (budget)")
         told = stage.api("GET", "/api/status").json()["judge"]
         assert "paused (budget): $0.0005 is too small for one call, for which $0.0" in told["sentence"]
-        assert told["sentence"].endswith("; raise `daily_budget`; $0.00 of $0.0005 today")
+        assert told["sentence"].endswith("; raise `daily_budget`; $0.00 of $0.0005 today; waits: trial")
         assert (told["state"], told["until"]) == ("paused", None)
         by_hand = stage.canary("judge", "trial", "--pairs", "1", "--config", str(stage.server.config))
         assert by_hand.returncode == 1

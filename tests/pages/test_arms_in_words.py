@@ -1,6 +1,6 @@
 """Two arms' texts, as `diff -u` and side by side."""
 
-from pages.words.arms import heading, lines, side_by_side
+from pages.words.arms import heading, lines, next_candidate, side_by_side
 from records.facts.arm_texts import TextChange, changes_between
 from routing.canary import Arm, OwnPrompt
 
@@ -47,3 +47,13 @@ def test_what_differs_is_said_from_the_baseline_to_the_candidate() -> None:
     assert said(v8, v9) == [("prompt", "b", "c")]
     assert said(v8, v8) == []
     assert said(plain, tools) == [("description of get", "", "t")]
+
+
+def test_what_the_next_candidate_has_is_told_by_where_it_comes_from() -> None:
+    taken = {"request": {"set": {"seed": 1}}, "prompt": {"find": "a", "put": "b"}, "name": "prompt v8"}
+    said = next_candidate({"provider": "openai", "model": "new", **taken}, taken)
+    assert said == (
+        'The candidate takes over from the baseline in force its request {"set": {"seed": 1}}, its prompt '
+        "and the name “prompt v8”; the config gives it the provider “openai”."
+    )
+    assert next_candidate({}, {}) == "The candidate takes over nothing; the config gives it nothing else."

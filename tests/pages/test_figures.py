@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pages.words.figures import (
+    all_chance,
     amount,
     between,
     bound_words,
@@ -13,6 +14,7 @@ from pages.words.figures import (
     distance,
     joined,
     label,
+    look_words,
     signed,
     sooner,
     span,
@@ -152,3 +154,27 @@ def test_of_an_event_every_user_tells() -> None:
     assert evidence(line, report).startswith("400 candidate users with a value")
     assert evidence(replace(line, kind="bool", per="session"), report).startswith("400 candidate users")
     assert "with a value" not in evidence(replace(line, kind="bool", per="session"), report)
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ((0.9, 0.5, 1.0), "45 %"),
+        ((0.79, None), "at most 79 %"),
+        ((None, None), ""),
+        ((0.0, 0.9), "under 1 %"),
+    ],
+)
+def test_the_chance_of_all_rows_is_at_most_that_of_those_known(
+    rows: tuple[float | None, ...], text: str
+) -> None:
+    assert all_chance(rows) == text
+
+
+def test_a_look_is_told_with_each_row_s_room_to_its_bound() -> None:
+    seen = {"error_rate": 0.028, "csat": -0.2, "nps": None}
+    said = look_words(5, seen, {"error_rate": "< 5%", "csat": "> 4"})
+    assert said == (
+        "look of day 5, room to the bounds: error rate +2.8 points and satisfaction −0.20; too few "
+        "users for NPS"
+    )

@@ -144,15 +144,15 @@ def test_a_year_saves_what_was_promoted_for_as_long_as_it_was_everybody_s() -> N
     assert this.saved_usd.estimate == pytest.approx(150_000.0)
     assert this.saved_usd.low == pytest.approx(150_000.0 - math.hypot(40_000.0, 20_000.0))
     assert words.year_saved(this) == (
-        "2026 so far: 3 promoted candidates saved $150,000 ($105,279 to $194,721) (what 1 of them saved is "
-        "not known), by each report's figure for a month and the time since the promotion; evaluations cost "
-        "$500 without people's time, which leaves $149,500 ($104,779 to $194,221)."
+        "2026 so far: 3 promoted candidates should have saved $150,000 ($105,279 to $194,721) (of 1 of them "
+        "it is not known), as each report expected of a month, for the time since its promotion; no bill was "
+        "compared. Evaluations cost $500 without people's time, which leaves $149,500 ($104,779 to $194,221)."
     )
-    assert words.year_saved(last).startswith("2025: 1 promoted candidate saved $50,000 ")
+    assert words.year_saved(last).startswith("2025: 1 promoted candidate should have saved $50,000 ")
     (only,) = trends(archive[-1:], now=begin + 60.0 * DAY_S).years
     assert words.year_saved(only) == (
-        "2026 so far: what 1 promoted candidate saved is not known; evaluations cost $0 without people's "
-        "time."
+        "2026 so far: what 1 promoted candidate should save is not known; evaluations cost $0 without "
+        "people's time."
     )
     assert trends([]).years == ()
 

@@ -132,9 +132,9 @@ def test_money_in_words_says_month_year_what_was_taken_off_and_the_currency_once
     spent = EvaluationCost(mirror_usd=100.0, unknown=("benchmark",))
     report = replace(report, details=replace(report.details, money=money_, evaluation=spent))
     assert saved(report) == (
-        "10 % cheaper: −$500 to +$50.00 in the first month and $5,983 less in the first year ($508 to "
-        "$7,200 less) at full rollout, net of $100 that the evaluation cost (that of the benchmark is not "
-        "all known)."
+        "10 % cheaper: expected at full rollout are −$500 to +$50.00 in the first month and $5,983 less in "
+        "the first year ($508 to $7,200 less), net of $100 that the evaluation cost (that of the benchmark "
+        "is not all known)."
     )
     facts = dict(money_facts(report))
     assert facts["Difference"] == "$500 less a month ($50.00 to $600 less)"

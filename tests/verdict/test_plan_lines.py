@@ -228,7 +228,9 @@ def test_a_row_is_ideal_by_what_the_looks_leave_possible() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_extend_says_when_the_planned_day_and_what_follows(form: str) -> None:
     text = _plain(rendered(_report(OPEN, day=9), form))
-    assert "next look tonight. What is still open on day 14, the planned day, is extended to day 28." in text
+    decides = "next look tonight. Decides about Mon 16 Nov, day 14; chance to ship by then: "
+    assert decides in text
+    assert "What is still open on day 14, the planned day, is extended to day 28." in text
     assert "is extended to day" not in _plain(rendered(_report(OPEN, day=14), form))
     assert "is extended to day" not in _plain(rendered(replace(_report(OPEN, day=9), verdict="ship"), form))
 

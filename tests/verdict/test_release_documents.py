@@ -207,7 +207,13 @@ def test_the_team_reads_what_happened_when_by_whom_why_and_for_how_long(store: S
     scope = LookScope(canary="trial", run=1, rubric_sha256="x")
     seen = StoredLook(metric="csat", day=7, at=START + 200, document={"units": 9, "seen": None})
     VerdictLooks(store).keep(
-        scope, [seen, replace(seen, metric="error_rate", document={"units": 9, "seen": {}})]
+        scope,
+        [
+            seen,
+            replace(
+                seen, metric="error_rate", document={"units": 9, "seen": {"acceptable": {"estimate": 0.028}}}
+            ),
+        ],
     )
     page = SentPage(key="k/1", at=START + 300, canary="trial", event="page", title="Refund answers fail")
     Releases(store).paged([page])
@@ -228,15 +234,15 @@ def test_the_team_reads_what_happened_when_by_whom_why_and_for_how_long(store: S
     rows = [" | ".join(each.values()) for each in told["sections"][0]["tables"][0]]
     assert [row.removeprefix("2027-01-15 ") for row in rows] == [
         "07:50:00 UTC | benchmark: ship | ann | – | –",
-        "08:00:00 UTC | trial, run 1: first seen, 0 % to 5 % of the users | config | "
+        "08:00:00 UTC | trial, run 1: first seen, 0 % → 5 % of the users | config | "
         "running at share 0.05 | –",
-        "08:01:40 UTC | trial, run 1: ramp, 5 % to 10 % of the users | ann | looks good | –",
-        "08:03:20 UTC | trial, run 1: look of day 7 at error rate; too few users for satisfaction "
-        "| – | – | –",
+        "08:01:40 UTC | trial, run 1: ramp, 5 % → 10 % of the users | ann | looks good | –",
+        "08:03:20 UTC | trial, run 1: look of day 7, room to the bounds: error rate; too few users for "
+        "satisfaction | – | – | –",
         "08:05:00 UTC | trial, run 1: people were told: page | – | Refund answers fail | –",
-        "08:05:50 UTC | trial, run 1: promote, 10 % to 100 % of the users, against the verdict extend | bob "
+        "08:05:50 UTC | trial, run 1: promote, 10 % → 100 % of the users, against the verdict extend | bob "
         "| the old one retires | –",
-        "08:06:40 UTC | trial, run 1: rollback, 100 % to 0 % of the users | ann | refunds | 5 decision",
+        "08:06:40 UTC | trial, run 1: rollback, 100 % → 0 % of the users | ann | refunds | 5 decision",
         "08:08:20 UTC | a note | bob | 40 | 20 labelling",
         "08:08:20 UTC | a note | bob | 40 | 10 labelling",
         "08:08:20 UTC | a note | bob | 40 | 2 other",

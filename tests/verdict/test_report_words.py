@@ -47,7 +47,7 @@ def _plain(text: str) -> str:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_says_what_is_saved_and_at_what_quality(cheaper: Report, form: str) -> None:
-    assert gains.in_short(cheaper).startswith("39 % cheaper at equal quality: $")
+    assert gains.in_short(cheaper).startswith("39 % cheaper at equal quality: expected at full rollout are $")
     assert "39 % cheaper at equal quality" in _plain(rendered(cheaper, form, width=200))
     assert "less in the first year ($" in _plain(rendered(cheaper, form, width=200))
 
@@ -102,8 +102,8 @@ def test_a_difference_in_cost_that_may_be_none_is_said_to_be_so(cheaper: Report)
     )
     said = gains.in_short(replace(cheaper, details=replace(cheaper.details, money=unsure)))
     assert said.startswith(
-        "No difference in cost seen at equal quality: −$200 to +$400 in the first month and "
-        "−$2,433 to +$4,867 in the first year"
+        "No difference in cost seen at equal quality: expected at full rollout are −$200 to +$400 in the "
+        "first month and −$2,433 to +$4,867 in the first year"
     )
     assert "20 % of requests have no known price" in said
 

@@ -102,8 +102,8 @@ TimelineKind = Literal["noticed", "benchmark", "act", "look", "page", "note"]
 class TimelineEntry:
     """Something that happened to a release, at UTC second `at`. `who` is a person, or what acted by itself.
     `action` is the audit log's, a page's event or a benchmark's verdict; `shares` those of the users before
-    and after. A look on `day` of the plan `seen` these rows of the rubric, and not those `unseen`, for want
-    of users. `minutes` are a person's, on `stage`."""
+    and after. A look on `day` of the plan has `seen` how far each row of the `rubric` is from its acceptable
+    bound, None for want of users. `minutes` are a person's, on `stage`."""
 
     at: float
     kind: TimelineKind
@@ -115,8 +115,8 @@ class TimelineEntry:
     shares: tuple[float, float] | None = None
     against: str = ""
     day: int | None = None
-    seen: tuple[str, ...] = ()
-    unseen: tuple[str, ...] = ()
+    seen: Mapping[str, float | None] = field(default_factory=dict)
+    rubric: Mapping[str, str] = field(default_factory=dict)
     minutes: float | None = None
     stage: str = ""
 
@@ -257,7 +257,7 @@ def _acts(releases: Releases, run: RunStanding, *, first: bool) -> Iterator[Time
             who=act.who,
             action=act.action,
             reason=act.reason,
-            shares=shares if shares[0] != shares[1] else None,
+            shares=shares,
             against=act.against,
             minutes=act.minutes,
             stage=stage_of(act) if act.minutes else "",
@@ -276,8 +276,10 @@ def _looks(store: Store, run: RunStanding) -> Iterator[TimelineEntry]:
             canary=run.canary,
             run=run.run,
             day=day,
-            seen=tuple(each.metric for each in looks if each.document["seen"] is not None),
-            unseen=tuple(each.metric for each in looks if each.document["seen"] is None),
+            seen={each.metric: each.distance for each in looks},
+            rubric={}
+            if run.report is None
+            else {each.metric: each.acceptable for each in run.report.metrics},
         )
 
 
