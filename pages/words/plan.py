@@ -112,10 +112,11 @@ def _chance(line: MetricLine) -> float | None:
 
 def _due(day: int, report: Report) -> date | None:
     """When the look of this day is at the earliest."""
-    looks = report.plan.looks if report.plan is not None else ()
-    last = _date_of(report, looks[-1]) if looks else None
-    start = None if looks or report.window.start is None else _utc_day(report.window.start)
-    return due(day, None if last is None else (looks[-1], last), start)
+    looks, start = report.plan.looks if report.plan is not None else (), report.window.start
+    if not looks:
+        return due(day, None, None if start is None else _utc_day(start))
+    last = _date_of(report, looks[-1])
+    return due(day, None if last is None else (looks[-1], last), None)
 
 
 def _extension(report: Report, plan: PlanLine) -> str:
