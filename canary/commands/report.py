@@ -12,21 +12,7 @@ from typing import Annotated
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    VERDICT_EXITS,
-    ConfigFile,
-    DataFolder,
-    ended_by,
-    fail,
-    must_not_stand,
-    opened,
-    print_text,
-    read_config,
-    unreadable,
-    writing,
-)
+from canary.commands import shell
 from canary.config import ConfigError
 from common.text import visible
 from common.whole_file import write_whole
@@ -83,9 +69,9 @@ class ReportOutput:
     def write(self, text: str) -> None:
         """Print the text, or replace the file atomically. Exits 1 if the file cannot be written."""
         if self.file is None:
-            return print_text(text)
+            return shell.print_text(text)
         shown = text if self.form == "html" else visible(text)
-        with writing(self.file):
+        with shell.writing(self.file):
             return write_whole(self.file, (shown.rstrip("\n") + "\n").encode())
 
 
@@ -103,8 +89,8 @@ def report(
     rubric: Annotated[
         Path | None, typer.Option("--rubric", help="Judge by the rubric in this file instead.")
     ] = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
     form: Annotated[
         str | None, typer.Option("-f", "--form", help="The format: text, json, markdown or html.")
     ] = None,
@@ -117,34 +103,34 @@ def report(
     Exits 0 for ship, 3 for don't ship, 4 for extend. With --compare it exits 0: it sets reports side by side.
     """
     if compare and (source is not None or rubric is not None):
-        fail("--compare reads the canaries' own reports: leave --from and --rubric out", code=2)
+        shell.fail("--compare reads the canaries' own reports: leave --from and --rubric out", code=2)
     if compare:
         return _compare(names or [], config, data, form, output)
     if names is not None and len(names) > 1:
-        fail("name one canary, or compare several: canary report --compare A B", code=2)
+        shell.fail("name one canary, or compare several: canary report --compare A B", code=2)
     name = names[0] if names else None
     from canary.config.load import read_rubric
     from pages.reports.report import rendered
     from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store
 
-    read = read_config(config, data)
-    must_not_stand(read, *names or ())
-    with ended_by(BadReportOutput, ConfigError, code=2):
+    read = shell.read_config(config, data)
+    shell.must_not_stand(read, *names or ())
+    with shell.ended_by(BadReportOutput, ConfigError, code=2):
         wanted = ReportOutput.asked(form, output)
         retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
     try:
-        with ended_by(NoSuchCanary, ValueError):
+        with shell.ended_by(NoSuchCanary, ValueError):
             if source is not None:
                 result = report_from_csv(read.control.reports, name, source, now=time.time(), retro=retro)
             else:
-                with opened(read, data) as store:
+                with shell.opened(read, data) as store:
                     result = report_from_store(
                         read.control.reports, name, store, now=time.time(), retro=retro
                     )
     except OSError as problem:
-        fail(str(problem) if source is None else unreadable(source, problem))
+        shell.fail(str(problem) if source is None else shell.unreadable(source, problem))
     wanted.write(rendered(result, wanted.form, width=wanted.width))
-    raise typer.Exit(VERDICT_EXITS[result.verdict])
+    raise typer.Exit(shell.VERDICT_EXITS[result.verdict])
 
 
 def _compare(names: list[str], config: Path, data: Path, form: str | None, output: str | None) -> None:
@@ -153,11 +139,11 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     from verdict.decision.reports import NoSuchCanary, compare_from_store
 
     if len(set(names)) < 2:
-        fail("--compare needs the names of two canaries or more", code=2)
-    read = read_config(config, data)
-    must_not_stand(read, *names)
-    with ended_by(BadReportOutput, code=2):
+        shell.fail("--compare needs the names of two canaries or more", code=2)
+    read = shell.read_config(config, data)
+    shell.must_not_stand(read, *names)
+    with shell.ended_by(BadReportOutput, code=2):
         wanted = ReportOutput.asked(form, output)
-    with ended_by(NoSuchCanary, ValueError), opened(read, data) as store:
+    with shell.ended_by(NoSuchCanary, ValueError), shell.opened(read, data) as store:
         found = compare_from_store(read.control.reports, names, store, now=time.time())
     wanted.write(rendered(found, wanted.form, width=wanted.width))

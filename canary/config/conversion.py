@@ -336,7 +336,7 @@ def _canary(
             planned_units=section.planned_units,
             segments=section.segments,
             critical_categories=frozenset(section.critical_categories),
-            critical_segments=frozenset(_segment(text) for text in section.critical_segments),
+            critical_segments=frozenset(segment(text) for text in section.critical_segments),
             metrics=metrics,
             steps=steps,
             shares={phase: step.share for phase, step in enumerate(steps)},
@@ -353,7 +353,7 @@ def _canary(
             section.guardrails,
             metrics=metrics,
             categories=section.critical_categories,
-            segments=[_segment(text) for text in section.critical_segments],
+            segments=[segment(text) for text in section.critical_segments],
         ),
         base_path=base_path(file.providers, section.baseline.provider),
         mirror=section.mirror,
@@ -401,7 +401,8 @@ def _capture_rule(section: CaptureSection, file: FileSection) -> CaptureRule:
     )
 
 
-def _segment(text: str) -> tuple[str, str]:
+def segment(text: str) -> tuple[str, str]:
+    """The tag and its value of "TAG=VALUE"."""
     tag, _, value = text.partition("=")
     return tag.strip(), value.strip()
 
