@@ -69,14 +69,8 @@ more than one, and nobody knows what a server of one's own takes."""
 
 _MACHINES_AUTH: Mapping[Kind, Auth] = {"azure": "azure", "bedrock": "aws", "vertex": "google"}
 
-_OF_VALUES = {
-    "kind": "kind",
-    "per": "per",
-    "scale": "scale",
-    "higher_is_better": "higher_is_better",
-    "matures_after_s": "matures_after",
-}
-"""The fields of a metric whose values are reported, with their keys. One with `cost_per` has none of them."""
+_OF_VALUES = ("kind", "per", "scale", "higher_is_better", "matures_after_s")
+"""The fields of a metric whose values are reported. One with `cost_per` has none of them."""
 
 _STORES = ("sqlite", "postgresql", "postgresql+psycopg", "postgresql+asyncpg")
 
@@ -246,10 +240,10 @@ def _check_cost(
     section: MetricSection, name: str, known: Mapping[str, Metric], here: CheckedDocument
 ) -> None:
     """Record every mistake in a metric that is what each event of the metric `name` costs."""
-    for field, key in _OF_VALUES.items():
+    for field in _OF_VALUES:
         if field in section.model_fields_set:
             message = "cannot be combined with cost_per, whose values are dollars, lower is better; remove it"
-            here.complain(message, key)
+            here.complain(message, field.removesuffix("_s"))
     here = here.below("cost_per")
     if (counted := known.get(name)) is None:
         here.complain(f'"{name}" is not a built-in or declared metric{suggestion(name, list(known))}')

@@ -179,9 +179,8 @@ class CheckedDocument:
 
     def names(self, section: str) -> list[str]:
         """The names that the document declares in a section, including entries with mistakes."""
-        entry = self.document.root.value
-        found = entry.get(section) if isinstance(entry, dict) else None
-        return list(found.value) if found is not None and isinstance(found.value, dict) else []
+        found = self.document.root.children.get(section)
+        return list(found.children) if found is not None else []
 
 
 def salvage(document: ConfigDocument) -> tuple[FileSection, CheckedDocument]:
