@@ -336,7 +336,7 @@ def _kept(saved: "SavedAnswers") -> str:
 
 def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "ReportOutput | None":
     """Exits 2 for a file without a known ending, without a candidate, or for a part of the datasets."""
-    from canary.commands.report import FORMS, BadReportOutput, ReportOutput
+    from canary.commands.report import FORMS, ReportOutput
 
     if asked is None:
         return None
@@ -344,11 +344,7 @@ def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "ReportOutpu
         shell.fail("--report is about the whole model: leave out --dataset and --quick", code=2)
     if dry:
         shell.fail("--report needs a new model; --dry measures only the current one", code=2)
-    try:
-        found = ReportOutput.asked(None, f"./{asked}" if asked in FORMS else asked)
-    except BadReportOutput as problem:
-        shell.fail(str(problem).replace("-o ", "--report "), code=2)
-    return found
+    return ReportOutput.asked(None, f"./{asked}" if asked in FORMS else asked, "--report")
 
 
 def _saved(

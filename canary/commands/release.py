@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from canary.commands import shell
-from canary.commands.report import BadReportOutput, ReportOutput
+from canary.commands.report import ReportOutput
 
 if TYPE_CHECKING:
     from records.store import Store
@@ -66,10 +66,7 @@ def show(
     from pages.reports.release import rendered
     from verdict.archive.releases import NoSuchRelease, release_of, with_texts
 
-    try:
-        wanted = ReportOutput.asked(None, output)
-    except BadReportOutput as problem:
-        shell.fail(str(problem), code=2)
+    wanted = ReportOutput.asked(None, output)
     if texts and reader is None:
         shell.fail("--texts needs --for", code=2)
     read, now = shell.read_config(config, data), time.time()

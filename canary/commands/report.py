@@ -29,10 +29,6 @@ _ENDINGS = {
 }
 
 
-class BadReportOutput(ValueError):
-    """An unknown format, or a file without a known ending. The message says how to fix it."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOutput:
     """One of FORMS, and the file to write (None: standard output)."""
@@ -41,24 +37,20 @@ class ReportOutput:
     file: Path | None
 
     @classmethod
-    def asked(cls, form: str | None, output: str | None) -> "ReportOutput":
-        """Parse `-f` and `-o`. Without `-f`, `-o` is a format or a file whose ending gives the format.
-
-        Raises BadReportOutput.
-        """
+    def asked(cls, form: str | None, output: str | None, option: str = "-o") -> "ReportOutput":
+        """Parse `-f` and the option of the output. Without `-f`, that is a format or a file whose ending
+        gives the format. Exits 2 for what is neither."""
         if form is not None and form not in FORMS:
-            raise BadReportOutput(f"-f {form!r} is not a format; use {', '.join(FORMS)}")
+            shell.fail(f"-f {form!r} is not a format; use {', '.join(FORMS)}", code=2)
         if output is None or (form is None and output in FORMS):
             return cls(form=form or output or "text", file=None)
         file = Path(output)
         if not file.parent.is_dir() or file.is_dir():
-            raise BadReportOutput(f"-o {output!r} is a folder, or its folder does not exist")
+            shell.fail(f"{option} {output!r} is a folder, or its folder does not exist", code=2)
         wanted = form or _ENDINGS.get(file.suffix.lower())
         if wanted is None:
-            raise BadReportOutput(
-                f"-o {output!r} is neither a format ({', '.join(FORMS)}) nor a file that ends in "
-                ".html, .md, .json or .txt"
-            )
+            wrong = f"{option} {output!r} is neither a format ({', '.join(FORMS)}) nor a file that ends in "
+            shell.fail(f"{wrong}.html, .md, .json or .txt", code=2)
         return cls(form=wanted, file=file)
 
     @property
@@ -115,8 +107,8 @@ def report(
 
     read = shell.read_config(config, data)
     shell.must_not_stand(read, *names or ())
-    with shell.ended_by(BadReportOutput, ConfigError, code=2):
-        wanted = ReportOutput.asked(form, output)
+    wanted = ReportOutput.asked(form, output)
+    with shell.ended_by(ConfigError, code=2):
         retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
     try:
         with shell.ended_by(NoSuchCanary, ValueError):
@@ -142,8 +134,7 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
         shell.fail("--compare needs the names of two canaries or more", code=2)
     read = shell.read_config(config, data)
     shell.must_not_stand(read, *names)
-    with shell.ended_by(BadReportOutput, code=2):
-        wanted = ReportOutput.asked(form, output)
+    wanted = ReportOutput.asked(form, output)
     with shell.ended_by(NoSuchCanary, ValueError), shell.opened(read, data) as store:
         found = compare_from_store(read.control.reports, names, store, now=time.time())
     wanted.write(rendered(found, wanted.form, width=wanted.width))

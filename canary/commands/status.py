@@ -245,7 +245,7 @@ def wait(
     """
     with shell.ended_by(ValueError, code=2):
         within_s, every_s = parse_duration(timeout), parse_duration(poll)
-        wanted = ReportOutput.asked(None, report)
+    wanted = ReportOutput.asked(None, report, "--report")
     if report is not None and (wanted.file is None or wanted.form == "text"):
         shell.fail("--report needs a file that ends in .md, .html or .json", code=2)
     client = shell.admin_client(admin, data)
