@@ -202,7 +202,7 @@ def chance_cell(line: MetricLine, report: Report) -> str:
     if line.metric in report.details.unpriced:
         return "costs missing"
     if line.metric in report.details.unlabelled:
-        return verdict.held_state(line, report).lower()
+        return verdict.held_state(line).lower()
     if line.state != "INCONCLUSIVE" or look is None or look.chance is None:
         return _DECIDED.get(line.state, "–")
     soon = f", {days(line.days_needed)}" if line.days_needed else ""
