@@ -5,7 +5,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from canary.commands import shell
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    answer,
+    ended_by,
+    example,
+    fail,
+    opened,
+    print_json,
+    print_text,
+    read_config,
+    read_file,
+    say,
+    writing,
+)
 from common.text import visible
 
 if TYPE_CHECKING:
@@ -16,28 +33,25 @@ app = typer.Typer(help="Show, summarize and export past evaluations.", no_args_i
 OfCanary = Annotated[str | None, typer.Option("--canary", help="Only evaluations of this canary.")]
 
 
-@app.command("list", epilog=shell.example("archive list --canary support-nov"))
+@app.command("list", epilog=example("archive list --canary support-nov"))
 def list_(
-    canary: OfCanary = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
+    canary: OfCanary = None, config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text"
 ) -> None:
     """List the evaluations, oldest first."""
     from pages.reports.archive import listed, summary
 
     found = _read(config, data, canary)
     text = listed(found) if found else f"no evaluation{f' of {canary}' if canary else ''} yet"
-    shell.answer(output, {"evaluations": [summary(each) for each in found]}, text)
+    answer(output, {"evaluations": [summary(each) for each in found]}, text)
 
 
-@app.command(epilog=shell.example("archive show support-nov -o markdown"))
+@app.command(epilog=example("archive show support-nov -o markdown"))
 def show(
     which: Annotated[
         str, typer.Argument(help="An evaluation's key, or a canary's name for its latest evaluation.")
     ],
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
     output: Annotated[
         Literal["text", "json", "markdown", "html"], typer.Option("-o", "--output", help="The output format.")
     ] = "text",
@@ -49,16 +63,14 @@ def show(
 
     found = [each for each in _read(config, data, None) if which in (each.key, each.canary)]
     if not found:
-        shell.fail(f"there is no evaluation {which!r}; `canary archive list` lists them")
+        fail(f"there is no evaluation {which!r}; `canary archive list` lists them")
     if output == "json":
-        return shell.print_json(to_document(found[-1], sentences))
-    return shell.print_text(rendered(found[-1].report, output).rstrip("\n"))
+        return print_json(to_document(found[-1], sentences))
+    return print_text(rendered(found[-1].report, output).rstrip("\n"))
 
 
-@app.command(epilog=shell.example("archive trends -o json"))
-def trends(
-    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
-) -> None:
+@app.command(epilog=example("archive trends -o json"))
+def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """Summarize the evaluations: what a year saved, changes by vendor, how well synthetic tasks predict."""
     from pages.reports.archive import summarized
     from records.store.benchmarks import Benchmarks
@@ -67,19 +79,19 @@ def trends(
     from verdict.archive.trends import to_json
     from verdict.archive.trends import trends as sum_up
 
-    with shell.opened(shell.read_config(config, data), data) as store:
+    with opened(read_config(config, data), data) as store:
         found = sum_up(map(from_document, Evaluations(store).all()), Benchmarks(store).refused())
-    shell.answer(output, to_json(found), summarized(found))
+    answer(output, to_json(found), summarized(found))
 
 
-@app.command(epilog=shell.example("archive export -o evaluations.jsonl"))
+@app.command(epilog=example("archive export -o evaluations.jsonl"))
 def export(
     canary: OfCanary = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A file, - for stdout, or json to print one document.")
     ] = Path("-"),
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
 ) -> None:
     """Write the evaluations as JSON lines, for another archive or program."""
     from pages.words.reasons import sentences
@@ -87,40 +99,40 @@ def export(
 
     found = _read(config, data, canary)
     if str(output) == "json":
-        return shell.print_json({"evaluations": [to_document(each, sentences) for each in found]})
+        return print_json({"evaluations": [to_document(each, sentences) for each in found]})
     text = "".join(f"{to_line(each, sentences)}\n" for each in found)
-    with shell.writing(output):
+    with writing(output):
         if str(output) == "-":
             typer.echo(visible(text), nl=False)
         else:
             output.write_text(text, encoding="utf-8")
-    return shell.say(f"{len(found)} evaluation(s)")
+    return say(f"{len(found)} evaluation(s)")
 
 
-@app.command("import", epilog=shell.example("archive import evaluations.jsonl"))
+@app.command("import", epilog=example("archive import evaluations.jsonl"))
 def import_(
     file: Annotated[Path, typer.Argument(help="A file from `canary archive export`.")],
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Add evaluations from a file, all or none. Existing evaluations do not change."""
     from pages.words.reasons import sentences
     from records.store.reports import Evaluations
     from verdict.archive.evaluations import BadEvaluation, parse, to_stored
 
-    with shell.ended_by(BadEvaluation, about=file):
-        found = parse(shell.read_file(file))
-    with shell.opened(shell.read_config(config, data), data) as store:
+    with ended_by(BadEvaluation, about=file):
+        found = parse(read_file(file))
+    with opened(read_config(config, data), data) as store:
         added = Evaluations(store).add([to_stored(each, sentences) for each in found])
     others = "; the others existed already" if added < len(found) else ""
     text = f"{added} of {len(found)} evaluation(s) added{others}"
-    shell.answer(output, {"read": len(found), "added": added}, text, by=shell.say)
+    answer(output, {"read": len(found), "added": added}, text, by=say)
 
 
 def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
     from records.store.reports import Evaluations
     from verdict.archive.evaluations import from_document
 
-    with shell.opened(shell.read_config(config, data), data) as store:
+    with opened(read_config(config, data), data) as store:
         return [from_document(each) for each in Evaluations(store).all(canary)]

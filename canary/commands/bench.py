@@ -11,9 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.commands import shell
 from canary.commands.issues import rechecked
+from canary.commands.shell import (
+    VERDICT_EXITS,
+    ConfigFile,
+    DataFolder,
+    Form,
+    answer,
+    ended_by,
+    fail,
+    opened,
+    read_config,
+    say,
+    user,
+    without_log_lines,
+)
 from canary.config import Config
+from canary.config.load import CONFIG, DATA
 from common.clock import rfc3339
 from common.numbers import count
 
@@ -88,9 +102,9 @@ def bench(
             help="A file (.html, .md, .json) for the one report of all four layers, or for the replay.",
         ),
     ] = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Compare a new model with the current one on the same examples.
 
@@ -112,18 +126,18 @@ def bench(
     from pages.reports.bench import sanity
 
     if model is None and not dry:
-        shell.fail("name the new model, or use --dry to measure only the current model", code=2)
+        fail("name the new model, or use --dry to measure only the current model", code=2)
     if judge and dry:
-        shell.fail("--judge compares two models; --dry measures only the current one", code=2)
+        fail("--judge compares two models; --dry measures only the current one", code=2)
     if replay and dataset:
-        shell.fail("--replay asks the steps of captured sessions; leave out --dataset", code=2)
+        fail("--replay asks the steps of captured sessions; leave out --dataset", code=2)
     if not replay and (sessions or steps):
-        shell.fail("--sessions and --steps are about --replay", code=2)
-    shell.without_log_lines()
+        fail("--sessions and --steps are about --replay", code=2)
+    without_log_lines()
     written = _report_file(report, dry=dry and not replay, partial=bool(dataset or quick) and not replay)
-    read = shell.read_config(config, data)
+    read = read_config(config, data)
     settings = settings_now(read, data)
-    with shell.ended_by(AmbiguousModel, code=2):
+    with ended_by(AmbiguousModel, code=2):
         pair = pair_of(settings, model, against)
     if dry:
         pair = replace(pair, candidate=None)
@@ -153,12 +167,12 @@ def bench(
         write_failures(failures, wrong)
     if dry or dataset or quick:  # no verdict on the model, or only on a part of the examples
         _print(document, output)
-        raise typer.Exit(0 if found.verdict is None else shell.VERDICT_EXITS[found.verdict])
+        raise typer.Exit(0 if found.verdict is None else VERDICT_EXITS[found.verdict])
     release = release_of(read, document, data)
     _print(with_verdict(document, release), output)
     if written is not None:
         write_report(release, written)
-    raise typer.Exit(shell.VERDICT_EXITS[release.verdict or "extend"])
+    raise typer.Exit(VERDICT_EXITS[release.verdict or "extend"])
 
 
 def _steps(
@@ -169,14 +183,14 @@ def _steps(
     from bench.benchmark.replay import SESSIONS, STEPS, NothingToReplay, recorded
     from bench.dataset.sample import part_of
 
-    with shell.ended_by(NothingToReplay), shell.opened(config, data) as store:
+    with ended_by(NothingToReplay), opened(config, data) as store:
         found = recorded(store, pair.baseline, sessions=sessions or SESSIONS, steps=steps or STEPS)
     if quick:
         found = found.only(part_of(found.dataset, QUICK))
     asked = sum(len(message.said) for each in found.steps for message in each.example.messages)
     tokens = count(asked / _CHARACTERS_OF_A_TOKEN, "token")
     whole = f"{count(len(found.steps), 'step')} of {count(found.sessions, 'session')}"
-    shell.say(f"{whole}: about {tokens} of messages to each model")
+    say(f"{whole}: about {tokens} of messages to each model")
     return found
 
 
@@ -194,18 +208,18 @@ def _tell(
     ((measured,),) = (layer.datasets for layer in found.layers)
     result = replayed(taken, measured.pairs)
     document = to_document(result, benchmark)
-    shell.answer(output, document, rendered(document, "text"))
+    answer(output, document, rendered(document, "text"))
     if report is not None:
         as_json = report.form == "json"
         report.write(json.dumps(document, indent=2) if as_json else rendered(document, report.form))
-        shell.say(f"wrote {report.file}")
-    return 0 if result.verdict is None else shell.VERDICT_EXITS[result.verdict]
+        say(f"wrote {report.file}")
+    return 0 if result.verdict is None else VERDICT_EXITS[result.verdict]
 
 
 def _print(document: dict[str, Any], output: str) -> None:
     from pages.reports.bench_text import rendered
 
-    shell.answer(output, document, rendered(document))
+    answer(output, document, rendered(document))
 
 
 def measure(
@@ -230,13 +244,13 @@ def measure(
     try:
         without_price = unpriced(settings, pair, [source for source, _ in datasets])
         for each in without_price:
-            shell.say(each.sentence)
+            say(each.sentence)
         proxy = None if batch else _proxy_route(pair, data)
         saved = saved_in(data, pair, proxy, now=now)
         models = [each.name for each in (pair.baseline, pair.candidate) if each is not None]
         asked = [example.hash for _, dataset in datasets for example in dataset.scored]
         if known := sum(saved.get(model, each) is not None for model in models for each in asked):
-            shell.say(
+            say(
                 f"{known} answers were saved by a run that did not end well; they are not asked again, "
                 f"and their latency does not count (delete {saved.path} to ask all again)"
             )
@@ -248,16 +262,16 @@ def measure(
             at_once=at_once,
             progress=progress,
             by_batch=batch,
-            tell=shell.say,
+            tell=say,
         )
     except (BenchError, BadSecret, OSError) as problem:
-        shell.fail(str(problem))
+        fail(str(problem))
     found, judged = _run(bench, datasets, saved, judge=judge)
     about = Circumstances(
         baseline=pair.names[0],
         candidate=pair.names[1],
         at=rfc3339(now),
-        owner=shell.user(),
+        owner=user(),
         via="batch" if batch else "direct" if proxy is None else "proxy",
         stages=bench.stages,
         unpriced=without_price,
@@ -265,7 +279,7 @@ def measure(
     document = to_document(found, about, None if judged is None else judge_document(judged))
     examples = [example for _, dataset in datasets for example in dataset.scored]
     for missing in filter(None, (without_terms(settings, pair), without_prompt(pair, examples))):
-        shell.say(missing)
+        say(missing)
         document["caveats"].append(missing)
     return document, found, judged
 
@@ -283,13 +297,11 @@ def _run(
     try:
         found, judged = asyncio.run(_asked(bench, datasets, saved, judge=judge))
     except KeyboardInterrupt:
-        shell.fail(f"interrupted{_kept(saved)}", code=INTERRUPTED)
+        fail(f"interrupted{_kept(saved)}", code=INTERRUPTED)
     except (BenchError, OSError) as problem:
-        shell.fail(f"{str(problem).rstrip('.')}{_kept(saved)}")
+        fail(f"{str(problem).rstrip('.')}{_kept(saved)}")
     if failed := [*found.judge_failures, *(judged.failures if judged is not None else ())]:
-        shell.say(
-            f"the judge failed {len(failed)} times; the first time: {failed[0].rstrip('.')}{_kept(saved)}"
-        )
+        say(f"the judge failed {len(failed)} times; the first time: {failed[0].rstrip('.')}{_kept(saved)}")
     else:
         saved.delete()
     return found, judged
@@ -336,15 +348,19 @@ def _kept(saved: "SavedAnswers") -> str:
 
 def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "ReportOutput | None":
     """Exits 2 for a file without a known ending, without a candidate, or for a part of the datasets."""
-    from canary.commands.report import FORMS, ReportOutput
+    from canary.commands.report import FORMS, BadReportOutput, ReportOutput
 
     if asked is None:
         return None
     if partial:
-        shell.fail("--report is about the whole model: leave out --dataset and --quick", code=2)
+        fail("--report is about the whole model: leave out --dataset and --quick", code=2)
     if dry:
-        shell.fail("--report needs a new model; --dry measures only the current one", code=2)
-    return ReportOutput.asked(None, f"./{asked}" if asked in FORMS else asked, "--report")
+        fail("--report needs a new model; --dry measures only the current one", code=2)
+    try:
+        found = ReportOutput.asked(None, f"./{asked}" if asked in FORMS else asked)
+    except BadReportOutput as problem:
+        fail(str(problem).replace("-o ", "--report "), code=2)
+    return found
 
 
 def _saved(
@@ -363,7 +379,7 @@ def _saved(
     try:
         return save(config, pair, document, found, wrong, data, now=time.time(), whole=whole)
     except StoreDown as problem:
-        shell.say(f"the result was not stored: {problem}")
+        say(f"the result was not stored: {problem}")
         return {"canary": None, "forecast": None, "family": None}
 
 
@@ -375,18 +391,18 @@ def _datasets(
 
     found = sources(settings, wanted)
     if not found:
-        shell.fail(
+        fail(
             "there is no dataset; list one in the config, as `datasets: {users: {file: users.jsonl, layer: "
             "real}}`, or give --dataset FILE (`canary dataset sample` makes one of captured traffic)",
             code=2,
         )
     try:
-        with shell.ended_by(BenchError, UnicodeDecodeError):
+        with ended_by(BenchError, UnicodeDecodeError):
             return [(each, read(each, file.parent)) for each in found]
     except OSError as problem:
         known = ", ".join(each.name for each in settings.datasets)
         other = f"; the config has these datasets: {known}" if wanted and known else ""
-        shell.fail(f"{problem.filename} cannot be read: {problem.strerror}{other}")
+        fail(f"{problem.filename} cannot be read: {problem.strerror}{other}")
 
 
 def progress() -> Callable[[str, int, int], None]:
@@ -397,7 +413,7 @@ def progress() -> Callable[[str, int, int], None]:
         tenth = 10 * done // of
         if tenth > printed.get(dataset, 0):
             printed[dataset] = tenth
-            shell.say(f"{dataset}: {done} of {of} answers")
+            say(f"{dataset}: {done} of {of} answers")
 
     return show
 

@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.commands import shell
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    ended_by,
+    fail,
+    print_json,
+    print_text,
+    read_config,
+    say,
+)
 from common.clock import rfc3339
 from records.facts.price_list import LATE_AFTER_S, ListRefused, fetch, in_force, kept_list
 
@@ -30,32 +42,32 @@ def prices(
     update: Annotated[
         bool, typer.Option("--update", help="Fetch the newest list now, as `prices: {update: daily}` does.")
     ] = False,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Show how each model of the config is priced, by which list, and since when."""
-    read = shell.read_config(config, data)
+    read = read_config(config, data)
     if update:
         _update(read)
     about, models = _list(read), list(_models(read))
     if output == "json":
-        return shell.print_json({"list": about, "models": models})
+        return print_json({"list": about, "models": models})
     for line in _list_lines(about):
-        shell.print_text(line)
+        print_text(line)
     for each in models:
-        shell.print_text(_line(each))
+        print_text(_line(each))
     return None
 
 
 def _update(read: "Config") -> None:
     if read.price_list is None:
-        shell.fail("the config has no `prices: {update: daily}`, so no list is fetched", code=2)
-    with shell.ended_by(ListRefused):
+        fail("the config has no `prices: {update: daily}`, so no list is fetched", code=2)
+    with ended_by(ListRefused):
         if not read.price_list.kept.parent.is_dir():
             raise ListRefused(f"there is no data folder {read.price_list.kept.parent}; name it with --data")
         fetch(read.price_list, time.time())
-    shell.say(f"fetched {read.price_list.source}")
+    say(f"fetched {read.price_list.source}")
 
 
 def _list(read: "Config") -> dict[str, Any]:

@@ -8,7 +8,20 @@ from typing import Annotated, Literal, cast, get_args
 
 import typer
 
-from canary.commands import shell
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    ConfigFile,
+    DataFolder,
+    Form,
+    answer,
+    example,
+    fail,
+    opened,
+    read_config,
+    say,
+    writing,
+)
 from common.numbers import count
 
 FileForm = Literal["csv", "parquet"]
@@ -16,10 +29,8 @@ FileForm = Literal["csv", "parquet"]
 app = typer.Typer(help="Export records, or roll outcomes into files.", no_args_is_help=True)
 
 
-@app.command(epilog=shell.example("records roll"))
-def roll(
-    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
-) -> None:
+@app.command(epilog=example("records roll"))
+def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
     """Write the outcomes that are stored now as Parquet files, without waiting for their hour to end.
 
     Works with and without a running server. A file each hour for itself, so many calls make many small files.
@@ -27,18 +38,16 @@ def roll(
     from records.store.segment_writer import TIMEOUTS
     from records.store.segment_writer import roll as roll_outcomes
 
-    read = shell.read_config(config, data)
-    with shell.opened(read, data, TIMEOUTS) as store:
+    read = read_config(config, data)
+    with opened(read, data, TIMEOUTS) as store:
         rolled = roll_outcomes(store, time.time(), all_of_it=True)
         where = store.folder.place if store.folder is not None else "the database"
     files = count(rolled.segments, "file" if store.folder is not None else "segment")
     text = f"{rolled.outcomes} outcomes in {files} in {where}"
-    shell.answer(
-        output, {"outcomes": rolled.outcomes, "segments": rolled.segments, "place": where}, text, by=shell.say
-    )
+    answer(output, {"outcomes": rolled.outcomes, "segments": rolled.segments, "place": where}, text, by=say)
 
 
-@app.command(epilog=shell.example("records export --canary support-nov --since 7d -o week.csv"))
+@app.command(epilog=example("records export --canary support-nov --since 7d -o week.csv"))
 def export(
     canary: Annotated[
         str | None, typer.Option("--canary", help="Only records of this canary. Default: all.")
@@ -60,8 +69,8 @@ def export(
             "-o", "--output", help="A file (.csv, .parquet), - to print CSV, or json to print JSON."
         ),
     ] = Path("-"),
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
 ) -> None:
     """Export records, sessions or feedback, without prompts or answers. Needs no server."""
     from records.exports.files import (
@@ -77,8 +86,8 @@ def export(
     now = time.time()
     form = _form(form, output)
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
-    read = shell.read_config(config, data)
-    with shell.opened(read, data) as store, shell.writing(output):
+    read = read_config(config, data)
+    with opened(read, data) as store, writing(output):
         spooled = _spooled(data, read.store) if what in ("outcomes", "sessions", "feedback") else 0
         shown = export_columns(what)
         found = export_pages(store, what, canary=canary, since=begin, until=end)
@@ -95,25 +104,23 @@ def export(
         else:
             count = write_table(output, form, shown, found)
         sys.stdout.flush()
-    shell.say(f"{count} {what}")
+    say(f"{count} {what}")
     if spooled:
         wait = "1 record in the spool is" if spooled == 1 else f"{spooled} records in the spool are"
-        shell.say(f"{wait} not stored yet, and may be missing: a running server stores what waits there")
+        say(f"{wait} not stored yet, and may be missing: a running server stores what waits there")
 
 
 def _form(form: FileForm | None, output: Path) -> FileForm:
     """The file format, by the file's ending if none is asked for. Exits 2 if it cannot be that."""
     if not output.name or output.is_dir():
-        shell.fail(f"-o {str(output)!r} is a folder; name a file in it", code=2)
+        fail(f"-o {str(output)!r} is a folder; name a file in it", code=2)
     if str(output) in ("-", "json"):
         if form == "parquet":
-            shell.fail("Parquet needs a file: -o FILE", code=2)
+            fail("Parquet needs a file: -o FILE", code=2)
         return "csv"
     ending = output.suffix.lower().removeprefix(".") or "csv"
     if form is None and ending not in get_args(FileForm):
-        shell.fail(
-            f"-o {str(output)!r} does not end in .csv or .parquet; give the format with --format", code=2
-        )
+        fail(f"-o {str(output)!r} does not end in .csv or .parquet; give the format with --format", code=2)
     return form or cast("FileForm", ending)
 
 
@@ -139,6 +146,4 @@ def moment(text: str | None, otherwise: float, now: float) -> float:
     try:
         return now - parse_duration(text)
     except ValueError:
-        shell.fail(
-            f'"{text}" is not a time; write 2026-11-24, 2026-11-24T16:00:00Z, or an age such as 7d', code=2
-        )
+        fail(f'"{text}" is not a time; write 2026-11-24, 2026-11-24T16:00:00Z, or an age such as 7d', code=2)

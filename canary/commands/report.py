@@ -12,7 +12,21 @@ from typing import Annotated
 
 import typer
 
-from canary.commands import shell
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    VERDICT_EXITS,
+    ConfigFile,
+    DataFolder,
+    ended_by,
+    fail,
+    must_not_stand,
+    opened,
+    print_text,
+    read_config,
+    unreadable,
+    writing,
+)
 from canary.config import ConfigError
 from common.text import visible
 from common.whole_file import write_whole
@@ -29,6 +43,10 @@ _ENDINGS = {
 }
 
 
+class BadReportOutput(ValueError):
+    """An unknown format, or a file without a known ending. The message says how to fix it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOutput:
     """One of FORMS, and the file to write (None: standard output)."""
@@ -37,20 +55,24 @@ class ReportOutput:
     file: Path | None
 
     @classmethod
-    def asked(cls, form: str | None, output: str | None, option: str = "-o") -> "ReportOutput":
-        """Parse `-f` and the option of the output. Without `-f`, that is a format or a file whose ending
-        gives the format. Exits 2 for what is neither."""
+    def asked(cls, form: str | None, output: str | None) -> "ReportOutput":
+        """Parse `-f` and `-o`. Without `-f`, `-o` is a format or a file whose ending gives the format.
+
+        Raises BadReportOutput.
+        """
         if form is not None and form not in FORMS:
-            shell.fail(f"-f {form!r} is not a format; use {', '.join(FORMS)}", code=2)
+            raise BadReportOutput(f"-f {form!r} is not a format; use {', '.join(FORMS)}")
         if output is None or (form is None and output in FORMS):
             return cls(form=form or output or "text", file=None)
         file = Path(output)
         if not file.parent.is_dir() or file.is_dir():
-            shell.fail(f"{option} {output!r} is a folder, or its folder does not exist", code=2)
+            raise BadReportOutput(f"-o {output!r} is a folder, or its folder does not exist")
         wanted = form or _ENDINGS.get(file.suffix.lower())
         if wanted is None:
-            wrong = f"{option} {output!r} is neither a format ({', '.join(FORMS)}) nor a file that ends in "
-            shell.fail(f"{wrong}.html, .md, .json or .txt", code=2)
+            raise BadReportOutput(
+                f"-o {output!r} is neither a format ({', '.join(FORMS)}) nor a file that ends in "
+                ".html, .md, .json or .txt"
+            )
         return cls(form=wanted, file=file)
 
     @property
@@ -61,9 +83,9 @@ class ReportOutput:
     def write(self, text: str) -> None:
         """Print the text, or replace the file atomically. Exits 1 if the file cannot be written."""
         if self.file is None:
-            return shell.print_text(text)
+            return print_text(text)
         shown = text if self.form == "html" else visible(text)
-        with shell.writing(self.file):
+        with writing(self.file):
             return write_whole(self.file, (shown.rstrip("\n") + "\n").encode())
 
 
@@ -81,8 +103,8 @@ def report(
     rubric: Annotated[
         Path | None, typer.Option("--rubric", help="Judge by the rubric in this file instead.")
     ] = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
     form: Annotated[
         str | None, typer.Option("-f", "--form", help="The format: text, json, markdown or html.")
     ] = None,
@@ -95,34 +117,34 @@ def report(
     Exits 0 for ship, 3 for don't ship, 4 for extend. With --compare it exits 0: it sets reports side by side.
     """
     if compare and (source is not None or rubric is not None):
-        shell.fail("--compare reads the canaries' own reports: leave --from and --rubric out", code=2)
+        fail("--compare reads the canaries' own reports: leave --from and --rubric out", code=2)
     if compare:
         return _compare(names or [], config, data, form, output)
     if names is not None and len(names) > 1:
-        shell.fail("name one canary, or compare several: canary report --compare A B", code=2)
+        fail("name one canary, or compare several: canary report --compare A B", code=2)
     name = names[0] if names else None
     from canary.config.load import read_rubric
     from pages.reports.report import rendered
     from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store
 
-    read = shell.read_config(config, data)
-    shell.must_not_stand(read, *names or ())
-    wanted = ReportOutput.asked(form, output)
-    with shell.ended_by(ConfigError, code=2):
+    read = read_config(config, data)
+    must_not_stand(read, *names or ())
+    with ended_by(BadReportOutput, ConfigError, code=2):
+        wanted = ReportOutput.asked(form, output)
         retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
     try:
-        with shell.ended_by(NoSuchCanary, ValueError):
+        with ended_by(NoSuchCanary, ValueError):
             if source is not None:
                 result = report_from_csv(read.control.reports, name, source, now=time.time(), retro=retro)
             else:
-                with shell.opened(read, data) as store:
+                with opened(read, data) as store:
                     result = report_from_store(
                         read.control.reports, name, store, now=time.time(), retro=retro
                     )
     except OSError as problem:
-        shell.fail(str(problem) if source is None else shell.unreadable(source, problem))
+        fail(str(problem) if source is None else unreadable(source, problem))
     wanted.write(rendered(result, wanted.form, width=wanted.width))
-    raise typer.Exit(shell.VERDICT_EXITS[result.verdict])
+    raise typer.Exit(VERDICT_EXITS[result.verdict])
 
 
 def _compare(names: list[str], config: Path, data: Path, form: str | None, output: str | None) -> None:
@@ -131,10 +153,11 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     from verdict.decision.reports import NoSuchCanary, compare_from_store
 
     if len(set(names)) < 2:
-        shell.fail("--compare needs the names of two canaries or more", code=2)
-    read = shell.read_config(config, data)
-    shell.must_not_stand(read, *names)
-    wanted = ReportOutput.asked(form, output)
-    with shell.ended_by(NoSuchCanary, ValueError), shell.opened(read, data) as store:
+        fail("--compare needs the names of two canaries or more", code=2)
+    read = read_config(config, data)
+    must_not_stand(read, *names)
+    with ended_by(BadReportOutput, code=2):
+        wanted = ReportOutput.asked(form, output)
+    with ended_by(NoSuchCanary, ValueError), opened(read, data) as store:
         found = compare_from_store(read.control.reports, names, store, now=time.time())
     wanted.write(rendered(found, wanted.form, width=wanted.width))

@@ -7,8 +7,22 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from canary.commands import shell
 from canary.commands.orders import Name, Reason, give, warn_of_prices
+from canary.commands.shell import (
+    CONFIG,
+    DATA,
+    Admin,
+    ConfigFile,
+    DataFolder,
+    Form,
+    answer,
+    ended_by,
+    fail,
+    print_json,
+    read_config,
+    read_file,
+    say,
+)
 from canary.config import ConfigError
 
 Standing = Annotated[str, typer.Argument(help="The standing canary's name.")]
@@ -24,75 +38,73 @@ def begin(
         ),
     ] = None,
     reason: Reason = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Begin a trial of a standing canary: the next model needs only its name. Writes no file."""
     wanted = _arm(arm) if arm is not None else {}
     if model is not None:
         wanted["model"] = model
     if not wanted.get("model"):
-        shell.fail("name the model: canary begin NAME --model MODEL", code=2)
+        fail("name the model: canary begin NAME --model MODEL", code=2)
     _warn_of_line_ends(wanted)
     done = give(admin, data, name, "begin", {"arm": wanted, "reason": reason}, of="standing")
     if output == "json":
-        return shell.print_json(done)
+        return print_json(done)
     if done["same_arm"]:
-        shell.say(f"warning: both arms are {wanted['model']}: this is an A/A test")
+        say(f"warning: both arms are {wanted['model']}: this is an A/A test")
     warn_of_prices(done)
     waits = f", until `canary start {done['canary']}`" if done["start"] == "manual" else ""
     why = f" ({done['reason']})" if done["reason"] else ""
     from pages.words.arms import taken_over
 
     has = taken_over(done["takes_over"])
-    return shell.say(f"{done['canary']}: {done['state'].replace('_', ' ')}{why}{has}{waits}")
+    return say(f"{done['canary']}: {done['state'].replace('_', ' ')}{why}{has}{waits}")
 
 
 def end(
     name: Name,
     reason: Reason = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """End a trial of a standing canary that never ran. It appears in no history."""
-    shell.answer(output, give(admin, data, name, "end", {"reason": reason}), f"{name}: ended", by=shell.say)
+    answer(output, give(admin, data, name, "end", {"reason": reason}), f"{name}: ended", by=say)
 
 
 def revert(
     name: Standing,
     reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
+    admin: Admin = None,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
+    output: Form = "text",
 ) -> None:
     """Give everybody the baseline before the one in force, at once. Begins nothing."""
     done = give(admin, data, name, "revert", {"reason": reason}, of="standing")
     now = done["baseline"]
     text = f"{name}: everybody gets {now['provider']}/{now['model']}; {done['reverted']} is taken back"
-    shell.answer(output, done, text, by=shell.say)
+    answer(output, done, text, by=say)
 
 
 def show(
     name: Standing,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
+    config: ConfigFile = CONFIG,
+    data: DataFolder = DATA,
     output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="The format.")] = "yaml",
 ) -> None:
     """Print a standing canary's entry with the baseline in force, as it may stand in the file."""
     import yaml
 
-    known = shell.read_config(config, data).standing
+    known = read_config(config, data).standing
     if name not in known:
-        shell.fail(
-            f"the config has no standing canary {name!r}; it has: {', '.join(known) or 'none'}", code=2
-        )
+        fail(f"the config has no standing canary {name!r}; it has: {', '.join(known) or 'none'}", code=2)
     entry = {**known[name].entry, "standing": True, "baseline": dict(known[name].baseline)}
-    shell.answer(output, entry, yaml.safe_dump([entry], sort_keys=False, allow_unicode=True))
+    answer(output, entry, yaml.safe_dump([entry], sort_keys=False, allow_unicode=True))
 
 
 def _warn_of_line_ends(arm: Mapping[str, Any]) -> None:
@@ -100,7 +112,7 @@ def _warn_of_line_ends(arm: Mapping[str, Any]) -> None:
 
     match arm.get("prompt"):
         case {"find": {"file": file, "text": str(text)}} if "\r\n" in text:
-            shell.say(f"warning: {file} {WINDOWS}")
+            say(f"warning: {file} {WINDOWS}")
 
 
 def _arm(file: Path) -> dict[str, Any]:
@@ -109,8 +121,8 @@ def _arm(file: Path) -> dict[str, Any]:
     from canary.config.arm_files import ArmFiles
     from canary.config.yaml_document import read
 
-    with shell.ended_by(ConfigError, code=2):
-        document = ArmFiles(folder=file.parent).in_arm(read(shell.read_file(file), str(file), os.environ))
+    with ended_by(ConfigError, code=2):
+        document = ArmFiles(folder=file.parent).in_arm(read(read_file(file), str(file), os.environ))
         if document.problems:
             raise ConfigError(document.problems)
     plain = document.root.plain(frozenset(), {})

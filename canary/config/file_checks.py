@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from alerts.incidents import apprise_receiver
 from alerts.incidents.notice import OWNER
-from canary.config.canary_checks import check_canaries, check_tag
-from canary.config.conversion import declared_metrics, own_auth_of, segment
+from canary.config.canary_checks import check_canaries
+from canary.config.conversion import declared_metrics, own_auth_of
+from canary.config.errors import Path
 from canary.config.part_checks import (
     check_captures,
     check_judge,
@@ -20,7 +21,7 @@ from canary.config.part_checks import (
     check_probes,
     wrong_with_name,
 )
-from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, nearest, suggestion
+from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, TAG_NAME, nearest, suggestion
 from canary.config.schema import CheckedDocument
 from canary.config.sections import (
     CanarySection,
@@ -69,8 +70,14 @@ more than one, and nobody knows what a server of one's own takes."""
 
 _MACHINES_AUTH: Mapping[Kind, Auth] = {"azure": "azure", "bedrock": "aws", "vertex": "google"}
 
-_OF_VALUES = ("kind", "per", "scale", "higher_is_better", "matures_after_s")
-"""The fields of a metric whose values are reported. One with `cost_per` has none of them."""
+_OF_VALUES = {
+    "kind": "kind",
+    "per": "per",
+    "scale": "scale",
+    "higher_is_better": "higher_is_better",
+    "matures_after_s": "matures_after",
+}
+"""The fields of a metric whose values are reported, with their keys. One with `cost_per` has none of them."""
 
 _STORES = ("sqlite", "postgresql", "postgresql+psycopg", "postgresql+asyncpg")
 
@@ -80,7 +87,10 @@ def check(file: FileSection, found: CheckedDocument) -> None:
     _check_providers(file, found)
     _check_metrics(file, found)
     for index, name in enumerate(file.tags or ()):
-        check_tag(name, found.below("tags", index))
+        if not TAG_NAME.fullmatch(name):
+            found.complain(
+                ("tags", index), f'"{name}" is not a valid tag name; use letters, digits, . _ and -'
+            )
     check_mappings(file, found)
     check_captures(file, found)
     check_judge(file, found)
@@ -90,7 +100,7 @@ def check(file: FileSection, found: CheckedDocument) -> None:
     _check_price_as(file, found)
     _check_prices(file, found)
     _check_notify(file, found)
-    _check_url(file.admin_url, found.below("admin_url"))
+    _check_url(file.admin_url, ("admin_url",), found)
     check_oidc(file, found)
     _check_places(file, found)
     check_callers(file, found)
@@ -99,31 +109,30 @@ def check(file: FileSection, found: CheckedDocument) -> None:
 
 def _check_providers(file: FileSection, found: CheckedDocument) -> None:
     if not found.names("providers"):
-        found.complain("is missing; name at least one provider", "providers")
+        found.complain(("providers",), "is missing; name at least one provider")
     for name in found.names("providers"):
-        here = found.below("providers", name)
         if name in RESERVED:
-            here.complain_of_name(f'"{name}" is a reserved path; choose another name')
+            found.complain_of_name(("providers", name), f'"{name}" is a reserved path; choose another name')
         elif not _PROVIDER_NAME.fullmatch(name):
-            here.complain_of_name(
-                "a provider's name may contain lower-case letters, digits, _ and -, at most 63"
-            )
+            message = "a provider's name may contain lower-case letters, digits, _ and -, at most 63"
+            found.complain_of_name(("providers", name), message)
         elif taken := wrong_with_name(name, file.providers):
-            here.complain_of_name(taken)
+            found.complain_of_name(("providers", name), taken)
     for name, provider in file.providers.items():
-        here = found.below("providers", name)
-        check_kind(provider, here)
-        _check_base_url(provider.base_url, provider.api, provider.kind, here.below("base_url"))
+        check_kind(name, provider, found)
+        for message in _wrong_with_base_url(provider.base_url, provider.api, provider.kind):
+            found.complain(("providers", name, "base_url"), message)
         for place, header in enumerate(provider.forward_headers):
             if wrong := _wrong_with_forwarded(header.lower()):
-                here.complain(wrong, "forward_headers", place)
+                found.complain(("providers", name, "forward_headers", place), wrong)
         if wrong := _wrong_with_auth(provider):
-            here.complain(wrong, "auth")
+            found.complain(("providers", name, "auth"), wrong)
         elif provider.kind == "bedrock" and own_auth_of(provider) is None:
-            here.below("auth").warn(
+            message = (
                 "the caller's key is sent; a caller that signs (SigV4) will be refused, because it signs for "
                 "this proxy's host: for such callers remove `auth`, or set api_key"
             )
+            found.warn(("providers", name, "auth"), message)
 
 
 def _wrong_with_auth(provider: ProviderSection) -> str | None:
@@ -153,30 +162,29 @@ def _wrong_with_forwarded(header: str) -> str | None:
     )
 
 
-def _check_base_url(url: str, api: Api, kind: Kind, here: CheckedDocument) -> None:
-    """Record the problems of a base URL. Messages never quote a user or password."""
-    if wrong := _wrong_with_url(url):
-        return here.complain(wrong)
+def _wrong_with_base_url(url: str, api: Api, kind: Kind) -> Iterator[str]:
+    """The problems of a base URL. Messages never quote a user or password."""
+    wrong = _wrong_with_url(url)
+    if wrong:
+        yield wrong
+        return
     parts = urlsplit(url)
-    own, usual = parts.path.rstrip("/"), _PATHS.get((api, parts.hostname or ""))
     if parts.username is not None or parts.password is not None:
-        here.complain("must not contain a user or password; put the credential in api_key")
+        yield "must not contain a user or password; put the credential in api_key"
     if parts.query or parts.fragment or url.endswith(("?", "#")):
-        here.complain("must end with its path; remove ? or # and what follows")
+        yield "must end with its path; remove ? or # and what follows"
     elif kind != "plain":
-        if own:
+        if parts.path.strip("/"):
             root = f"{parts.scheme}://{parts.netloc}"
-            here.complain(
-                f'is below the root of its host, and canary adds the paths of {kind}; write "{root}"'
-            )
-    elif below := _OPERATION.fullmatch(own):
+            yield f'is below the root of its host, and canary adds the paths of {kind}; write "{root}"'
+    elif below := _OPERATION.fullmatch(parts.path.rstrip("/")):
         path = parts.path[: below.end("version" if api == "openai" and below["version"] else "before")]
-        right = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path if usual is None else usual}"
-        here.complain(f'is the URL of one operation, and canary adds its path itself; write "{right}"')
-    elif usual not in (None, own):
-        right = f"{parts.scheme}://{parts.netloc}{usual}"
-        here.complain(f'is not where this host has its API, so each request would get 404; write "{right}"')
-    return None
+        path = _PATHS.get((api, parts.hostname or ""), path)
+        right = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
+        yield f'is the URL of one operation, and canary adds its path itself; write "{right}"'
+    elif _PATHS.get((api, parts.hostname or ""), parts.path.rstrip("/")) != parts.path.rstrip("/"):
+        right = f"{parts.scheme}://{parts.netloc}{_PATHS[api, parts.hostname or '']}"
+        yield f'is not where this host has its API, so each request would get 404; write "{right}"'
 
 
 def _wrong_with_url(url: str) -> str | None:
@@ -192,68 +200,72 @@ def _wrong_with_url(url: str) -> str | None:
 
 def _check_metrics(file: FileSection, found: CheckedDocument) -> None:
     for name in found.names("metrics"):
-        here = found.below("metrics", name)
+        path = ("metrics", name)
         if name in COMPUTED:
-            here.complain_of_name(f'"{name}" is computed from the traffic; choose another name')
+            found.complain_of_name(path, f'"{name}" is computed from the traffic; choose another name')
         elif name in JUDGED:
-            here.complain_of_name(f'"{name}" is what a judge measures; choose another name')
+            found.complain_of_name(path, f'"{name}" is what a judge measures; choose another name')
         elif is_offline(name):
-            here.complain_of_name(f'"{name}" is measured by benchmarks; choose another name')
+            found.complain_of_name(path, f'"{name}" is measured by benchmarks; choose another name')
         elif not METRIC_NAME.fullmatch(name):
             message = "a metric's name may contain lower-case letters, digits and _, and starts with a letter"
-            here.complain_of_name(message)
+            found.complain_of_name(path, message)
     known = declared_metrics(file)
     for name, section in file.metrics.items():
-        here = found.below("metrics", name)
-        if here.was_cut("kind") or (section.cost_per and found.cut_below("metrics", section.cost_per)):
+        path = ("metrics", name)
+        counts = section.cost_per and ("metrics", section.cost_per)
+        if found.was_cut((*path, "kind")) or (counts and found.cut_below(counts)):
             continue
-        if section.cost_per:
-            _check_cost(section, section.cost_per, known, here)
-        else:
-            _check_values(section, here)
-        _warn_of_opinion(name, known[name], here)
+        wrong = _wrong_with_cost(section, known) if section.cost_per else _wrong_with_values(section)
+        for key, message in wrong:
+            found.complain((*path, *key), message)
+        _warn_of_opinion(name, known[name], found)
 
 
-def _warn_of_opinion(name: str, metric: Metric, here: CheckedDocument) -> None:
+def _warn_of_opinion(name: str, metric: Metric, found: CheckedDocument) -> None:
     """Warn of an entry that turns a built-in event into the mean of the values that are sent."""
     event = BUILT_IN.get(name)
     if event is not None and event.is_event and not metric.is_event and not metric.cost_per:
-        here.warn(
+        message = (
             f"redefines {name}, which is per {event.per}, per value: where your app sends only what happens, "
             f"write `per: {event.per}`"
         )
+        found.warn(("metrics", name), message)
 
 
-def _check_values(section: MetricSection, here: CheckedDocument) -> None:
-    """Record every mistake in a metric whose values are reported."""
+def _wrong_with_values(section: MetricSection) -> Iterator[tuple[Path, str]]:
+    """Every mistake in a metric whose values are reported: its key, () for the whole entry, and a message."""
     if section.kind is None:
-        here.complain("is missing; only a metric with `cost_per` has none", "kind")
+        yield ("kind",), "is missing; only a metric with `cost_per` has none"
     if section.scale is not None and section.kind in ("bool", "nps"):
         ends = "0-1" if section.kind == "bool" else "0-10"
-        here.complain(f"a {section.kind} metric always has the scale {ends}; remove `scale`", "scale")
+        yield ("scale",), f"a {section.kind} metric always has the scale {ends}; remove `scale`"
     if section.kind in ("rating", "nps") and section.per not in (None, "value"):
-        message = f"a {section.kind} is an opinion, and who gave none has none; write `per: value`"
-        here.complain(message, "per")
+        yield (
+            ("per",),
+            f"a {section.kind} is an opinion, and who gave none has none; write `per: value`",
+        )
 
 
-def _check_cost(
-    section: MetricSection, name: str, known: Mapping[str, Metric], here: CheckedDocument
-) -> None:
-    """Record every mistake in a metric that is what each event of the metric `name` costs."""
-    for field in _OF_VALUES:
+def _wrong_with_cost(section: MetricSection, known: Mapping[str, Metric]) -> Iterator[tuple[Path, str]]:
+    """Every mistake in a metric that is what each event of another one costs."""
+    for field, key in _OF_VALUES.items():
         if field in section.model_fields_set:
-            message = "cannot be combined with cost_per, whose values are dollars, lower is better; remove it"
-            here.complain(message, field.removesuffix("_s"))
-    here = here.below("cost_per")
+            yield (
+                (key,),
+                "cannot be combined with cost_per, whose values are dollars, lower is better; remove it",
+            )
+    name = section.cost_per or ""
     if (counted := known.get(name)) is None:
-        here.complain(f'"{name}" is not a built-in or declared metric{suggestion(name, list(known))}')
+        yield ("cost_per",), f'"{name}" is not a built-in or declared metric{suggestion(name, list(known))}'
     elif counted.cost_per or counted.kind not in ("bool", "count"):
         what = "a cost itself" if counted.cost_per else f"of the kind {counted.kind}"
-        here.complain(f'"{name}" is {what}, and has no number of events; name a bool or a count')
+        yield ("cost_per",), f'"{name}" is {what}, and has no number of events; name a bool or a count'
     elif not counted.is_event:
-        here.complain(
+        yield (
+            ("cost_per",),
             f'"{name}" is per value, so nobody knows how often it happened; declare it with `per: session`, '
-            "`per: user` or `per: exchange`"
+            "`per: user` or `per: exchange`",
         )
 
 
@@ -261,34 +273,39 @@ def _check_datasets(file: FileSection, found: CheckedDocument) -> None:
     for name, section in file.datasets.items():
         provider = (section.judge or "").partition("/")[0]
         if section.judge is not None and provider not in found.names("providers"):
-            near = suggestion(provider, found.names("providers"))
-            message = f"must be PROVIDER/MODEL, with a provider from `providers`{near}"
-            found.complain(message, "datasets", name, "judge")
+            message = "must be PROVIDER/MODEL, with a provider from `providers`"
+            found.complain(("datasets", name, "judge"), f"{message}{_or(provider, found)}")
 
 
 def _check_embeddings(file: FileSection, found: CheckedDocument) -> None:
     section = file.embeddings
     if section is None:
         return
-    here = found.below("embeddings", "provider")
-    here.must_know_provider(section.provider)
+    path = ("embeddings", "provider")
     entry = file.providers.get(section.provider)
-    if entry is not None and (entry.kind != "plain" or entry.api not in ("openai", "gemini")):
+    if section.provider not in found.names("providers"):
+        found.complain(path, f"is not in `providers`{_or(section.provider, found)}")
+    elif entry is not None and (entry.kind != "plain" or entry.api not in ("openai", "gemini")):
         what = f"api: {entry.api}" if entry.kind == "plain" else f"kind: {entry.kind}"
-        here.complain(
-            f"canary asks OpenAI's and Gemini's own APIs for embeddings, not `{what}`; name such an entry"
+        found.complain(
+            path,
+            f"canary asks OpenAI's and Gemini's own APIs for embeddings, not `{what}`; name such an entry",
         )
+
+
+def _or(provider: str, found: CheckedDocument) -> str:
+    return suggestion(provider, list(found.names("providers")))
 
 
 def _check_price_as(file: FileSection, found: CheckedDocument) -> None:
     for model, other in file.price_as.items():
         if model in file.prices.models:
             found.complain_of_name(
-                f'"{model}" has a price in `prices`; remove one of them', "price_as", model
+                ("price_as", model), f'"{model}" has a price in `prices`; remove one of them'
             )
         elif other in file.price_as:
             message = f'"{other}" is itself priced as "{file.price_as[other]}"; write a model with a price'
-            found.complain(message, "price_as", model)
+            found.complain(("price_as", model), message)
 
 
 def _check_prices(file: FileSection, found: CheckedDocument) -> None:
@@ -300,56 +317,55 @@ def _check_prices(file: FileSection, found: CheckedDocument) -> None:
     helpers = {each.model for each in (file.embeddings, file.judge) if each is not None}
     helpers |= {name.rpartition("/")[2] for name in (file.probes.models if file.probes else ())}
     section = file.prices
-    if section.source is not None and section.update is None and not found.was_cut("prices", "update"):
-        found.complain("needs `update: daily` beside it", "prices", "from")
+    if section.source is not None and section.update is None and not found.was_cut(("prices", "update")):
+        found.complain(("prices", "from"), "needs `update: daily` beside it")
     if section.source is not None and "://" in section.source:
-        _check_url(section.source, found.below("prices", "from"))
+        _check_url(section.source, ("prices", "from"), found)
     coming = any(canary.standing for canary in file.canaries)  # models that are begun by their names
     for model in section.models:
         if arms and not coming and model not in {*arms, *matched, *judges, *helpers, *file.price_as.values()}:
             meant = nearest(model, arms - section.models.keys())
             near = f'; did you mean "{meant}"?' if meant is not None else ""
-            found.warn(f'no arm has the model "{model}"{near}', "prices", model)
+            found.warn(("prices", model), f'no arm has the model "{model}"{near}')
 
 
 def _check_notify(file: FileSection, found: CheckedDocument) -> None:
     for index, section in enumerate(file.notify):
-        here = found.below("notify", index)
+        path: Path = ("notify", index)
         kinds = [kind for kind, value in section if value is not None]
-        if not kinds and not here.cut_below():
-            here.complain(f"names no receiver; set one of {', '.join(NotifySection.model_fields)}")
+        if not kinds and not found.cut_below(path):
+            found.complain(path, f"names no receiver; set one of {', '.join(NotifySection.model_fields)}")
         if len(kinds) > 1:
-            here.complain(f"names {' and '.join(kinds)}; each receiver needs its own entry")
+            found.complain(path, f"names {' and '.join(kinds)}; each receiver needs its own entry")
         for kind in ("alertmanager", "slack", "webhook"):
-            _check_url(getattr(section, kind), here.below(kind))
+            _check_url(getattr(section, kind), (*path, kind), found)
         if section.pagerduty is not None:
-            _check_url(section.pagerduty.url, here.below("pagerduty", "url"))
+            _check_url(section.pagerduty.url, (*path, "pagerduty", "url"), found)
         if section.apprise is not None:
-            _check_apprise(section.apprise, file, here.below("apprise"))
+            _check_apprise(section.apprise, (*path, "apprise"), file, found)
 
 
-def _check_apprise(url: str, file: FileSection, here: CheckedDocument) -> None:
+def _check_apprise(url: str, path: Path, file: FileSection, found: CheckedDocument) -> None:
     scheme, separator, _ = url.partition("://")
     if not separator:
         form = "mailto://mail.example.com/{owner}?from=canary@example.com"
-        return here.complain(f"must be a URL of Apprise, such as {form}")
+        return found.complain(path, f"must be a URL of Apprise, such as {form}")
     if not apprise_receiver.is_installed():
-        here.warn(f"sends nothing: {apprise_receiver.NOT_INSTALLED}")
+        found.warn(path, f"sends nothing: {apprise_receiver.NOT_INSTALLED}")
     if OWNER not in url:
         return None
     if not any(each.owner for each in file.canaries):
-        here.warn("reaches nobody: no canary has an `owner`")
+        found.warn(path, "reaches nobody: no canary has an `owner`")
     if scheme in ("mailto", "mailtos"):
         for index, each in enumerate(file.canaries):
             if each.owner and "@" not in each.owner:
-                message = f"must be an address for notify's mail to {OWNER}"
-                here.root.warn(message, "canaries", index, "owner")
+                found.warn(("canaries", index, "owner"), f"must be an address for notify's mail to {OWNER}")
     return None
 
 
-def _check_url(url: str | None, here: CheckedDocument) -> None:
+def _check_url(url: str | None, path: Path, found: CheckedDocument) -> None:
     if url is not None and (wrong := _wrong_with_url(url)):
-        here.complain(wrong)
+        found.complain(path, wrong)
 
 
 def _names_a_database(url: str) -> bool:
@@ -387,25 +403,25 @@ def _check_places(file: FileSection, found: CheckedDocument) -> None:
     """Check the store, the places and the listeners. `config.roles` checks whether they fit the role."""
     scheme, separator, rest = file.store.partition("://")
     if scheme not in _STORES or not separator or not rest.strip("/"):
-        found.complain("must be sqlite:///FILE or postgresql://…", "store")
+        found.complain(("store",), "must be sqlite:///FILE or postgresql://…")
     elif scheme != "sqlite" and not _names_a_database(file.store):
         found.complain(
-            "must be postgresql://USER:PASSWORD@HOST:PORT/NAME; escape @ : / as %40 %3A %2F", "store"
+            ("store",), "must be postgresql://USER:PASSWORD@HOST:PORT/NAME; escape @ : / as %40 %3A %2F"
         )
     if file.shared != "none" and not file.shared.startswith(("redis://", "rediss://")):
-        found.complain("must be none, redis://… or rediss://…", "shared")
+        found.complain(("shared",), "must be none, redis://… or rediss://…")
     if file.outcomes is not None and (message := _misplaced(file.outcomes, file.shared)):
-        found.complain(message, "outcomes")
+        found.complain(("outcomes",), message)
     if file.traffic == file.admin and file.traffic.port != 0:
-        found.complain("is also the traffic listener's address; set a different one", "admin")
+        found.complain(("admin",), "is also the traffic listener's address; set a different one")
 
 
 def check_callers(file: FileSection, found: CheckedDocument) -> None:
     """Record every problem of the callers; without callers only that an empty list keeps nobody out."""
     if not file.callers:
-        if "callers" in file.model_fields_set and not found.cut_below("callers"):
+        if "callers" in file.model_fields_set and not found.cut_below(("callers",)):
             message = "the list is empty, so the traffic listener asks nobody for a key; name who may call"
-            found.warn(message, "callers")
+            found.warn(("callers",), message)
         return
     _check_names(file, found)
     _check_keys(file, found)
@@ -413,25 +429,25 @@ def check_callers(file: FileSection, found: CheckedDocument) -> None:
     for index, name in enumerate(file.tags or ()):
         if name == TAG:
             message = f"`{TAG}` is set by canary from `callers`, and apps cannot send it; remove it here"
-            found.complain(message, "tags", index)
+            found.complain(("tags", index), message)
     names = [caller.name for caller in file.callers]
-    for index, canary in enumerate(file.canaries):
-        for place, name in _named(canary, found.below("canaries", index)):
-            if name not in names:
-                place.warn(f'there is no caller "{name}"{suggestion(name, names)}')
+    for place, name in _named(file.canaries):
+        if name not in names:
+            found.warn(place, f'there is no caller "{name}"{suggestion(name, names)}')
 
 
 def _check_names(file: FileSection, found: CheckedDocument) -> None:
     seen: set[str] = set()
     for index, caller in enumerate(file.callers):
-        here = found.below("callers", index, "name")
+        path = ("callers", index, "name")
         if not CANARY_NAME.fullmatch(caller.name):
-            here.complain("a caller's name may contain letters, digits, . _ and -, at most 63")
+            found.complain(path, "a caller's name may contain letters, digits, . _ and -, at most 63")
         elif caller.name in seen:
-            here.complain(
+            message = (
                 f'two callers are named "{caller.name}"; for a second key of the same caller, put both '
                 "digests into one `key_sha256: [old, new]`, and for another caller choose another name"
             )
+            found.complain(path, message)
         seen.add(caller.name)
 
 
@@ -441,7 +457,7 @@ def _check_keys(file: FileSection, found: CheckedDocument) -> None:
         for digest in caller.key_sha256:
             if digest in owners:
                 message = f"is a key of {owners[digest]} already; each caller needs a key of its own"
-                found.complain(message, "callers", index, "key_sha256")
+                found.complain(("callers", index, "key_sha256"), message)
             owners[digest] = caller.name
 
 
@@ -450,27 +466,30 @@ def _check_entries(file: FileSection, found: CheckedDocument) -> None:
     there."""
     for index, caller in enumerate(file.callers):
         for place, name in enumerate(caller.providers or ()):
-            found.must_know_provider(name, "callers", index, "providers", place)
+            found.must_know_provider(("callers", index, "providers", place), name)
     for name, provider in file.providers.items():
-        here = found.below("providers", name)
-        if own_auth_of(provider) is None and not here.cut_below():
-            here.complain(
+        path: Path = ("providers", name)
+        if own_auth_of(provider) is None and not found.cut_below(path):
+            message = (
                 "has no credential of its own, and a caller's key is good for this proxy only; set "
                 f"providers.{name}.api_key, or `auth: azure`, `aws` or `google` where it is that cloud's"
             )
+            found.complain(path, message)
 
 
-def _named(canary: CanarySection, here: CheckedDocument) -> Iterator[tuple[CheckedDocument, str]]:
-    """The callers that a canary names, each with its place."""
-    if TAG in canary.match.tags:
-        yield here.below("match", "tags", TAG), canary.match.tags[TAG]
-    for place, text in enumerate(canary.critical_segments):
-        tag, value = segment(text)
-        if tag == TAG:
-            yield here.below("critical_segments", place), value
-    for place, rule in enumerate(canary.guardrails or ()):
-        if TAG in (rule.segment or {}):
-            yield here.below("guardrails", place, "segment", TAG), (rule.segment or {})[TAG]
+def _named(canaries: tuple[CanarySection, ...]) -> Iterator[tuple[Path, str]]:
+    """The callers that canaries name, each with its place."""
+    for index, canary in enumerate(canaries):
+        path: Path = ("canaries", index)
+        if TAG in canary.match.tags:
+            yield (*path, "match", "tags", TAG), canary.match.tags[TAG]
+        for place, text in enumerate(canary.critical_segments):
+            tag, _, value = (part.strip() for part in text.partition("="))
+            if tag == TAG:
+                yield (*path, "critical_segments", place), value
+        for place, rule in enumerate(canary.guardrails or ()):
+            if TAG in (rule.segment or {}):
+                yield (*path, "guardrails", place, "segment", TAG), (rule.segment or {})[TAG]
 
 
 _TLS = "must begin with https://; http:// only works on this machine"
@@ -480,14 +499,14 @@ def check_oidc(file: FileSection, found: CheckedDocument) -> None:
     """Record every problem of `oidc`, and of `admin_url` for it."""
     if file.oidc is None:
         return
-    here = found.below("oidc")
+    path = ("oidc",)
     if not file.oidc.viewers and not file.oidc.operators:
-        here.complain("lets nobody in; name groups in `viewers` or `operators`")
+        found.complain(path, "lets nobody in; name groups in `viewers` or `operators`")
     if file.admin_url is None:
-        here.complain("needs `admin_url`, to which the provider sends people back")
+        found.complain(path, "needs `admin_url`, to which the provider sends people back")
     elif not is_private(file.admin_url):
-        found.complain(f"{_TLS}, and with `oidc` a session begins there", "admin_url")
+        found.complain(("admin_url",), f"{_TLS}, and with `oidc` a session begins there")
     if not is_private(file.oidc.issuer):
-        here.complain(_TLS, "issuer")
+        found.complain((*path, "issuer"), _TLS)
     elif urlsplit(file.oidc.issuer).query or urlsplit(file.oidc.issuer).fragment:
-        here.complain("must end with its path; remove ? or # and what follows", "issuer")
+        found.complain((*path, "issuer"), "must end with its path; remove ? or # and what follows")

@@ -54,14 +54,10 @@ Then = dict[str, Any]
 
 
 class AftermathWords(Protocol):
-    """How a change, and what came of it, are written."""
+    """How what came is written."""
 
     def document(self, found: "Comparison", baseline: str, candidate: str, at: float) -> dict[str, Any]:
         """A benchmark as JSON types."""
-        ...
-
-    def tells(self, change: ModelChange) -> str:
-        """What a model became, in a sentence."""
         ...
 
     def says(self, then: Mapping[str, Any]) -> str:

@@ -151,18 +151,16 @@ def _of_row(prospect: Prospect, row: Criterion) -> Iterator[Assumption]:
         yield one("rated", truth.response, f"{one_in(truth.response)} has a value")
 
 
-def _silence(prospect: Prospect, power: Power) -> Iterator[Assumption]:
+def _silence(power: Power) -> Iterator[Assumption]:
     """What nobody will see of who gives no opinion."""
-    if not prospect.judged.planned_days:
-        return
-    exposure = prospect.course.until(prospect.days)
     for each in power.criteria:
-        if asked_for(each.metric, prospect.judged.metrics):
-            unseen = each.unseen_silence(exposure)
-            silent = f"if {rough_percent(unseen)} of the candidate's raters keep silent, it may not show"
+        if each.unseen is not None:
+            silent = (
+                f"if {rough_percent(each.unseen)} of the candidate's ratings are missing, it may not show"
+            )
             yield Assumption(
                 name=f"{each.metric}.silent",
-                value=round(unseen, 4),
+                value=round(each.unseen, 4),
                 source="by the users above",
                 words=f"{label(each.metric)}: {silent}",
             )
@@ -207,7 +205,7 @@ def outlook(prospect: Prospect) -> PlanOutlook:
         table=table(prospect),
         levers=levers(prospect, power),
         boundaries=look_boundaries(prospect),
-        assumptions=[*assumed(prospect), *_silence(prospect, power)],
+        assumptions=[*assumed(prospect), *_silence(power)],
     )
 
 

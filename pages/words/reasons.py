@@ -164,9 +164,10 @@ def sentence(reason: Reason, report: Report) -> str:
             may = f" (may be ideal: {near})" if near else ""
             return f"Acceptable: {joined([label(metric) for metric in reason.metrics])}{may}."
         case FewDaysRequired():
-            asks = f"{reason.days:g} day{'' if reason.days == 1 else 's'} of traffic (`minimum_days`)"
-            needs = f"a real decision needs at least {reason.needed}, because "
-            return f"The config asks for {asks}; {needs * (reason.days < reason.needed)}weekdays differ."
+            return (
+                f"The config asks for {reason.days:g} days of traffic (`minimum_days`); a real decision "
+                f"needs at least {reason.needed}, because weekdays differ."
+            )
         case Capped():
             cap = amount(reason.at, _line(report, reason.metric, reason.acceptable).unit)
             return (
@@ -669,16 +670,21 @@ def _unequal_response(reason: UnequalResponse, line: MetricLine) -> str:
     )
 
 
-def _rates(reason: UnequalResponse | SilenceDecides) -> str:
+def _rates(reason: UnequalResponse) -> str:
     ours, theirs = (amount(rate, "share") for rate in reason.rates)
-    when = " in the same phases of the ramp" if reason.phases > 1 else ""
-    return f"{ours} of the candidate's users gave a value, {theirs} of the baseline's{when}"
+    return f"{ours} of the candidate's users gave a value, {theirs} of the baseline's{_when(reason.phases)}"
+
+
+def _when(phases: int) -> str:
+    return " in the same phases of the ramp" if phases > 1 else ""
 
 
 def _by_silence(reason: SilenceDecides, line: MetricLine) -> str:
+    ours, theirs = (f"{100 * rate:.3g}" for rate in reason.rates)
     return (
-        f"{title(line.metric)} would keep {bound_and_value(line)}, but {_rates(reason)}. If the unhappy are "
-        "those who keep silent, it looks too good: it stays open until more users show that it is chance."
+        f"{title(line.metric)} would keep {bound_and_value(line)}, but 100 of the candidate's users gave "
+        f"{ours} values, 100 of the baseline's {theirs}{_when(reason.phases)}. If the unhappy are those who "
+        "keep silent, it looks too good: it stays open until more users show that it is chance."
     )
 
 

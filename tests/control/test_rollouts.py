@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from alerts.quota import QuotaStatus
 from canary.config import Config, parse
-from common.whole_file import read_document
 from control.states.rollouts import OrderOvertaken, PendingRollbacks, Rollouts, Transition
 from records.errors import StoreDown
 from records.outcome import Outcome
@@ -229,13 +228,13 @@ class One:
         self.rollouts = Rollouts(
             self.store,
             lambda plan: states_file.write(self.states_file, plan),
-            last=read_document(self.states_file, States) or NO_STATES,
+            last=states_file.read(self.states_file) or NO_STATES,
             pending=PendingRollbacks(self.folder / "rollbacks.json"),
         )
 
     @property
     def published(self) -> States:
-        plan = read_document(self.states_file, States)
+        plan = states_file.read(self.states_file)
         assert plan is not None
         return plan
 

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeVar
 
 from records.facts.metric import BUILT_IN, Metric
 from tests.verdict.simulated import DAY_S, World
@@ -14,6 +15,8 @@ from verdict.rows.margins import Contrast, contrast
 from verdict.sample.observations import observe
 from verdict.terms.plan import Side, VerdictPlan
 from verdict.terms.rubric import Bound, Criterion, parse_bound
+
+Found = TypeVar("Found")
 
 PLAN = VerdictPlan(days=14, first_day=7)
 METRICS = {
@@ -33,16 +36,22 @@ def row(metric: str, acceptable: str, ideal: str) -> Criterion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A row at the end of a day: what no look so far has ruled out, −∞ and ∞ while nothing is."""
+    """A row at the end of a day: what no look so far has ruled out, −∞ and ∞ while nothing is. `silent`: so
+    few of the candidate's users gave an opinion that the row waits."""
 
     estimate: float
     low: float
     high: float
+    silent: bool = False
+
+    @property
+    def keeps(self) -> bool:
+        """`verdict.rows.looks` has it so: what a look showed stands while the estimate bears it out."""
+        return min(self.estimate, self.low) >= 0
 
     @property
     def passes(self) -> bool:
-        """`verdict.rows.looks` has it so: what a look showed stands while the estimate bears it out."""
-        return min(self.estimate, self.low) >= 0
+        return self.keeps and not self.silent
 
     @property
     def fails(self) -> bool:
@@ -65,9 +74,15 @@ def looks(world: World, planned: RowPlan, sides: Sequence[Side] = ("ship",)) -> 
         min,
     )
     return {
-        day: Seen(estimate=margins[day].estimate, low=least, high=most)
+        day: Seen(
+            estimate=margins[day].estimate, low=least, high=most, silent=_silent(planned, found[day], day)
+        )
         for day, least, most in zip(found, low, high, strict=True)
     }
+
+
+def _silent(planned: RowPlan, seen: Contrast, day: int) -> bool:
+    return seen.opinions is not None and seen.opinions.fewer(planned.plan, day)
 
 
 def measure(world: World, metric: str, day: int) -> Contrast | None:
@@ -85,13 +100,22 @@ def _bounds(planned: RowPlan, side: Side, found: Mapping[int, Contrast]) -> Mapp
 
 def first_shipped(world: World, criteria: Sequence[Criterion], plan: VerdictPlan = PLAN) -> float:
     """The day of the first look at which all rows pass; ∞ without one. Put the weakest row first."""
-    days = set(plan.looks("ship"))
+    return first_shipped_both(world, criteria, plan)[0]
+
+
+def first_shipped_both(
+    world: World, criteria: Sequence[Criterion], plan: VerdictPlan = PLAN
+) -> tuple[float, float]:
+    """The same, and the day if no row waited for the silent."""
+    days, keeping = set(plan.looks("ship")), set(plan.looks("ship"))
     for criterion in criteria:
         planned = RowPlan(criterion=criterion, plan=plan, rows=len(criteria))
-        days &= {day for day, seen in looks(world, planned).items() if seen.passes}
-        if not days:
-            return float("inf")
-    return min(days)
+        seen = looks(world, planned)
+        keeping &= {day for day, each in seen.items() if each.keeps}
+        days &= {day for day in keeping if seen[day].passes}
+        if not keeping:
+            break
+    return min(days, default=float("inf")), min(keeping, default=float("inf"))
 
 
 def first_refused(world: World, criteria: Sequence[Criterion], plan: VerdictPlan = PLAN) -> float:
@@ -128,8 +152,8 @@ def jobs() -> Iterator[ProcessPoolExecutor]:
 
 
 def each_world(
-    pool: ProcessPoolExecutor, what: Callable[[str, int], float], name: str, worlds: int
-) -> list[float]:
+    pool: ProcessPoolExecutor, what: Callable[[str, int], Found], name: str, worlds: int
+) -> list[Found]:
     """`what` of the world `name` with each seed from 0."""
     return list(pool.map(what, [name] * worlds, range(worlds), chunksize=8))
 

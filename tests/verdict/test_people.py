@@ -20,15 +20,15 @@ from routing.states import State
 from tests.verdict.conftest import START, exchanges
 from tests.verdict.conftest import World as Visitors
 from tests.verdict.shipping import Shipper, records
-from tests.verdict.simulated import DAY_S, World, failing, joined, usual, visits
+from tests.verdict.simulated import DAY_S, World, failing, joined, rating, usual, visits
 from tests.verdict.simulated_cases import FAILS_SELDOM
-from tests.verdict.simulated_looks import jobs
+from tests.verdict.simulated_looks import PLAN, jobs
 from tests.verdict.simulated_people import CSAT, WORLDS, late, leaving, readme, robots, silent, told_of
 from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.reports import report_of
 from verdict.decision.verdict import build, build_with_looks, find
 from verdict.rows.looks import NO_LOOKS, from_store, to_store
-from verdict.rows.reading import ResponseRate
+from verdict.rows.reading import OpinionRate, opinion_rate
 from verdict.rows.reasons import (
     BusyUser,
     LateFeedback,
@@ -107,35 +107,47 @@ def test_feedback_that_comes_late_is_waited_for() -> None:
     assert observe(sample, "csat", declared, now=NOW).waits == 0
 
 
-def test_a_row_that_passes_while_fewer_of_the_candidate_s_users_answer_stays_open() -> None:
+def test_a_row_that_passes_while_the_candidate_s_users_give_fewer_opinions_stays_open() -> None:
     world = silent(np.random.default_rng(3))
     sample = replace(world.until(9), units=[f"{number:032x}" for number in world.until(9).units])
     canary = JudgedCanary(name="people", criteria=[CSAT], planned_days=14)
     report, looks = build_with_looks(sample, canary, kept=NO_LOOKS, now=9 * DAY_S + 1)
     (reason,) = [each for each in report.reasons if isinstance(each, SilenceDecides)]
     assert (report.verdict, report.metrics[0].state) == ("extend", "INCONCLUSIVE")
-    assert reason.rates == pytest.approx((0.285, 0.318), abs=0.001)
+    assert reason.rates == pytest.approx((0.318, 0.375), abs=0.001)
     text = " ".join(rendered(report, "text").split())
     assert (
-        "Satisfaction would keep “>= baseline - 5%” (now 3.80), but 28.5 % of the candidate's users" in text
+        "Satisfaction would keep “>= baseline - 5%” (now 3.80), but 100 of the candidate's users gave 31.8 "
+        "values, 100 of the baseline's 37.5." in text
     )
     assert "Satisfaction: more days, in which the reason given above no longer holds." in text
     assert from_store(to_store(looks)) == {(look.metric, look.day): look for look in looks}
 
 
 def test_the_less_time_is_left_the_more_silence_it_takes() -> None:
-    """Of 1,000 and 20,000 users, so many answered; 1.8 standard errors are p = .07."""
+    """Of ten opinions of the baseline's users, with the standard error in opinions."""
 
-    def fewer(ours: float, p_value: float, sureness: float) -> bool:
-        rates = ours, 0.3
-        found = ResponseRate(candidate=(1000, 0), baseline=(20000, 0), rates=rates, p_value=p_value)
-        return found.fewer(sureness)
+    def fewer(ours: float, se: float, day: int) -> bool:
+        return OpinionRate(rates=(ours, 10.0), se=se, phases=1).fewer(PLAN, day)
 
-    assert fewer(0.29, 0.9, 0.0)
-    assert not fewer(0.31, 0.9, 0.0)
-    assert not fewer(0.27, 0.1, 1.8)
-    assert fewer(0.26, 0.05, 1.8)
-    assert not fewer(0.29, 0.05, 1.8), "that it is not an eighth is shown"
+    assert fewer(9.9, 0.8, 7)
+    assert not fewer(10.1, 0.8, 7)
+    assert fewer(9.0, 0.8, 10) and not fewer(9.4, 0.8, 10)
+    assert fewer(8.2, 0.8, 14) and not fewer(8.4, 0.8, 14)
+    assert not fewer(8.4, 0.8, 28)
+    assert not fewer(9.4, 0.2, 14), "that it is not an eighth is shown"
+
+
+def test_how_many_requests_users_made_explains_how_many_opinions_they_gave() -> None:
+    """Each fourth request of all has one; the candidate's users made more requests, the baseline's fewer."""
+    rng = np.random.default_rng(1)
+    of = visits(rng, usual(rng, 4_000, 3.0), share=0.5)
+    more = replace(of, count=np.where(of.candidate, 2 * of.count, of.count))
+    sample = World(visits=more, said={"csat": rating(rng, more, (4.0, 4.0), answers=0.25)}).until(28)
+    found = opinion_rate(sample, observe(sample, "csat", BUILT_IN, now=28 * DAY_S))
+    assert found is not None
+    ours, theirs = found.rates
+    assert abs(ours - theirs) < 2 * found.se < 0.06 * theirs
 
 
 def test_how_late_it_comes_is_told_by_what_is_old_enough() -> None:

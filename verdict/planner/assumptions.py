@@ -187,7 +187,8 @@ def _sd(name: str, value: float, assumptions: Assumptions, metrics: Mapping[str,
         )
     if metric.kind == "nps" or metric.low is None or metric.high is None:
         return _NPS_SD
-    return (metric.high - metric.low) / 4
+    place = (value - metric.low) / (metric.high - metric.low)
+    return (metric.high - metric.low) * max(0.25, math.sqrt(max(0.0, place * (1 - place)) / 3))
 
 
 def _events_cv(name: str, assumptions: Assumptions, metrics: Mapping[str, Metric]) -> float:
@@ -286,7 +287,7 @@ def _impossible(metric: str, part: str, value: float, metrics: Mapping[str, Metr
         return "" if scale.low <= value <= scale.high else f" is outside {metric}'s values, {scale.words}"
     if value < 0:
         return ": a standard deviation is not below 0"
-    most = (scale.high - scale.low) / 2
+    most = scale.width / 2
     if value <= most:
         return ""
     return f": values of {scale.words} have a standard deviation of {most:g} at most"

@@ -19,17 +19,18 @@ from verdict.planner.assumptions import (
     ValuesPerUser,
     believed,
     events_per_user,
+    is_opinion,
     is_share,
     values_per_user,
 )
 from verdict.rows.comparison import ALPHA, FEW, GATE
-from verdict.rows.looks import SILENT
+from verdict.rows.reading import least_silence
 from verdict.rows.row import FEWEST_EVENTS
 from verdict.statistics import sequence
 from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.sequence import CountLook, chance_of_fewer, chance_of_more
 from verdict.terms.plan import DAY_S, VerdictPlan
-from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion
+from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion, MetricRange, scale_of
 
 SURE = 0.995
 """From this chance on, 100 in 100 as it is told, nothing needs to be said."""
@@ -55,18 +56,14 @@ def labels_to_ship(row: Criterion, prefers: float, *, risk: float) -> int | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chance:
-    """One criterion's chance to pass by the end, and the number of candidate units behind it."""
+    """One criterion's chance to pass by the end, and the number of candidate units behind it. `unseen`: of an
+    opinion under a plan, the part of the candidate's that may be missing by the end without being seen 4
+    times in 5."""
 
     metric: str
     units: int
     power: float
-
-    def unseen_silence(self, exposure: Exposure) -> float:
-        """Of an opinion: the part of those of the candidate's users who would answer that may be silent, by
-        the planned day and with these users, without being seen 4 times in 5."""
-        others = exposure.candidate / max(self.units, 1) - 1
-        variance = max(0.0, others) * (1 / exposure.candidate + 1 / max(exposure.baseline, 1.0))
-        return min(1.0, (SILENT + sequence.POWER_Z) * math.sqrt(variance))
+    unseen: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +128,9 @@ def _product(chances: Sequence[Chance]) -> Power:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """One criterion under the assumptions. `share`: its single values are 0 or 1. `events`: of a
-    cost per event, the events of one user; None for another row."""
+    """One criterion under the assumptions. `share`: its single values are 0 or 1. `scale`: that of values
+    with two ends. `events`: of a cost per event, the events of one user. `silent`: the variance of the number
+    of opinions that a user gives, relative to its mean; 0 where each request has one."""
 
     criterion: Criterion
     truth: BelievedMetric
@@ -140,7 +138,9 @@ class _Row:
     alike: float
     matures_days: float
     share: bool
+    scale: MetricRange | None
     events: float | None = None
+    silent: float = 0.0
 
     @property
     def distance(self) -> float:
@@ -164,6 +164,10 @@ class _Row:
         against = bound.factor**2 * exposure.odds if bound.relative else 0.0
         return self.units(exposure) / (1 + against)
 
+    def unheard(self, exposure: Exposure) -> float:
+        """The standard error of the candidate's number of opinions for the baseline's, relative to it."""
+        return math.sqrt(self.silent * (1 / exposure.candidate + 1 / max(exposure.baseline, 1.0)))
+
     def passes_gate(self, exposure: Exposure) -> bool:
         """Enough units have a value: the candidate's, and for a bound on the baseline, the baseline's. A cost
         per event needs events of both arms."""
@@ -180,6 +184,7 @@ def _rows(
     found = []
     for criterion in criteria:
         truth, metric = believed(criterion, assumptions, metrics), metrics.get(criterion.metric)
+        scale = scale_of(criterion.metric, metrics)
         found.append(
             _Row(
                 criterion=criterion,
@@ -188,10 +193,21 @@ def _rows(
                 alike=assumptions.alike,
                 matures_days=metric.matures_after_s / DAY_S if metric is not None else 0.0,
                 share=is_share(criterion.metric, metrics),
+                scale=scale if scale is not None and scale.bounded else None,
                 events=events_per_user(criterion, requests, assumptions, metrics),
+                silent=_silent(criterion, truth, requests, metrics),
             )
         )
     return found
+
+
+def _silent(
+    criterion: Criterion, truth: BelievedMetric, requests: float, metrics: Mapping[str, Metric]
+) -> float:
+    """Each of a user's requests has an opinion, or has none; how many requests there are is known."""
+    if not is_opinion(criterion.metric, metrics) or not 0 < truth.response < 1:
+        return 0.0
+    return (1 / truth.response - 1) / requests
 
 
 def _of_sequence(row: _Row, exposure: Exposure, planned: float) -> Chance:
@@ -210,14 +226,38 @@ def _of_plan(row: _Row, plan: VerdictPlan, course: ExpectedTraffic, end: int) ->
     looks = _looks(row, plan, course, end)
     if not looks:
         return _chance(row, last, 0.0)
+    found = _chance(row, last, _passes_heard(row, plan, looks))
+    if not row.silent:
+        return found
+    day, exposure = looks[-1]
+    unseen = (least_silence(plan, day, row.unheard(exposure)) + sequence.POWER_Z) * row.unheard(exposure)
+    return replace(found, unseen=min(1.0, unseen))
+
+
+def _passes_heard(row: _Row, plan: VerdictPlan, looks: Sequence[tuple[int, Exposure]]) -> float:
+    """The chance to pass at a look, and at that one or a later one not to wait for silent users, who are so
+    by chance."""
+    passes = _passes(row, plan, looks)
+    if not row.silent:
+        return sum(passes)
+    noise = [row.unheard(exposure) for _, exposure in looks]
+    most = [-least_silence(plan, day, se) for (day, _), se in zip(looks, noise, strict=True)]
+    heard = [1 / se**2 for se in noise]
+    return sum(each * sum(crossings(most[place:], heard[place:], 0.0)) for place, each in enumerate(passes))
+
+
+def _passes(row: _Row, plan: VerdictPlan, looks: Sequence[tuple[int, Exposure]]) -> Sequence[float]:
+    """The chance to pass first at each look; by counts, and without any spread, all of it at the last."""
     risk = plan.risk if row.criterion.risk is None else row.criterion.risk
     told = [row.telling(exposure) for _, exposure in looks]
     bounds = boundaries([plan.spent("ship", day, risk) for day, _ in looks], told)
     if row.share and _few(row, told[-1]):
-        return _chance(row, last, _chance_of_counts(row, [exposure for _, exposure in looks], bounds))
-    if row.variance == 0:
-        return _chance(row, last, float(row.distance >= 0))
-    return _chance(row, last, _chance_of_means(row, told, bounds))
+        last = _chance_of_counts(row, [exposure for _, exposure in looks], bounds)
+    elif row.variance == 0:
+        last = float(row.distance >= 0)
+    else:
+        return _chances_of_means(row, told, bounds)
+    return [*(0.0 for _ in looks[1:]), last]
 
 
 def _chance(row: _Row, exposure: Exposure, power: float) -> Chance:
@@ -238,12 +278,12 @@ def _looks(row: _Row, plan: VerdictPlan, course: ExpectedTraffic, end: int) -> l
     return found
 
 
-def _chance_of_means(row: _Row, told: Sequence[float], bounds: Sequence[float]) -> float:
+def _chances_of_means(row: _Row, told: Sequence[float], bounds: Sequence[float]) -> Sequence[float]:
     shifted = [
         _shifted(bound, row.distance / math.sqrt(row.variance / units), _shape(row, units))
         for bound, units in zip(bounds, told, strict=True)
     ]
-    return sum(crossings(shifted, told, 0.0))
+    return crossings(shifted, told, 0.0)
 
 
 def _shifted(bound: float, drift: float, shape: Shape) -> float:
@@ -267,9 +307,10 @@ _LONG_TAILED = ("cost", "tokens", "session_cost", "session_tokens")
 def _shape(row: _Row, units: float) -> Shape:
     """The skewness of the candidate's estimate, oriented so that higher is better."""
     sign = 1 if row.criterion.acceptable.higher_is_better else -1
-    if row.share:
-        share = row.truth.value
-        single = (1 - 2 * share) / math.sqrt(share * (1 - share)) if 0 < share < 1 else 0.0
+    if row.scale is not None:
+        place, spread = row.scale.place(row.truth.value), row.truth.sd / row.scale.width
+        of_both = place * (1 - place) + spread**2
+        single = 2 * (1 - 2 * place) * spread / of_both if of_both else 0.0  # of a Beta value
     elif row.criterion.metric.startswith(_LONG_TAILED) and row.truth.value:
         cv = row.truth.sd / abs(row.truth.value)
         single = 3 * cv + cv**3  # of a log-normal value

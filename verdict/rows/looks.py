@@ -12,7 +12,7 @@ from common.interval import Interval
 from records.store.reports import StoredLook
 from verdict.rows.days import DayFinding, day_finding
 from verdict.rows.margins import Contrast, Margin, z_to_ship
-from verdict.rows.reading import OneUnit, Outcome, ResponseRate, known, only_by, outcome
+from verdict.rows.reading import OneUnit, OpinionRate, Outcome, known, only_by, outcome
 from verdict.statistics.boundaries import Shape, boundaries
 from verdict.statistics.types import NotComputed
 from verdict.terms.plan import Side, VerdictPlan
@@ -29,7 +29,7 @@ class SeenRow:
     `boundary` is that of a look that may ship, `refusal` that of one that may refuse; None on a day without.
     `one_unit`: without this unit, the look would say something else of the acceptable bound. `days`: why a
     look that passes by users does not by days. `by_users`: what it says of that bound if each unit counts
-    once; None where each does. `silent`: the response for which a look that passes does not count yet.
+    once; None where each does. `silent`: the opinions that are too few for a look that passes to count yet.
     """
 
     information: float
@@ -44,7 +44,7 @@ class SeenRow:
     one_unit: OneUnit | None = None
     days: DayFinding | None = None
     by_users: Outcome | None = None
-    silent: ResponseRate | None = None
+    silent: OpinionRate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,18 +153,11 @@ def _passes(seen: Interval, before: Sequence[Look]) -> bool:
     return min(low, seen.estimate) >= 0
 
 
-SILENT = 1.8
-"""Standard errors by which fewer users of the candidate have to answer on the planned day to keep the row
-open. On the first day that may ship any fewer do, and evenly more between them."""
-
-
-def _silent(row: RowPlan, contrast: Contrast, day: int) -> ResponseRate | None:
-    """The response of an opinion, if the silent may be the unhappy ones: an opinion is as good as its users
+def _silent(row: RowPlan, contrast: Contrast, day: int) -> OpinionRate | None:
+    """How many opinions were given, if the silent may be the unhappy ones: an opinion is as good as its users
     are willing to give it, and that shows more slowly than their ratings do."""
-    first, last = row.plan.first_day, row.plan.days
-    past = 1.0 if day >= last else (day - first) / (last - first)
-    found = contrast.answers
-    return found if found is not None and found.fewer(SILENT * past) else None
+    found = contrast.opinions
+    return found if found is not None and found.fewer(row.plan, day) else None
 
 
 def _day_finding(

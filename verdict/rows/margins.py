@@ -24,7 +24,7 @@ from verdict.rows.comparison import (
     of_phases,
     unit_totals,
 )
-from verdict.rows.reading import ResponseRate, response, trimmings
+from verdict.rows.reading import OpinionRate, opinion_rate, trimmings
 from verdict.sample.observations import Observations
 from verdict.sample.sample import Sample
 from verdict.statistics.boundaries import (
@@ -302,8 +302,8 @@ class Case(Protocol):
 class Contrast:
     """A metric's data at a look. The first of the cases is the data as they are; the others bracket a
     response rate that differs between the arms. `without` are the data without the `heavy` unit, and without
-    the next ones; `voices` those in which each unit counts once, where it does not in `cases`. `answers` are
-    those who gave an opinion; None where it is none."""
+    the next ones; `voices` those in which each unit counts once, where it does not in `cases`. `opinions`:
+    how many units gave; None where it is none."""
 
     units: int
     carrying: tuple[int, int]
@@ -312,7 +312,7 @@ class Contrast:
     without: Sequence[Case] = ()
     sums: ArmSums | None = None
     voices: Case | None = None
-    answers: ResponseRate | None = None
+    opinions: OpinionRate | None = None
 
     def enough(self, bound: Bound) -> bool:
         """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
@@ -357,8 +357,7 @@ def contrast(
     if not found.sums.candidate.any() or not observed.known:
         return None
     given = opinions if opinions is not None else (sample, observed)
-    answers = response(*given) if given[1].feedback else None
-    trimmed = trimmings(sample, observed, answers)
+    trimmed = trimmings(sample, observed)
     others = [arm_sums(sample, case) for case in trimmed or ()]
     heavy, without = found.without_heavy()
     voices = found.by_users
@@ -370,7 +369,7 @@ def contrast(
         without=[_case(each) for each in without],
         sums=found,
         voices=None if voices is None else _case(voices),
-        answers=answers,
+        opinions=opinion_rate(*given) if given[1].feedback else None,
     )
 
 

@@ -30,17 +30,15 @@ from verdict.rows.comparison import (
     unit_means,
 )
 from verdict.sample.observations import EXPECTED, MissingShare, Observations, tables
-from verdict.sample.sample import Sample, Values
+from verdict.sample.sample import TRAFFIC, Sample, Values
 from verdict.statistics import sequence
-from verdict.statistics.ratio import Arms, UnitSums, arms, common_phases
+from verdict.statistics.ratio import Arms, UnitSums, arms, common_phases, narrower
 from verdict.statistics.sequence import GroupCounts, fisher
 from verdict.statistics.types import Bools, Floats, Ints, NotComputed
+from verdict.terms.plan import VerdictPlan
 from verdict.terms.rubric import Bound
 
 DIFFERENT = 0.01
-
-_EIGHTH, _Z95 = 1 / 8, 1.645
-"""Silence of fewer than these users, at 95 %, hides nothing that matters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +61,11 @@ class ResponseRate:
     def different(self) -> bool:
         return self.p_value is not None and self.p_value < DIFFERENT
 
-    def fewer(self, sureness: float) -> bool:
-        """True if fewer of the candidate's users gave a value, by at least so many standard errors, unless
-        they are shown to be fewer by less than an eighth."""
-        ours, theirs = self.rates
-        if self.p_value is None or ours >= theirs:
-            return False
-        z = -float(special.ndtri(self.p_value / 2))
-        return z >= sureness and (1 - ours / theirs) * (z + _Z95) >= _EIGHTH * z
-
 
 def response(sample: Sample, observed: Observations) -> ResponseRate:
     """Count exposed and responding units by phase and arm."""
-    sums = _responses(sample, observed)
+    given = _given(sample, observed)
+    sums = replace(given, total=(given.total > 0).astype(np.float64))
     counts = [
         (int(np.sum(mine)), int(np.sum(sums.total[mine]))) for mine in (sums.candidate, ~sums.candidate)
     ]
@@ -93,21 +83,74 @@ def response(sample: Sample, observed: Observations) -> ResponseRate:
     return replace(found, p_value=_equal_rates(sums, both))
 
 
-def _responses(sample: Sample, observed: Observations) -> UnitSums:
-    """One row per exposed unit and phase, with the total 1 if it gave a value there, in the phases in which
-    both arms had traffic."""
+def _given(sample: Sample, observed: Observations) -> UnitSums:
+    """One row per exposed unit and phase, with the number of values that it gave there as the total, in the
+    phases in which both arms had traffic."""
     phases = int(sample.phase.max(initial=0)) + 1
     place = (sample.unit * phases + sample.phase) * 2 + sample.candidate
-    seen = np.flatnonzero(np.bincount(place[observed.exposed[sample.unit]]))
-    answered = np.bincount(place[observed.row], minlength=int(place.max(initial=0)) + 1)[seen]
+    size = 2 * phases * len(sample.units)
+    seen = np.flatnonzero(np.bincount(place[observed.exposed[sample.unit]], minlength=size))
+    total = np.bincount(place[observed.row], observed.count, minlength=size)[seen]
     unit, phase, candidate = seen // 2 // phases, seen // 2 % phases, seen % 2 == 1
     rows = common_phases(phase, candidate, phases)[phase]
     return UnitSums(
         unit=unit[rows],
         phase=phase[rows],
         candidate=candidate[rows],
-        total=(answered[rows] > 0).astype(np.float64),
+        total=total[rows],
         count=np.ones(int(rows.sum())),
+    )
+
+
+SILENT = 2.15
+"""Standard errors by which fewer opinions of the candidate's users keep a row open on the planned day. On the
+first day that may ship any fewer do, and evenly more between them."""
+
+_EIGHTH, _Z95 = 1 / 8, 1.645
+"""Silence of fewer than these opinions, at 95 %, hides nothing that matters."""
+
+
+def least_silence(plan: VerdictPlan, day: int, se: float) -> float:
+    """The standard errors by which fewer opinions keep a row open on this day, one being this part of the
+    baseline's."""
+    past = 1.0 if day >= plan.days else (day - plan.first_day) / (plan.days - plan.first_day)
+    return max(SILENT * past, _EIGHTH / se - _Z95)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpinionRate:
+    """The opinions that a unit of the candidate and of the baseline gave, as if both had made as many
+    requests, with the standard error of their difference, compared in so many phases of a ramp."""
+
+    rates: tuple[float, float]
+    se: float
+    phases: int
+
+    def fewer(self, plan: VerdictPlan, day: int) -> bool:
+        """True if the candidate's are so few that the silent may decide the row on this day."""
+        ours, theirs = self.rates
+        return theirs - ours > 0 and theirs - ours >= self.se * least_silence(plan, day, self.se / theirs)
+
+
+def opinion_rate(sample: Sample, observed: Observations) -> OpinionRate | None:
+    """How many opinions units gave; None without units of both arms in one phase, or if they do not differ.
+
+    Opinions tell sooner than who gave any: with many requests nearly all users give one. What a unit's
+    requests explain is taken out, as what is known of it beforehand is.
+    """
+    sums = _given(sample, observed)
+    if not (sums.candidate.any() and not sums.candidate.all()):
+        return None
+    plain, asked = arms(sums), sample.totals.get(TRAFFIC)
+    if asked is not None:
+        requests = np.bincount(sample.unit, weights=asked.count, minlength=len(sample.units))
+        plain = narrower(sums, plain, requests[:, None], None)
+    if plain.se(1) == 0:
+        return None
+    return OpinionRate(
+        rates=(plain.candidate.value, plain.baseline.value),
+        se=plain.se(1),
+        phases=len(np.unique(sums.phase)),
     )
 
 
@@ -137,19 +180,17 @@ def _least_expected(found: Sequence[GroupCounts]) -> float:
     return float(cells.min())
 
 
-def trimmings(
-    sample: Sample, observed: Observations, answers: ResponseRate | None = None
-) -> tuple[Observations, Observations] | None:
+def trimmings(sample: Sample, observed: Observations) -> tuple[Observations, Observations] | None:
     """The observations without the lowest, and without the highest values of the arm that has more of them.
 
     Feedback: it drops the share (r_more − r_less)/r_more of that arm's responding units in each phase,
     ordered by their means there. Costs, times and tokens: the same share of exchanges, r being the share that
-    callers did not abandon. None if the rates do not differ. `answers` is the `response`, if it is known.
+    callers did not abandon. None if the rates do not differ.
     """
     if not observed.feedback:
         lost = observed.abandoned
         return _without_exchanges(sample, observed, lost) if lost is not None and lost.different else None
-    found = response(sample, observed) if answers is None else answers
+    found = response(sample, observed)
     if not found.different:
         return None
     ours, theirs = found.rates

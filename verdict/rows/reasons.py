@@ -322,8 +322,8 @@ class OutageLeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SilenceDecides:
-    """A row on an opinion that would pass but for those who gave none: the share of the candidate's and of
-    the baseline's users that gave one, compared in so many phases."""
+    """A row on an opinion that would pass but for those who gave none: how many a user of the candidate and
+    of the baseline gave, as if both had made as many requests, compared in so many phases."""
 
     metric: str
     acceptable: str
@@ -412,7 +412,7 @@ class RowsAcceptable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewDaysRequired:
-    """The config asks for less than a week, and perhaps for fewer days than a real decision needs."""
+    """The config asks for fewer days than a real decision needs."""
 
     days: float
     needed: int

@@ -150,6 +150,18 @@ class MetricRange:
     example: str
 
     @property
+    def bounded(self) -> bool:
+        return math.isfinite(self.width)
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+    def place(self, value: float) -> float:
+        """Where the value lies, from 0 at the low end to 1; for a bounded metric."""
+        return (value - self.low) / self.width
+
+    @property
     def words(self) -> str:
         """The values in words: 0% to 100%, 1 to 5, 0 or more."""
         if self.units == _SHARE_UNITS:
