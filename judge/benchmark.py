@@ -16,8 +16,8 @@ from bench.models.asker import Answer, client_for, total_cost
 from bench.models.pair import ModelPair
 from bench.settings import BenchSettings, JudgeSource
 from common.interval import Interval
-from judge.figures import FEWEST_LABELS, LabelAgreement, kappa
-from judge.judgements import FIRST, SECOND, Result, order_decided, result_of
+from judge.figures import FEWEST_LABELS, LabelAgreement, kappa, yes_among
+from judge.judgements import FIRST, SECOND, Result, longer_won, order_decided, result_of
 from judge.model import JudgeAsker, pair_questions, said
 from judge.terms import same_model
 
@@ -57,14 +57,6 @@ class JudgedPair:
     @property
     def order_decided(self) -> bool | None:
         return order_decided(self.said) if self.said else None
-
-    @property
-    def longer_won(self) -> bool | None:
-        """Whether the longer answer won; None for a pair that none won, or of one length."""
-        by = len(self.pair.candidate) - len(self.pair.baseline)
-        if self.result not in ("candidate", "baseline") or by == 0:
-            return None
-        return (by > 0) == (self.result == "candidate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +128,7 @@ def _reason(answer: Answer) -> str:
 def judged_figures(found: Sequence[JudgedPair]) -> JudgedFigures:
     """The figures of these pairs."""
     results = [each.result for each in found]
-    longer = [each.longer_won for each in found if each.longer_won is not None]
-    ordered = [each.order_decided for each in found if each.order_decided is not None]
+    longer = [longer_won(each.result, len(each.pair.candidate), len(each.pair.baseline)) for each in found]
     return JudgedFigures(
         pairs=len(found),
         won=results.count("candidate"),
@@ -146,8 +137,8 @@ def judged_figures(found: Sequence[JudgedPair]) -> JudgedFigures:
         no_mark=results.count("no_mark"),
         alike=sum(not each.said for each in found),
         judged_preference=preference(found),
-        order_decided=sum(ordered) / len(ordered) if ordered else None,
-        prefers_longer=sum(longer) / len(longer) if longer else None,
+        order_decided=yes_among(each.order_decided for each in found),
+        prefers_longer=yes_among(longer),
         agreement=agreement(found),
         cost_usd=total_cost([each.cost_usd for each in found]),
         lost_examples=tuple(each.pair.id for each in found if each.result == "baseline"),

@@ -5,7 +5,7 @@ They are worth how far two labellers of the same pairs agree: the judge with peo
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from common.interval import Interval, Range, Z, wilson
@@ -119,6 +119,12 @@ def _first_two(labels: Mapping[str, Sequence[Label]]) -> Iterator[tuple[Better, 
         known: list[Better] = [each.better for each in votes[:2] if each.better is not None]
         if len(known) > 1:
             yield known[0], known[1]
+
+
+def yes_among(said: Iterable[bool | None]) -> float | None:
+    """The share of those that say yes among those that say anything."""
+    known = [each for each in said if each is not None]
+    return sum(known) / len(known) if known else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -270,6 +270,14 @@ def order_decided(said: Mapping[int, str]) -> bool | None:
     return first == second != "SAME" if first and second else None
 
 
+def longer_won(result: Result, candidate: int | None, baseline: int | None) -> bool | None:
+    """Whether the longer answer won, by both lengths; None for a pair that none won, or of one length."""
+    won = result in ("candidate", "baseline")
+    if not won or candidate is None or baseline is None or candidate == baseline:
+        return None
+    return (candidate > baseline) == (result == "candidate")
+
+
 def _decide(connection: Connection, exchange_id: str) -> None:
     """Set the judgement's result once no call of it is to come. Its row is locked: of two calls that end at
     the same moment, the later one sees both."""

@@ -1,7 +1,7 @@
 """What the report says of a judge: its word with intervals, overall and by category, and what it is worth."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +19,9 @@ from judge.figures import (
     LostExample,
     between_people,
     with_people,
+    yes_among,
 )
-from judge.judgements import JudgedExchange
+from judge.judgements import JudgedExchange, longer_won
 from records.facts.metric import (
     JUDGED_MARK,
     JUDGED_PREFERENCE,
@@ -72,9 +73,11 @@ def judge_figures(
         categories=_categories(sample, pairs),
         agreement=with_people(judging),
         people=between_people(judging),
-        order_decided=_share(pair.order_decided for pair in pairs),
-        prefers_longer=_share(_longer_won(pair) for pair in pairs),
-        prefers_own_vendor=_share(_own_vendor_won(pair) for pair in pairs),
+        order_decided=yes_among(pair.order_decided for pair in pairs),
+        prefers_longer=yes_among(
+            longer_won(pair.result, pair.candidate_length, pair.baseline_length) for pair in pairs
+        ),
+        prefers_own_vendor=yes_among(_own_vendor_won(pair) for pair in pairs),
         cost_usd=sum(each.cost_usd for each in judging.exchanges),
         drawn=liked.labels or 0,
         people_prefer=_people_prefer(liked, planned=planned),
@@ -238,19 +241,6 @@ def _bounded(seen: Sample, measure: Measure, *, planned: float) -> Interval | No
 
 def _observed(seen: Sample, metric: str) -> Observations:
     return observe(seen, metric, {}, now=np.inf)
-
-
-def _share(said: Iterable[bool | None]) -> float | None:
-    """The share of those that say yes among those that say anything."""
-    known = [each for each in said if each is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _longer_won(pair: JudgedExchange) -> bool | None:
-    ours, theirs = pair.candidate_length, pair.baseline_length
-    if pair.result not in ("candidate", "baseline") or ours is None or theirs is None or ours == theirs:
-        return None
-    return (ours > theirs) == (pair.result == "candidate")
 
 
 def _own_vendor_won(pair: JudgedExchange) -> bool | None:
