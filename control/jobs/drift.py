@@ -8,7 +8,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -21,7 +21,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from alerts.incidents.notifier import Announcement
-from bench.settings import BenchSettings
+from bench.settings import BenchSettings, ProbesSource
 from common.clock import every, rfc3339
 from common.numbers import set_dollars
 from control.jobs.aftermath import Aftermath, AftermathWords, Then
@@ -207,7 +207,7 @@ class DriftJob(Collector):
     @property
     def troubles(self) -> list[str]:
         """The models that cannot be probed at the moment, and why."""
-        return [f"probes: {model}: {why}" for model, why in sorted(self._troubles.items())]
+        return [f"probes: {model}: {why}" for model, why in sorted(self._troubles.items()) if why]
 
     async def _try(self) -> None:
         """What goes wrong here ends no server."""
@@ -222,20 +222,32 @@ class DriftJob(Collector):
 
     async def turn(self, now: float) -> None:
         """Tell of new names, and probe what is due at UTC second `now`. May raise StoreDown."""
-        probes = self._bench().probes if self._bench is not None else None
-        wanted = {} if probes is None else {name: name for name in probes.models}
+        bench = self._bench() if self._bench is not None else None
+        probes = bench.probes if bench is not None else None
+        wanted = dict.fromkeys(probes.models if probes is not None else ())
         uses = uses_of(self._settings().canaries, self._settings().standing)
         changed = await asyncio.to_thread(self._new_names, uses, now)
         self._troubles = {
             name: why for name, why in self._troubles.items() if name.partition(" ")[0] in wanted
         }
+        if bench is None or probes is None:
+            self._spending = None
+            return
         for name in wanted:
             if self._again_at.get(name, now) <= now:
-                await self._watch(name, uses, changed, now)
+                await self._noted(name, self._watch(bench, probes, name, uses, changed, now))
             if self._after_at.get(name, now) <= now:
-                await self._follow(name, uses, now)
-        spent = await asyncio.to_thread(self._drift.spent, now) if probes is not None else 0.0
-        self._spending = None if probes is None else (spent, probes.daily_budget_usd)
+                await self._noted(f"{name} after its drift", self._follow(bench, name, uses, now))
+        self._spending = await asyncio.to_thread(self._drift.spent, now), probes.daily_budget_usd
+
+    async def _noted(self, what: str, work: Coroutine[Any, Any, str]) -> None:
+        """Do it, and note what went wrong, in words, until nothing does."""
+        from bench.errors import BenchError
+
+        try:
+            self._troubles[what] = await work
+        except (BenchError, OSError) as problem:
+            self._troubles[what] = str(problem)
 
     def _new_names(self, uses: Uses, now: float) -> set[str]:
         """Note the names that are new, tell of those that came of late, and return their models: a model that
@@ -255,25 +267,17 @@ class DriftJob(Collector):
             self._tell(each, uses, _renamed(each))
         return {each.model for each in late}
 
-    async def _follow(self, name: str, uses: Uses, now: float) -> None:
-        """Ask what is due after a model's drift, and tell what came of it."""
-        from bench.errors import BenchError
+    async def _follow(self, bench: BenchSettings, name: str, uses: Uses, now: float) -> str:
+        """Ask what is due after a model's drift, and tell what came of it. Raises BenchError, OSError."""
         from bench.models.pair import named
 
-        assert self._bench is not None  # noqa: S101
-        settings, trouble = self._bench(), f"{name} after its drift"
         self._after_at[name] = now + AGAIN_AFTER_S
-        try:
-            model = named(settings, name).name
-            change = await asyncio.to_thread(self._aftermath.open_drift, model)
-            if change is not None:
-                then = await self._aftermath.turn(settings, change, now)
-                if then.get("ended_at") and then["of"]:
-                    self._tell_aftermath(change, then, uses)
-        except (BenchError, OSError) as problem:
-            self._troubles[trouble] = str(problem)
-        else:
-            self._troubles.pop(trouble, None)
+        change = await asyncio.to_thread(self._aftermath.open_drift, named(bench, name).name)
+        if change is not None:
+            then = await self._aftermath.turn(bench, change, now)
+            if then.get("ended_at") and then["of"]:
+                self._tell_aftermath(change, then, uses)
+        return ""
 
     def _tell_aftermath(self, change: ModelChange, then: Then, uses: Uses) -> None:
         says = self._aftermath.words.says(then)
@@ -281,58 +285,42 @@ class DriftJob(Collector):
         for each in release[:1]:
             note = ReleaseNote(at=then["ended_at"], release=each.id, who="canary", text=says)
             Releases(self._store).note(note)
-        self._announce(
-            Announcement(
-                kind="benchmark_finished",
-                about={"model": change.now, "verdict": then.get("verdict")},
-                headline=f"{change.now}: {says}",
-                at=time.time(),
-                owners=_owners(change.model, uses),
-            )
-        )
+        about = {"model": change.now, "verdict": then.get("verdict")}
+        self._announce_of(change, uses, "benchmark_finished", about, f"{change.now}: {says}")
 
-    async def _watch(self, name: str, uses: Uses, changed: set[str], now: float) -> None:
-        """Probe a model if it is due, or has another name, and tell of its drift."""
-        from bench.errors import BenchError
-
-        self._again_at[name] = now + AGAIN_AFTER_S
-        try:
-            why = await self._probe(name, uses, changed, now)
-        except BenchError as problem:
-            why = str(problem)
-        except ProbesSpent:
-            self._again_at[name] = (now // _DAY_S + 1) * _DAY_S
-            why = ""
-        if why:
-            self._troubles[name] = why
-        else:
-            self._troubles.pop(name, None)
-
-    async def _probe(self, name: str, uses: Uses, changed: set[str], now: float) -> str:
-        """Probe once if it is due; what went wrong, in words. Raises ProbesSpent, BenchError."""
+    async def _watch(
+        self,
+        bench: BenchSettings,
+        probes: ProbesSource,
+        name: str,
+        uses: Uses,
+        changed: set[str],
+        now: float,
+    ) -> str:
+        """Probe a model once if it is due, or has another name, and tell of its drift; what went wrong, in
+        words. Raises BenchError."""
         from bench.models.pair import named
         from bench.models.prober import ModelProber
 
-        assert self._bench is not None  # noqa: S101
-        settings = self._bench()
-        assert settings.probes is not None  # noqa: S101
-        model = named(settings, name).name
+        self._again_at[name] = now + AGAIN_AFTER_S
+        model = named(bench, name).name
         rounds, due = await asyncio.to_thread(self._look, model, uses, now)
         triggered = model in changed or await asyncio.to_thread(self._is_triggered, model, uses, now)
-        if now < due and not triggered:
-            self._again_at[name] = min(due, now + LOOK_AGAIN_S)
-            return ""
-        prober = await asyncio.to_thread(ModelProber.of, settings, name, self._environment)
-        try:
-            form, budget = rounds[-1].form if rounds else 0, settings.probes.daily_budget_usd
-            if prober.highest_price(form) > budget:
-                needed = set_dollars(prober.highest_price(form))
-                return f"daily_budget is too small for a round, for which {needed} is set aside"
-            if not await probe(self._drift, prober, form, now, budget_usd=budget):
-                return "no prompt was answered"
-        finally:
-            await prober.close()
-        _, due = await asyncio.to_thread(self._look, model, uses, now)
+        if now >= due or triggered:
+            prober = await asyncio.to_thread(ModelProber.of, bench, name, self._environment)
+            try:
+                form, budget = rounds[-1].form if rounds else 0, probes.daily_budget_usd
+                if (needed := prober.highest_price(form)) > budget:
+                    aside = set_dollars(needed)
+                    return f"daily_budget is too small for a round, for which {aside} is set aside"
+                if not await probe(self._drift, prober, form, now, budget_usd=budget):
+                    return "no prompt was answered"
+            except ProbesSpent:
+                self._again_at[name] = (now // _DAY_S + 1) * _DAY_S
+                return ""
+            finally:
+                await prober.close()
+            _, due = await asyncio.to_thread(self._look, model, uses, now)
         self._again_at[name] = min(due, now + LOOK_AGAIN_S)
         return ""
 
@@ -377,19 +365,15 @@ class DriftJob(Collector):
         )
         about = {"model": change.model, "before": change.before, "now": change.now}
         used = " and ".join(f"the {each.part} of {each.canary}" for each in uses.get(change.model, ()))
+        self._announce_of(change, uses, change.kind, about, f"{headline}; it is {used}" if used else headline)
+
+    def _announce_of(
+        self, change: ModelChange, uses: Uses, kind: str, about: Mapping[str, Any], headline: str
+    ) -> None:
+        owners = dict.fromkeys(each.owner for each in uses.get(change.model, ()) if each.owner)
         self._announce(
-            Announcement(
-                kind=change.kind,
-                about=about,
-                headline=f"{headline}; it is {used}" if used else headline,
-                at=time.time(),
-                owners=_owners(change.model, uses),
-            )
+            Announcement(kind=kind, about=about, headline=headline, at=time.time(), owners=tuple(owners))
         )
-
-
-def _owners(model: str, uses: Uses) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(each.owner for each in uses.get(model, ()) if each.owner))
 
 
 def unlike_before(days: Sequence[AnswersOfDay], today: int) -> str:
