@@ -30,6 +30,8 @@ def text(result: PreflightResult) -> str:
 
 def _headline(result: PreflightResult) -> str:
     """The result in one line, with what was asked."""
+    if not result.asked:
+        return "; ".join(filter(None, (f"{result.canary}: nothing was asked", _prompt(result))))
     counts = f"{result.taken} of {result.asked} requests taken, {result.refused} refused"
     failed = result.asked - result.taken - result.refused
     says = f"{result.canary}: {counts}" + (f", {failed} not answered" if failed else "")
@@ -53,7 +55,8 @@ def _details(result: PreflightResult) -> Iterator[str]:
         yield from (f"    {line}" for line in _cure(refusal))
         yield from _ids(refusal)
     for each in result.unanswered:
-        yield f"! {each.count} × {each.operation}: {_message(each)}"
+        what = f"{each.count} × {each.operation}: " if each.count else ""
+        yield f"! {what}{_message(each)}"
         yield from _ids(each)
     yield from (f"  {_note(note)}" for note in result.notes)
 
