@@ -63,6 +63,9 @@ INVALID_OUTPUT: frozenset[Fault] = frozenset(
 )
 """The faults that make up the metric `invalid_output`."""
 
+FINGERPRINT = "fingerprint "
+"""How the name of a served model begins where it is a system's fingerprint."""
+
 OutputCheck = Literal["", "judged", "not_judged"]
 """Whether an answer's tool calls and JSON were checked. Empty: the request has no tools and wants no JSON.
 `not_judged`: the check went beyond its bounds."""

@@ -16,7 +16,7 @@ import msgspec
 from bench.models.tools import AgentTool, arguments_of, called, written_call
 from proxy.dialects.operation import Api
 from records.captures.capture import CapturedMessage
-from records.store.tables import FINGERPRINT
+from records.outcome import FINGERPRINT
 
 MOST_TOKENS = 4096
 """Anthropic requires a bound; no benchmark answer should reach it. An example's `max_tokens` replaces it."""

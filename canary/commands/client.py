@@ -5,12 +5,13 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import httpx2
+from typing import TYPE_CHECKING, Any
 
 from canary.config.certificate import CERTIFICATE, pinned_context
 from canary.secrets import BadSecret, Secret
+
+if TYPE_CHECKING:  # only a command that asks a server waits for its import
+    import httpx2
 
 _TIMEOUT_S = 30.0
 _UNAUTHORIZED = 401
@@ -44,8 +45,10 @@ class ServerAddress:
         url = _from_folder(data, listener)
         return cls(url=url, trust=_pinned(data) if url.startswith("https:") else None)
 
-    def ask(self, method: str, path: str, *, within_s: float, **given: Any) -> httpx2.Response:
+    def ask(self, method: str, path: str, *, within_s: float, **given: Any) -> "httpx2.Response":
         """Send a request, with what httpx takes. Raises httpx's InvalidURL and TransportError."""
+        import httpx2
+
         verify = self.trust or True
         url = self.url + path
         return httpx2.request(method, url, timeout=within_s, verify=verify, trust_env=False, **given)
@@ -89,6 +92,8 @@ class AdminClient:
         within_s: float = _TIMEOUT_S,
     ) -> str:
         """The answer's text. Raises ServerNotReached, with the server's own message if it refused."""
+        import httpx2
+
         try:
             answer = self._server.ask(
                 method,
@@ -128,6 +133,8 @@ def bearer(name: str, token: str | None) -> dict[str, str]:
 
 def no_answer(url: str, error: Exception) -> str:
     """The message for a server that did not answer."""
+    import httpx2
+
     if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
         return f"{url} is not an address; write HOST:PORT, or a URL that begins with http:// ({error})"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -135,7 +142,7 @@ def no_answer(url: str, error: Exception) -> str:
     return f"no answer from {url}; is `canary serve` running? ({error})"
 
 
-def refusal(answer: httpx2.Response) -> str:
+def refusal(answer: "httpx2.Response") -> str:
     """The server's own message in a refusal."""
     try:
         error = answer.json()["error"]

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-import httpx2
 import msgspec
 import typer
 
@@ -36,6 +35,9 @@ from records.facts.feedback import (
     feedback_lines,
     too_many_voices,
 )
+
+if TYPE_CHECKING:
+    import httpx2
 
 MOST_VALUES, MOST_BYTES = 1000, 3 << 20
 MOST_SHOWN = 100
@@ -105,6 +107,8 @@ class FeedbackClient:
 
     def _post(self, values: bytes, wanted: str, **query: str) -> Any:
         """The member `wanted` of the answer. Retries while the server has no room or is unreachable."""
+        import httpx2
+
         problem, url = "", f"{self._server.url}{_PATH}"
         for attempt in range(TRIES):
             if attempt:
@@ -126,7 +130,7 @@ class FeedbackClient:
         raise FeedbackNotTaken(problem)
 
 
-def _member(answer: httpx2.Response, name: str) -> Any:
+def _member(answer: "httpx2.Response", name: str) -> Any:
     try:
         return answer.json()[name]
     except (ValueError, KeyError, TypeError) as error:

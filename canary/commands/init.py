@@ -16,7 +16,6 @@ from canary.commands.shell import CONFIG, ConfigFile, ended_by, fail, print_text
 from canary.config import ConfigError
 from canary.config.load import parse
 from canary.config.quantity import parse_share
-from control.operator.status import NOT_SEEN
 
 if TYPE_CHECKING:
     from verdict.planner.prospect import Prospect
@@ -272,6 +271,7 @@ def _write(config: Path, text: str) -> None:
 
 def _expectations(answers: _Answers, known: Any) -> Sequence[str]:
     """What to expect of the rubric, from the same plan as `canary plan`. Exits 2 for what it cannot take."""
+    from control.operator.status import NOT_SEEN
     from pages.reports.plan import brief_document
     from verdict.planner.prospect import PlanRequest, levers, prospect_of
 

@@ -11,6 +11,7 @@ again until it passes, so a mistyped key does not hide an unknown provider two l
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -31,17 +32,21 @@ _SCALARS = ("boolean", "integer", "number")
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema, draft 2020-12. Every value may also be `${NAME}`."""
-    schema = _with_references(FileSection.model_json_schema(by_alias=True))
+    schema = _with_references(_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "canary.yaml"}
 
 
 def known_keys(path: Path) -> Sequence[str]:
     """The keys allowed in the mapping at this path; empty if any key is allowed."""
-    root: Node = FileSection.model_json_schema(by_alias=True)
-    nodes: list[Node] = [root]
+    root, nodes = _schema(), [_schema()]
     for part in path:
         nodes = [below for node in _alternatives(nodes, root) for below in _below(node, part)]
     return [key for node in _alternatives(nodes, root) for key in node.get("properties", {})]
+
+
+@cache
+def _schema() -> Node:
+    return FileSection.model_json_schema(by_alias=True)
 
 
 def _alternatives(nodes: Sequence[Node], root: Node) -> list[Node]:

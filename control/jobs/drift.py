@@ -28,6 +28,7 @@ from control.jobs.aftermath import Aftermath, AftermathWords, Then
 from control.jobs.retirements import Uses, uses_of
 from control.settings import ControlSettings
 from records.errors import StoreDown
+from records.outcome import FINGERPRINT
 from records.store import Store
 from records.store.drift import (
     AnswersOfDay,
@@ -38,7 +39,6 @@ from records.store.drift import (
     StoredRound,
 )
 from records.store.releases import ReleaseNote, Releases, entered
-from records.store.tables import FINGERPRINT
 
 if TYPE_CHECKING:  # what asks models takes a while to import, and most admin processes probe none
     from bench.drift import DriftStanding, ProbeRound

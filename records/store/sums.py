@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from msgspec import structs
 
-from records.outcome import INVALID_OUTPUT, Outcome, Usage
+from records.outcome import FINGERPRINT, INVALID_OUTPUT, Outcome, Usage
 from records.store.database import canary_asked
 from records.store.segments.columns import Row, without_nul
-from records.store.tables import FINGERPRINT
 
 if TYPE_CHECKING:
     import numpy as np

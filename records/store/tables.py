@@ -121,9 +121,6 @@ served_models = _table(
 )
 """The models that answers name, by the entry and the model that was asked; and fingerprints of systems."""
 
-FINGERPRINT = "fingerprint "
-"""How `served` begins where it is a system's fingerprint."""
-
 model_changes = _table(
     "model_changes",
     *(_key(name) for name in ("model", "kind", "now")),

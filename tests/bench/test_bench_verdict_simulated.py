@@ -82,6 +82,7 @@ def test_a_model_at_the_floor_is_seldom_shipped(n: int) -> None:
     assert found["ship"] <= 0.05
 
 
+@pytest.mark.more
 def test_a_model_that_is_ten_points_worse_is_mostly_refused_with_two_hundred_examples() -> None:
     world = World(n=200, old=0.92, new=0.82)
     found = verdicts(world)
@@ -90,6 +91,7 @@ def test_a_model_that_is_ten_points_worse_is_mostly_refused_with_two_hundred_exa
     assert found["ship"] == 0
 
 
+@pytest.mark.more
 def test_an_equal_model_mostly_ships_with_five_hundred_examples() -> None:
     world = World(n=500, old=0.92, new=0.92)
     found = verdicts(world)

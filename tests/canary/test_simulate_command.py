@@ -74,6 +74,7 @@ def test_what_is_not_found_in_time_has_no_figure(config: Path) -> None:
     assert row["minutes"] == {"median": None, "p95": None}
 
 
+@pytest.mark.more
 def test_a_week_without_a_rollback_still_leaves_some_possible(config: Path) -> None:
     found = asked(config, "--weeks", "1", "--runs", "1", "--error", "90%", "--rate", "0.02", "--users", "50")
     calm = found["equal_arms"]

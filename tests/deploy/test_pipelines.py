@@ -153,6 +153,7 @@ def pipeline(stage: Stage, tmp_path: Path) -> Pipeline:
     return Pipeline(stage, tmp_path)
 
 
+@pytest.mark.more
 def test_a_new_model_is_begun_and_reported_and_a_person_decides(stage: Stage, pipeline: Pipeline) -> None:
     by_the_hour = {"canary": "support", "watch": "true", "match": "gpt-*", "wait-minutes": "0"}
     first = pipeline.github(**by_the_hour)
@@ -219,9 +220,13 @@ def test_it_starts_a_waiting_canary_reports_and_passes(stage: Stage, pipeline: P
     ("inputs", "code", "told"),
     [
         pytest.param({"canary": "wait"}, 1, "it has: ", id="no such canary"),
-        pytest.param({"token": "wrong"}, 1, "token", id="wrong token"),
-        pytest.param({"admin": "http://127.0.0.1:9"}, 1, "no answer from", id="nobody there"),
-        pytest.param({"wait-minutes": "soon"}, 2, "is not a duration", id="no number"),
+        pytest.param({"token": "wrong"}, 1, "token", id="wrong token", marks=pytest.mark.more),
+        pytest.param(
+            {"admin": "http://127.0.0.1:9"}, 1, "no answer from", id="nobody there", marks=pytest.mark.more
+        ),
+        pytest.param(
+            {"wait-minutes": "soon"}, 2, "is not a duration", id="no number", marks=pytest.mark.more
+        ),
         pytest.param({"require": "luck"}, 2, "require must be", id="unknown requirement"),
     ],
 )

@@ -143,6 +143,7 @@ def watched(stage: Stage) -> str:
     return done.stdout
 
 
+@pytest.mark.more
 @pytest.mark.skipif(not has_namespaces(), reason="a mount namespace needs root")
 def test_a_model_is_noticed_begun_and_promoted_where_only_the_data_folder_can_be_written(
     tmp_path: Path,

@@ -144,6 +144,7 @@ def test_a_user_who_pauses_moves_and_counts_to_the_new_phase_only_then(stage: St
     eventually(lambda: all(phases(unit) == both for unit in seen))
 
 
+@pytest.mark.more
 def test_a_canary_that_is_new_in_the_file_moves_no_task(tmp_path: Path) -> None:
     config = CONFIG.replace("SETTLE", "30m")
     head = config.partition("canaries:")[0]

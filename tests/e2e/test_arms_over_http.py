@@ -362,6 +362,7 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Ca
         yield stage, newest
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("call", "entry"),
     [

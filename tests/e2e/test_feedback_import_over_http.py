@@ -246,6 +246,7 @@ def test_ten_thousand_values_for_one_exchange_id_are_one_voice(stage: Stage) -> 
     )
 
 
+@pytest.mark.more
 def test_ten_thousand_rows_for_one_exchange_id_are_one_voice(stage: Stage, tmp_path: Path) -> None:
     exchange, file, before = an_exchange(stage, "user-7"), tmp_path / "flood.csv", _csat(stage)
     rows = [f"{exchange},csat,1,f-{number}" for number in range(9_999)] + [f"{exchange},csat,3,last"]

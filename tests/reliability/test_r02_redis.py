@@ -154,6 +154,7 @@ def test_redis_killed_under_load(rig: Rig) -> None:
     broken_for(rig, 2.0, rig.redis.kill, rig.redis.start)
 
 
+@pytest.mark.more
 def test_redis_frozen_under_load(rig: Rig) -> None:
     broken_for(rig, 2.0, rig.redis.freeze, rig.redis.thaw)
 

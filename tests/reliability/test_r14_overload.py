@@ -30,7 +30,7 @@ canaries:
   - name: overload
     match: {models: [gpt-4o]}
     baseline: {provider: openai, model: gpt-4o-2024-08-06}
-    candidate: {provider: other, model: gpt-4o-2024-11-20}
+    candidate: {provider: other, model: gpt-4o-2024-11-20, patience: 100s}
     share: 50%
     guardrails: []
 """

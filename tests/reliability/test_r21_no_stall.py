@@ -35,6 +35,7 @@ QUIET_S, AFTERWARDS_S = 1.0, 0.5
 IN_FORCE_S = 1.5
 """Time for every process to have a new config in force, whoever tells of it."""
 
+pytestmark = [pytest.mark.alone, pytest.mark.more]
 Disturbances = Mapping[str, Callable[[], None]]
 
 

@@ -4,14 +4,14 @@ in this process's memory and outlast a stop."""
 import logging
 from collections.abc import Iterator, Mapping
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from moto import settings
-from moto.server import ThreadedMotoServer
 
 from tests.servers.ports import free_port
+
+if TYPE_CHECKING:  # moto takes half a second, in every process of the tests
+    from moto.server import ThreadedMotoServer
 
 REGION = "eu-central-1"
 
@@ -36,6 +36,8 @@ class S3Server:
 
     def client(self, service: str = "s3") -> Any:
         """AWS's own client, for the test's own looks."""
+        import boto3
+
         return boto3.client(service, endpoint_url=f"http://127.0.0.1:{self.port}", region_name=REGION)
 
     def objects(self) -> Mapping[str, int]:
@@ -45,6 +47,8 @@ class S3Server:
 
     def start(self) -> None:
         """Start, and return when it listens."""
+        from moto.server import ThreadedMotoServer
+
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
         self._server.start()
 
@@ -73,5 +77,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
 @pytest.fixture
 def checked_s3(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """The same, which checks credentials and what they may do, as AWS does; someone's are unknown there."""
+    from moto import settings
+
     monkeypatch.setattr(settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0)
     return s3
