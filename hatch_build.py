@@ -24,6 +24,7 @@ COMPILED = [
     "proxy/calls/reader.py",
     "proxy/calls/routes.py",
     "proxy/exchange.py",
+    "proxy/network/flow.py",
     "proxy/network/server/caller_connection.py",
     "proxy/network/server/caller_request.py",
     "proxy/network/server/request_head.py",

@@ -202,7 +202,7 @@ def test_both_directions_hold_back_when_the_other_end_does_not_read(run: Run) ->
 
             tunnel.write(b"y" * size)
             drained = asyncio.ensure_future(tunnel.drain())
-            await until(lambda: tunnel._connection._outflow.blocked)
+            await until(lambda: tunnel._connection._flow.write_paused)
             assert not drained.done()
             read_on.set()
             await drained

@@ -28,7 +28,8 @@ import httptools
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from proxy.network.server.caller_request import CONTINUE, UNREAD_LIMIT, CallerRequest, Handler, TransportFlow
+from proxy.network.flow import TransportFlow
+from proxy.network.server.caller_request import CONTINUE, UNREAD_LIMIT, CallerRequest, Handler
 from proxy.network.server.request_head import (
     FIELD_LIMIT,
     FRAMING,

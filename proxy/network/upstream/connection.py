@@ -18,6 +18,7 @@ from math import inf
 from time import monotonic
 from typing import Protocol, cast
 
+from proxy.network.flow import TransportFlow
 from proxy.network.ticker import Ticker
 from proxy.network.upstream.response import (
     BODY,
@@ -31,48 +32,6 @@ from proxy.network.upstream.response import (
     ends_with_input,
 )
 from records.outcome import ErrorType
-
-
-class WriteFlow:
-    """The write side of a transport. A backlog is the number of bytes in the transport's buffer."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._freed: asyncio.Future[None] | None = None
-        self._backlog = 0
-        self._progress_at = 0.0
-
-    @property
-    def blocked(self) -> bool:
-        """True while the transport's buffer is too full."""
-        return self._freed is not None
-
-    def pause(self, backlog: int) -> None:
-        """Called when the buffer is too full."""
-        self._freed = self._loop.create_future()
-        self._backlog = backlog
-        self._progress_at = monotonic()
-
-    def resume(self) -> bool:
-        """Called when the buffer has drained or the connection is lost; False when it was not blocked."""
-        if self._freed is None:
-            return False
-        self._freed.set_result(None)
-        self._freed = None
-        return True
-
-    async def drain(self) -> None:
-        """Wait until most of the written bytes have been read, or the connection is lost."""
-        if self._freed is not None:
-            await asyncio.shield(self._freed)
-
-    def stuck_s(self, backlog: int, now: float) -> float:
-        """Return for how long the backlog has not changed."""
-        if backlog != self._backlog:
-            self._backlog = backlog
-            self._progress_at = now
-        return now - self._progress_at
-
 
 BACKLOG = 64 * 1024
 """Body bytes that may wait for their reader before reading pauses."""
@@ -117,7 +76,7 @@ class Connection:
         self._owner = owner
         self._may_switch = may_switch
         self._parser = ResponseParser(may_switch=may_switch)
-        self._outflow = WriteFlow(loop)
+        self._loop = loop
         self._response: UpstreamResponse | None = None
         self._eof = False
         self._used = False
@@ -160,7 +119,7 @@ class Connection:
                 if left < 0:
                     raise ValueError("the request body is longer than its Content-Length")
                 self._transport.write(piece)
-            await self._outflow.drain()
+            await self._flow.drain()
         if self._response is not response:
             return
         if left:
@@ -188,13 +147,13 @@ class Connection:
 
     async def drain(self) -> None:
         """Wait until the provider has read most of the written bytes, or has gone."""
-        await self._outflow.drain()
+        await self._flow.drain()
 
     def hang_up(self) -> None:
         """Send the written bytes, then close, after 2 s at the latest."""
         if not self._transport.is_closing():
             self._transport.close()
-            asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+            self._loop.call_later(LINGER_S, self._transport.abort)
 
     # Called by the response
 
@@ -212,6 +171,7 @@ class Connection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._flow = TransportFlow(self._loop, self._transport)
         self._made_at = self._idle_since = monotonic()
         self._ticker.watch(self)
 
@@ -272,11 +232,13 @@ class Connection:
         self._parser.close()
 
     def pause_writing(self) -> None:
-        self._outflow.pause(self._transport.get_write_buffer_size())
+        self._flow.pause_writing()
         self.check_at = 0.0
 
     def resume_writing(self) -> None:
-        if self._outflow.resume() and self._pumped and self._response is not None:
+        was_paused = self._flow.write_paused
+        self._flow.resume_writing()
+        if was_paused and self._pumped and self._response is not None:
             self._response.sent_at = monotonic()
 
     # Deadlines
@@ -289,11 +251,8 @@ class Connection:
             if self.check_at <= now:
                 self._owner.drop(self)
                 self._transport.abort()
-        elif self._outflow.blocked and self._parser.stage in (HEAD, SWITCHED):
-            if (
-                self._outflow.stuck_s(self._transport.get_write_buffer_size(), now)
-                >= response.timeout.write_s
-            ):
+        elif self._flow.write_paused and self._parser.stage in (HEAD, SWITCHED):
+            if self._flow.stuck_s(now) >= response.timeout.write_s:
                 self._fail("provider_timeout", f"no request byte accepted for {response.timeout.write_s} s")
         elif self._parser.stage == SWITCHED:  # its user decides how long it may be silent
             self.check_at = inf
