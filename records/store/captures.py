@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, select, update
 
 from records.captures.capture import (
     Capture,
@@ -108,17 +108,14 @@ class CaptureStore:
         table = tables.captures
         for first in range(0, len(exchange_ids), PAGE):
             page = select(table).where(table.c.exchange_id.in_(exchange_ids[first : first + PAGE]))
-            with self._store.reading() as connection:
-                rows = connection.execute(page.order_by(table.c.at, table.c.exchange_id)).all()
-            yield from map(_capture, rows)
+            yield from self._found(page.order_by(table.c.at, table.c.exchange_id))
 
     def newest(self, sources: Collection[str], limit: int) -> list[Capture]:
         """The newest captures of these sources, without mirror copies, the newest first."""
         table = tables.captures
         wanted = table.c.canary.in_(list(sources)) & (table.c.copy_of == "")
-        query = select(table).where(wanted).order_by(table.c.at.desc(), table.c.exchange_id).limit(limit)
-        with self._store.reading() as connection:
-            return [_capture(row) for row in connection.execute(query)]
+        newest = select(table).where(wanted).order_by(table.c.at.desc(), table.c.exchange_id)
+        return self._found(newest.limit(limit))
 
     def pairs(
         self, canary: str, *, since: float = 0.0, until: float = float("inf"), category: str | None = None
@@ -136,28 +133,22 @@ class CaptureStore:
     def one(self, exchange_id: str) -> Capture | None:
         """The capture of a real exchange or a copy; None if there is none, or none any more."""
         query = select(tables.captures).where(tables.captures.c.exchange_id == exchange_id)
-        with self._store.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else _capture(row)
+        return next(iter(self._found(query)), None)
 
     def session(self, source: str, session: str, run: int | None = None) -> list[Capture]:
         """The captures of a session by time, without mirror copies; of one run, or of all."""
         table = tables.captures
         of_it = (table.c.canary == source) & (table.c.session == session) & (table.c.copy_of == "")
-        query = select(table).where(of_it).order_by(table.c.at, table.c.exchange_id)
-        with self._store.reading() as connection:
-            found = list(map(_capture, connection.execute(query)))
+        found = self._found(select(table).where(of_it).order_by(table.c.at, table.c.exchange_id))
         return [each for each in found if run is None or each.about.run == run]
 
     def pair(self, canary: str, exchange_id: str) -> tuple[Capture, Capture] | None:
         """One pair, None unless both the real exchange of this canary and its mirror copy are stored."""
         table = tables.captures
         real = (table.c.canary == canary) & (table.c.exchange_id == exchange_id) & (table.c.copy_of == "")
-        with self._store.reading() as connection:
-            found = connection.execute(select(table).where(real)).first()
-            copied = select(table).where(table.c.copy_of == exchange_id)
-            copy = connection.execute(copied).first() if found is not None else None
-        return (_capture(found), _capture(copy)) if found is not None and copy is not None else None
+        found = self._found(select(table).where(real))
+        copies = self._found(select(table).where(table.c.copy_of == exchange_id)) if found else []
+        return (found[0], copies[0]) if copies else None
 
     def pairs_known(self, canary: str, category: str | None = None) -> list["KnownPair"]:
         """All pairs by time, read without their texts."""
@@ -180,6 +171,10 @@ class CaptureStore:
         query = select(table.messages).where(table.exchange_id.in_(list(exchange_ids)))
         with self._store.reading() as connection:
             return [_messages(found) for found in connection.execute(query).scalars()]
+
+    def _found(self, query: Select[Any]) -> list[Capture]:
+        with self._store.reading() as connection:
+            return [_capture(row) for row in connection.execute(query)]
 
     def _pages(
         self, source: str, since: float, until: float, category: str | None
