@@ -88,22 +88,15 @@ def scan(data: bytes, *, limit: int, final: bool) -> FrameScan:
 
 def _read_on(data: bytes, view: memoryview, at: int, records: list[Record], limit: int) -> int:
     """Append the records of the frames from `at` on, and return the offset of the first unreadable one."""
-    unpack, decoders, last = HEADER.unpack_from, _DECODERS, len(data) - HEADER.size
-    while len(records) < limit and at <= last:
-        length, checksum = unpack(data, at)
+    while len(records) < limit and (end := _end_of_frame(data, view, at)) is not None:
         start = at + HEADER.size
-        end = start + length
-        payload = view[start:end]
-        if len(payload) != length or not 0 < length <= MAX_PAYLOAD or crc32(payload) != checksum:
-            break
-        decode = decoders.get(data[start : start + _BEGIN])
+        decode = _DECODERS.get(data[start : start + _BEGIN])
         if decode is None:  # of a kind that this version does not know
             break
         try:
-            record = decode(payload[_BEGIN:])
+            records.append(decode(view[start + _BEGIN : end]))
         except msgspec.DecodeError:
             break
-        records.append(record)
         at = end
     return at
 
