@@ -6,8 +6,9 @@ in the answer's headers, or in a stream's last chunk.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import msgspec
 
@@ -56,7 +57,7 @@ _HEADERS = tuple(
 )
 
 
-def usage_in_head(named: Mapping[bytes, bytes]) -> Usage | None:
+def _usage_in_head(named: Mapping[bytes, bytes]) -> Usage | None:
     counts = [_number(named.get(name, b"")) for name in _HEADERS]
     if counts[0] is None and counts[1] is None:
         return None
@@ -97,17 +98,17 @@ _decode_ending = msgspec.json.Decoder(_Ending).decode
 _METRICS = b'"amazon-bedrock-invocationMetrics"'
 
 
-def payload_of(data: bytes) -> bytes:
+def _payload_of(data: bytes) -> bytes:
     """The model's own JSON in a frame's payload. Raises one of UNREADABLE."""
     return _decode_chunk(data).body
 
 
-def shape_of(body: bytes) -> _Shape:
+def _shape_of(body: bytes) -> _Shape:
     """The members that tell whose form a body has; none when it is not a JSON object."""
     return readable(_decode_shape, body) or _Shape()
 
 
-def converse_event(shape: _Shape) -> tuple[bytes, msgspec.Raw] | None:
+def _converse_event(shape: _Shape) -> tuple[bytes, bytes] | None:
     """The Converse event that a chunk of Amazon Nova's holds, and its name."""
     for name, raw in (
         (b"contentBlockDelta", shape.content_block_delta),
@@ -118,21 +119,16 @@ def converse_event(shape: _Shape) -> tuple[bytes, msgspec.Raw] | None:
         (b"metadata", shape.metadata),
     ):
         if given(raw):
-            return name, raw
+            return name, bytes(raw)
     return None
-
-
-def is_anthropic(shape: _Shape) -> bool:
-    """True for a message of Anthropic's or an event of its streams."""
-    return shape.type != ""
 
 
 class _NovaEvents(ConverseEvents):
     """Converse's events, each inside a member that names it."""
 
     def take(self, name: bytes, data: bytes) -> bool:
-        event = converse_event(shape_of(data))
-        return super().take(event[0], bytes(event[1])) if event is not None else False
+        event = _converse_event(_shape_of(data))
+        return super().take(*event) if event is not None else False
 
 
 class _TextEvents:
@@ -171,6 +167,42 @@ class _Texts(msgspec.Struct, gc=False):
 _decode_texts = msgspec.json.Decoder(_Texts).decode
 
 
+def _take_nova(output: CollectedOutput, data: bytes) -> None:
+    if (event := _converse_event(_shape_of(data))) is not None:
+        converse.take_output(output, event[1])
+
+
+class _Form(NamedTuple):
+    """How the body of InvokeModel is read in one of the forms."""
+
+    events: Callable[[AnswerSummary], EventReader]
+    read_json: Callable[[bytes], AnswerSummary]
+    take: Callable[[CollectedOutput, bytes], None]
+    read: Callable[[CollectedOutput, bytes], None]
+
+
+_ANTHROPIC = _Form(anthropic.MessageEvents, anthropic.read_json, anthropic.take_output, anthropic.read_output)
+_OPENAI = _Form(ChatEvents, openai.read_json, openai.take_output, openai.take_output)
+_NOVA = _Form(_NovaEvents, converse.read_json, _take_nova, converse.read_output)
+_OTHER = _Form(
+    _TextEvents,
+    lambda body: AnswerSummary(valid=is_json_object(body)),
+    lambda output, _: output.lose(),
+    lambda output, _: output.lose(),
+)
+
+
+def _form_of(body: bytes, *, whole: bool) -> _Form:
+    """The form of a whole answer, or of a stream's chunk."""
+    shape = _shape_of(body)
+    if shape.type != "":
+        return _ANTHROPIC
+    if given(shape.choices):
+        return _OPENAI
+    is_nova = given(shape.output) if whole else _converse_event(shape) is not None
+    return _NOVA if is_nova else _OTHER
+
+
 class InvokedEvents:
     """Reads the chunks of InvokeModelWithResponseStream; the first one tells whose form they have.
 
@@ -186,11 +218,11 @@ class InvokedEvents:
 
     def take(self, name: bytes, data: bytes) -> bool:
         try:
-            payload = payload_of(data)
+            payload = _payload_of(data)
         except UNREADABLE:
             return False
         if not self._begun:
-            self._begun, self._events = True, _events_of(payload, self.seen)
+            self._begun, self._events = True, _form_of(payload, whole=False).events(self.seen)
         self._events.take(b"", payload)
         if _METRICS in payload:
             self._end(payload)
@@ -204,57 +236,15 @@ class InvokedEvents:
             self.seen.usage = ending.metrics.usage()
 
 
-def _events_of(payload: bytes, seen: AnswerSummary) -> EventReader:
-    """The reader for the form that a stream's first chunk has."""
-    shape = shape_of(payload)
-    if is_anthropic(shape):
-        return anthropic.MessageEvents(seen)
-    if given(shape.choices):
-        return ChatEvents(seen)
-    return _NovaEvents(seen) if converse_event(shape) is not None else _TextEvents(seen)
-
-
-def read_json(body: bytes) -> AnswerSummary:
-    """Read a whole answer in the form it has; of an unknown form nothing is known."""
-    shape = shape_of(body)
-    if is_anthropic(shape):
-        return anthropic.read_json(body)
-    if given(shape.choices):
-        return openai.read_json(body)
-    if given(shape.output):
-        return converse.read_json(body)
-    return AnswerSummary(valid=is_json_object(body))
-
-
 _decode_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
-def take_invoked(output: CollectedOutput, data: bytes) -> None:
-    payload = payload_of(data)
-    shape = shape_of(payload)
-    if is_anthropic(shape):
-        anthropic.take_output(output, payload)
-    elif given(shape.choices):
-        openai.take_output(output, payload)
-    elif (event := converse_event(shape)) is not None:
-        converse.take_output(output, bytes(event[1]))
-    else:
-        output.lose()
+def _take_chunk(output: CollectedOutput, data: bytes) -> None:
+    payload = _payload_of(data)
+    _form_of(payload, whole=False).take(output, payload)
 
 
-def read_invoked(output: CollectedOutput, body: bytes) -> None:
-    shape = shape_of(body)
-    if is_anthropic(shape):
-        anthropic.read_output(output, body)
-    elif given(shape.choices):
-        openai.take_output(output, body)
-    elif given(shape.output):
-        converse.read_output(output, body)
-    else:
-        output.lose()
-
-
-def expected_invoked(request: OutputRequest) -> ExpectedOutput:
+def _expected(request: OutputRequest) -> ExpectedOutput:
     if bytes(request.tools).startswith(b"{") or b'"textFormat"' in bytes(request.form):
         return converse.expected_output(request)
     tools = _decode_list(request.tools) if is_given(request.tools) else []
@@ -280,13 +270,13 @@ _INVOKE = Operation(
     name="invoke_model",
     model_in="path",
     streams=False,
-    read_json=read_json,
+    read_json=lambda body: _form_of(body, whole=True).read_json(body),
     amazon_errors=True,
-    usage_in_head=usage_in_head,
+    usage_in_head=_usage_in_head,
     output=OutputForm(
-        take=take_invoked,
-        read=read_invoked,
-        expected=expected_invoked,
+        take=_take_chunk,
+        read=lambda output, body: _form_of(body, whole=True).read(output, body),
+        expected=_expected,
     ),
 )
 
