@@ -46,7 +46,7 @@ from alerts.rules.places import (
     kinds_of,
     parts_of,
 )
-from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule, StatusState, located, rule_key
+from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule, StatusState, located
 from alerts.rules.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.wording import SAYS, UNNAMED, ArmNames, Trouble
 from common.concentration import CATEGORY, NOWHERE, Concentration
@@ -177,8 +177,7 @@ def add_growth(paths: Paths, grown: Iterable[Growth], utc_minus_mono: float) -> 
     for guardrail, at in grown:
         evidence, rule = guardrail.state.evidence, guardrail.rule
         if max(evidence.running) > 0.0:
-            path = paths.setdefault(rule_key(rule.rule, rule.category, rule.segment), EvidencePath())
-            observations = float(evidence.observations)
+            path, observations = paths.setdefault(rule.key, EvidencePath()), float(evidence.observations)
             path.add(EvidencePoint(at + utc_minus_mono, evidence.mixture, evidence.cusum, observations))
             path.ended = guardrail.state.convicted and rule.action == "rollback"
 
@@ -494,8 +493,8 @@ class Watch:
     def _rising_since(self, key: str) -> float | None:
         """UTC seconds since when the rule of this key has had evidence without a break."""
         for guardrail in self.guardrails:
-            rule, state = guardrail.rule, guardrail.state
-            if isinstance(state, AbsoluteState) and rule_key(rule.rule, rule.category, rule.segment) == key:
+            state = guardrail.state
+            if isinstance(state, AbsoluteState) and guardrail.rule.key == key:
                 return None if state.risen_at is None else state.risen_at + self.state.utc_minus_mono
         path = self.state.paths.get(key)
         return path.rising_since if path is not None else None

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from canary import __version__
-from canary.commands import archive, callers, dataset, feedback, issues, records, release
+from canary.commands import archive, callers, dataset, feedback, issues, records, release, shell
 from canary.commands.bench import bench
 from canary.commands.check import check, schema
 from canary.commands.doctor import doctor
@@ -23,7 +23,6 @@ from canary.commands.preflight import preflight
 from canary.commands.prices import prices
 from canary.commands.report import report
 from canary.commands.serve import demo, mcp, serve
-from canary.commands.shell import example, print_text
 from canary.commands.standing import begin, end, revert, show
 from canary.commands.status import explain, status, wait
 from canary.commands.watch import watch
@@ -70,14 +69,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command, usage in COMMANDS:
-    app.command(epilog=example(usage))(command)
+    app.command(epilog=shell.example(usage))(command)
 for group in (feedback, records, archive, dataset, issues, release, callers):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 
 
 def _version(asked: bool) -> None:
     if asked:
-        print_text(__version__)
+        shell.print_text(__version__)
         raise typer.Exit
 
 

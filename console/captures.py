@@ -213,7 +213,8 @@ def progress_words(progress: LabelProgress) -> Sequence[str]:
     if progress.judged:
         found.append(
             f"Labels on pairs that the judge marked: {count(progress.on_judged)}. "
-            f"A rubric row on people's preference needs {NEEDED_LABELS} in the order of this page."
+            f"A rubric row on people's preference needs {NEEDED_LABELS} in the order of this page; then the "
+            "verdict says how many more would decide it."
         )
     if progress.twice:
         found.append(f"Labelled by two people: {count(progress.twice, 'pair')}. {_agreement(progress)}")

@@ -147,7 +147,8 @@ canaries:
     mirror: 100%             # copies of the current model's requests go to the candidate
     capture: {{rate: 100%}}
     judge: {{pairs: 500, criteria: "Does the answer help the customer?"}}
-    minimum_days: 0          # as above; 2 or more for a real decision
+    minimum_days: 1          # 2 or more for a real decision: weekdays differ
+    planned_days: 1
     rubric:
       - {{metric: judged_preference, acceptable: ">= 40%", ideal: ">= 60%", weight: 1,
          question: "Do people like the answers as much?"}}
@@ -304,7 +305,7 @@ class _Story:
         self._say("a judge has compared the answers, and likes all that greet; it is you who decides:")
         where = f"{backdrop.admin_url}/canaries/people-decide"
         self._say(f"label {NEEDED_LABELS} pairs (keys a, b, s, n) at {where}/label")
-        self._say(f"what is still needed, and then the verdict: {where}/verdict")
+        self._say(f"what is still needed, and from the second midnight (UTC) on the verdict: {where}/verdict")
 
     async def _keep(self, backdrop: DemoServers, *, opening: bool) -> None:
         admin = backdrop.admin_url

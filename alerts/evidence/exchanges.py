@@ -414,6 +414,13 @@ class RecentMean:
         """True with 30 values."""
         return len(self.values) >= FEWEST_VALUES
 
+    def numbers(self) -> dict[str, float]:
+        """How many values there are, and how many it takes, as figures behind a status."""
+        return {
+            "baseline_values": float(len(self.values)),
+            "baseline_values_needed": float(FEWEST_VALUES),
+        }
+
     @property
     def largest(self) -> float:
         """The largest value; there must be one."""

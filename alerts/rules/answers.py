@@ -112,11 +112,11 @@ class UnusableAnswerRule(AnswerFaultRule):
     at a large share of the users, where an event says little about its arm."""
 
     state: UnusableState
+    State = UnusableState
 
     def __init__(self, rule: Rule, *, most: float) -> None:
         super().__init__(rule, tests=3)
         self.most = most
-        self.state = UnusableState(events=self.state.events, evidence=self.state.evidence)
 
     def score(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence about the absolute limit. Call in order of completion."""
@@ -169,12 +169,8 @@ class StallRule(UnusableAnswerRule):
     """Streams that fall silent in their middle. Its figures say how many did (`stalled`), and for how long
     half of them did at least (`stalled_s`)."""
 
-    state: StalledState
-
-    def __init__(self, rule: Rule, *, most: float) -> None:
-        super().__init__(rule, most=most)
-        own = StalledState(events=self.state.events, evidence=self.state.evidence)
-        self.state = own  # pyright: ignore[reportIncompatibleVariableOverride]
+    state: StalledState  # pyright: ignore[reportIncompatibleVariableOverride]
+    State = StalledState
 
     def hear(self, outcome: Outcome, at: float, slot: int) -> bool:
         """Add one outcome, as `OutcomeRule.hear`."""

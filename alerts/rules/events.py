@@ -121,15 +121,11 @@ class EventWorthRule:
         return self.is_share or self.state.recent.is_known
 
     def _counted(self, mine: int, theirs: int) -> dict[str, float]:
-        known = {
-            "baseline_values": float(len(self.state.recent.values)),
-            "baseline_values_needed": float(FEWEST_VALUES),
-        }
         return {
             "events": float(mine),
             "baseline_events": float(theirs),
             "higher_is_better": float(self.higher),
-        } | ({} if self.is_share else known)
+        } | ({} if self.is_share else self.state.recent.numbers())
 
     def _sentence(self, mine: int, theirs: int, ratio: float | None) -> str:
         what = "as often" if self.is_share else "as much in sum"

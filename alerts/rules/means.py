@@ -109,10 +109,6 @@ def _decided(
 ) -> GuardrailStatus:
     outcomes, baseline_outcomes = state.candidate.count(now), state.baseline.count(now)
     counted = {"outcomes": float(outcomes), "baseline_outcomes": float(baseline_outcomes)}
-    known = {
-        "baseline_values": float(len(state.recent.values)),
-        "baseline_values_needed": float(FEWEST_VALUES),
-    }
     return decided(
         rule,
         enough=min(outcomes, baseline_outcomes) >= rule.minimum,
@@ -121,7 +117,7 @@ def _decided(
         convicted=state.convicted,
         value=value,
         threshold=threshold,
-        evidence=state.evidence.numbers() | counted | known | (more or {}),
+        evidence=state.evidence.numbers() | counted | state.recent.numbers() | (more or {}),
         sentence=sentence,
         waits=_waits_for(rule, len(state.recent.values), outcomes, baseline_outcomes),
     )

@@ -158,11 +158,15 @@ class RelativeState(EventsState):
 class RelativeRule:
     """The candidate's units have the event more than `limit` times as often. `minimum` counts units.
 
+    `State` is what it remembers.
+
     It convicts only while the candidate's share of outcomes with the event is at least `least_share`: a large
     multiple of next to nothing is still next to nothing. `of_units` and `of_outcomes` are the event in words,
     as in "users with failures" and "of the candidate's outcomes failed". `tests` is the number of tests that
     share the rule's error budget: those of `alerts.rules.relative`, and one more where a rule has its own.
     """
+
+    State: type[RelativeState] = RelativeState
 
     def __init__(
         self, rule: Rule, *, least_share: float, of_units: str, of_outcomes: str, tests: int = 2
@@ -171,7 +175,7 @@ class RelativeRule:
         self.least_share = least_share
         self.of_units = of_units
         self.of_outcomes = of_outcomes
-        self.state = RelativeState(events=Window(rule.window_s), evidence=Evidence.of_tests(tests))
+        self.state = self.State(events=Window(rule.window_s), evidence=Evidence.of_tests(tests))
 
     @property
     def recent_share(self) -> float | None:

@@ -141,6 +141,11 @@ class Rule:
     parts: int = 1
     metric: Metric | None = None
 
+    @property
+    def key(self) -> str:
+        """The rule and its part of the traffic as a string, as its status has it."""
+        return rule_key(self.rule, self.category, self.segment)
+
 
 DEFAULT_RULES: tuple[Rule, ...] = (
     Rule(rule="error_rate", limit=0.05, window_s=None, minimum=3, action="rollback"),

@@ -350,7 +350,7 @@ def state_key(guardrail: Guardrail) -> str:
     """The key of a guardrail's state in a snapshot. Another limit or window gives another key."""
     rule = guardrail.rule
     kind = f"{type(guardrail).__name__}/{SHAPE}"
-    return f"{kind} {rule_key(rule.rule, rule.category, rule.segment)} {rule.limit:g} {rule.window_s}"
+    return f"{kind} {rule.key} {rule.limit:g} {rule.window_s}"
 
 
 def _scope_name(category: str | None, segment: Mapping[str, str] | None) -> str:

@@ -462,14 +462,13 @@ class SessionEventRule(RelativeRule):
     """The candidate's users have it happen in a session more than `limit` times as often."""
 
     state: SessionEventsState
+    State = SessionEventsState
 
     def __init__(self, rule: Rule) -> None:
         self.event = event = EVENTS_OF_SESSIONS[rule.rule]
         super().__init__(
             rule, least_share=LEAST_SHARE, of_units=event.of_units, of_outcomes=event.of_sessions
         )
-        own = SessionEventsState(events=self.state.events, evidence=self.state.evidence)
-        self.state = own  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def hear(self, step: SessionStep) -> bool:
         """Count a session. Nothing is evidence before its end."""

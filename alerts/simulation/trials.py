@@ -22,7 +22,7 @@ from alerts.evidence.exchanges import MINUTE_S
 from alerts.guardrails import Watch
 from alerts.incidents.incident import Incident, step
 from alerts.incidents.notice import Notice
-from alerts.rules.rule import DEFAULT_RULES, OF_METRICS, OF_SESSIONS, Rule, RuleName, rule_key
+from alerts.rules.rule import DEFAULT_RULES, OF_METRICS, OF_SESSIONS, Rule, RuleName
 from alerts.simulation.traffic import EPOCH, HEALTHY, NAME, ArmBehaviour, Record, Scenario, records
 from records.outcome import Fault, Outcome
 
@@ -356,7 +356,7 @@ def answer(
             for what, tasks in ill.items()
         ],
         "not_simulated": [
-            rule_key(rule.rule, rule.category, rule.segment)
+            rule.key
             for rule in rules
             if rule.rule in UNFED
             or (rule.rule in OF_SESSIONS and not question.steps)

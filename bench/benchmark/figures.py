@@ -8,7 +8,6 @@ from bench.answers.results import ExampleResult
 from bench.benchmark.statistics import (
     Statistic,
     mean,
-    paired_contrast,
     paired_difference,
     paired_p,
     paired_ratio,
@@ -256,7 +255,7 @@ def difference(parts: Sequence[Stratum], *, factor: float) -> Interval:
     """The candidate's weighted share minus `factor` times the current model's, paired in each stratum."""
     return weighted(
         [
-            (weight, paired_contrast(_right(group, 0), _right(group, 1), clusters(group), factor=factor))
+            (weight, paired_difference(_right(group, 0), _right(group, 1), clusters(group), factor=factor))
             for weight, group in parts
         ]
     )

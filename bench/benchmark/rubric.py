@@ -24,7 +24,7 @@ from bench.benchmark.statistics import (
     Floats,
     least_for,
     mean,
-    paired_contrast,
+    paired_difference,
     quantile_interval,
     quantile_of,
     resampled,
@@ -182,7 +182,7 @@ def _shares(
         unit="share",
         candidate=share(candidate, of),
         baseline=share(baseline, of),
-        contrast=lambda factor: paired_contrast(baseline, candidate, of, factor=factor),
+        contrast=lambda factor: paired_difference(baseline, candidate, of, factor=factor),
         lacks=lacks,
     )
 

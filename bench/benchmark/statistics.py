@@ -54,21 +54,15 @@ def paired_p(baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequ
 
 
 def paired_difference(
-    baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str]
+    baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str], *, factor: float = 1.0
 ) -> Interval | None:
-    """The candidate's share of right answers minus the baseline's, of (n,) pairs. None for n = 0.
+    """The candidate's share of right answers minus `factor` times the baseline's, of (n,) pairs. None for
+    n = 0.
 
-    Bonett and Price's adjusted interval (BJMSP 2012): it adds one discordant pair of each kind, so that the
-    interval has a width even if all pairs agree. Clusters widen it by the design effect.
+    Bonett and Price's adjusted interval (BJMSP 2012): it adds two pairs, one right for each model alone, of
+    the values 1 and -factor, so that the interval has a width even if all pairs agree. Clusters widen it by
+    the design effect.
     """
-    return paired_contrast(baseline, candidate, clusters, factor=1.0)
-
-
-def paired_contrast(
-    baseline: Sequence[bool], candidate: Sequence[bool], clusters: Sequence[str], *, factor: float
-) -> Interval | None:
-    """The candidate's share minus `factor` times the baseline's. The two added pairs, one right for each
-    model alone, have the values 1 and -factor, so that a factor of 1 gives Bonett and Price's interval."""
     n = len(baseline)
     if n == 0:
         return None

@@ -103,16 +103,9 @@ class Example:
 def example(line: ExampleLine) -> Example:
     """The example of a valid line."""
     messages = messages_of(line)
-    asked = {
-        "id": line.id,
-        "task": line.task,
-        "input": list(map(_asked, messages)),
-        "expected": line.expected,
-        "choices": line.choices,
-        "threshold": line.threshold,
-        "tolerance": line.tolerance,
-        **_given(line),
-    }
+    known = ("id", "task", "expected", "choices", "threshold", "tolerance")
+    asked = {name: getattr(line, name) for name in known}
+    asked |= {"input": list(map(_asked, messages)), **_given(line)}
     return Example(
         id=line.id,
         task=line.task,
@@ -163,13 +156,8 @@ def _asked(message: CapturedMessage) -> Any:
 
 def _given(line: ExampleLine) -> dict[str, Any]:
     """What the line says of the request beside its messages."""
-    extras = {
-        "parameters": line.parameters,
-        "headers": line.headers,
-        "path": line.path,
-        "api": line.api,
-        "tools": [each.function() for each in tools_of(line)],
-    }
+    extras = {name: getattr(line, name) for name in ("parameters", "headers", "path", "api")}
+    extras["tools"] = [each.function() for each in tools_of(line)]
     return {name: value for name, value in extras.items() if value}
 
 

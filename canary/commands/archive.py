@@ -5,24 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    answer,
-    ended_by,
-    example,
-    fail,
-    opened,
-    print_json,
-    print_text,
-    read_config,
-    read_file,
-    say,
-    writing,
-)
+from canary.commands import shell
 from common.text import visible
 
 if TYPE_CHECKING:
@@ -33,25 +16,28 @@ app = typer.Typer(help="Show, summarize and export past evaluations.", no_args_i
 OfCanary = Annotated[str | None, typer.Option("--canary", help="Only evaluations of this canary.")]
 
 
-@app.command("list", epilog=example("archive list --canary support-nov"))
+@app.command("list", epilog=shell.example("archive list --canary support-nov"))
 def list_(
-    canary: OfCanary = None, config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text"
+    canary: OfCanary = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """List the evaluations, oldest first."""
     from pages.reports.archive import listed, summary
 
     found = _read(config, data, canary)
     text = listed(found) if found else f"no evaluation{f' of {canary}' if canary else ''} yet"
-    answer(output, {"evaluations": [summary(each) for each in found]}, text)
+    shell.answer(output, {"evaluations": [summary(each) for each in found]}, text)
 
 
-@app.command(epilog=example("archive show support-nov -o markdown"))
+@app.command(epilog=shell.example("archive show support-nov -o markdown"))
 def show(
     which: Annotated[
         str, typer.Argument(help="An evaluation's key, or a canary's name for its latest evaluation.")
     ],
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
     output: Annotated[
         Literal["text", "json", "markdown", "html"], typer.Option("-o", "--output", help="The output format.")
     ] = "text",
@@ -63,14 +49,16 @@ def show(
 
     found = [each for each in _read(config, data, None) if which in (each.key, each.canary)]
     if not found:
-        fail(f"there is no evaluation {which!r}; `canary archive list` lists them")
+        shell.fail(f"there is no evaluation {which!r}; `canary archive list` lists them")
     if output == "json":
-        return print_json(to_document(found[-1], sentences))
-    return print_text(rendered(found[-1].report, output).rstrip("\n"))
+        return shell.print_json(to_document(found[-1], sentences))
+    return shell.print_text(rendered(found[-1].report, output).rstrip("\n"))
 
 
-@app.command(epilog=example("archive trends -o json"))
-def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
+@app.command(epilog=shell.example("archive trends -o json"))
+def trends(
+    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
+) -> None:
     """Summarize the evaluations: what a year saved, changes by vendor, how well synthetic tasks predict."""
     from pages.reports.archive import summarized
     from records.store.benchmarks import Benchmarks
@@ -79,19 +67,19 @@ def trends(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = 
     from verdict.archive.trends import to_json
     from verdict.archive.trends import trends as sum_up
 
-    with opened(read_config(config, data), data) as store:
+    with shell.opened(shell.read_config(config, data), data) as store:
         found = sum_up(map(from_document, Evaluations(store).all()), Benchmarks(store).refused())
-    answer(output, to_json(found), summarized(found))
+    shell.answer(output, to_json(found), summarized(found))
 
 
-@app.command(epilog=example("archive export -o evaluations.jsonl"))
+@app.command(epilog=shell.example("archive export -o evaluations.jsonl"))
 def export(
     canary: OfCanary = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A file, - for stdout, or json to print one document.")
     ] = Path("-"),
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
 ) -> None:
     """Write the evaluations as JSON lines, for another archive or program."""
     from pages.words.reasons import sentences
@@ -99,40 +87,40 @@ def export(
 
     found = _read(config, data, canary)
     if str(output) == "json":
-        return print_json({"evaluations": [to_document(each, sentences) for each in found]})
+        return shell.print_json({"evaluations": [to_document(each, sentences) for each in found]})
     text = "".join(f"{to_line(each, sentences)}\n" for each in found)
-    with writing(output):
+    with shell.writing(output):
         if str(output) == "-":
             typer.echo(visible(text), nl=False)
         else:
             output.write_text(text, encoding="utf-8")
-    return say(f"{len(found)} evaluation(s)")
+    return shell.say(f"{len(found)} evaluation(s)")
 
 
-@app.command("import", epilog=example("archive import evaluations.jsonl"))
+@app.command("import", epilog=shell.example("archive import evaluations.jsonl"))
 def import_(
     file: Annotated[Path, typer.Argument(help="A file from `canary archive export`.")],
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Add evaluations from a file, all or none. Existing evaluations do not change."""
     from pages.words.reasons import sentences
     from records.store.reports import Evaluations
     from verdict.archive.evaluations import BadEvaluation, parse, to_stored
 
-    with ended_by(BadEvaluation, about=file):
-        found = parse(read_file(file))
-    with opened(read_config(config, data), data) as store:
+    with shell.ended_by(BadEvaluation, about=file):
+        found = parse(shell.read_file(file))
+    with shell.opened(shell.read_config(config, data), data) as store:
         added = Evaluations(store).add([to_stored(each, sentences) for each in found])
     others = "; the others existed already" if added < len(found) else ""
     text = f"{added} of {len(found)} evaluation(s) added{others}"
-    answer(output, {"read": len(found), "added": added}, text, by=say)
+    shell.answer(output, {"read": len(found), "added": added}, text, by=shell.say)
 
 
 def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
     from records.store.reports import Evaluations
     from verdict.archive.evaluations import from_document
 
-    with opened(read_config(config, data), data) as store:
+    with shell.opened(shell.read_config(config, data), data) as store:
         return [from_document(each) for each in Evaluations(store).all(canary)]

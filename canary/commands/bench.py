@@ -11,23 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from canary.commands import shell
 from canary.commands.issues import rechecked
-from canary.commands.shell import (
-    VERDICT_EXITS,
-    ConfigFile,
-    DataFolder,
-    Form,
-    answer,
-    ended_by,
-    fail,
-    opened,
-    read_config,
-    say,
-    user,
-    without_log_lines,
-)
 from canary.config import Config
-from canary.config.load import CONFIG, DATA
 from common.clock import rfc3339
 from common.numbers import count
 
@@ -102,9 +88,9 @@ def bench(
             help="A file (.html, .md, .json) for the one report of all four layers, or for the replay.",
         ),
     ] = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Compare a new model with the current one on the same examples.
 
@@ -126,18 +112,18 @@ def bench(
     from pages.reports.bench import sanity
 
     if model is None and not dry:
-        fail("name the new model, or use --dry to measure only the current model", code=2)
+        shell.fail("name the new model, or use --dry to measure only the current model", code=2)
     if judge and dry:
-        fail("--judge compares two models; --dry measures only the current one", code=2)
+        shell.fail("--judge compares two models; --dry measures only the current one", code=2)
     if replay and dataset:
-        fail("--replay asks the steps of captured sessions; leave out --dataset", code=2)
+        shell.fail("--replay asks the steps of captured sessions; leave out --dataset", code=2)
     if not replay and (sessions or steps):
-        fail("--sessions and --steps are about --replay", code=2)
-    without_log_lines()
+        shell.fail("--sessions and --steps are about --replay", code=2)
+    shell.without_log_lines()
     written = _report_file(report, dry=dry and not replay, partial=bool(dataset or quick) and not replay)
-    read = read_config(config, data)
+    read = shell.read_config(config, data)
     settings = settings_now(read, data)
-    with ended_by(AmbiguousModel, code=2):
+    with shell.ended_by(AmbiguousModel, code=2):
         pair = pair_of(settings, model, against)
     if dry:
         pair = replace(pair, candidate=None)
@@ -167,12 +153,12 @@ def bench(
         write_failures(failures, wrong)
     if dry or dataset or quick:  # no verdict on the model, or only on a part of the examples
         _print(document, output)
-        raise typer.Exit(0 if found.verdict is None else VERDICT_EXITS[found.verdict])
+        raise typer.Exit(0 if found.verdict is None else shell.VERDICT_EXITS[found.verdict])
     release = release_of(read, document, data)
     _print(with_verdict(document, release), output)
     if written is not None:
         write_report(release, written)
-    raise typer.Exit(VERDICT_EXITS[release.verdict or "extend"])
+    raise typer.Exit(shell.VERDICT_EXITS[release.verdict or "extend"])
 
 
 def _steps(
@@ -183,14 +169,14 @@ def _steps(
     from bench.benchmark.replay import SESSIONS, STEPS, NothingToReplay, recorded
     from bench.dataset.sample import part_of
 
-    with ended_by(NothingToReplay), opened(config, data) as store:
+    with shell.ended_by(NothingToReplay), shell.opened(config, data) as store:
         found = recorded(store, pair.baseline, sessions=sessions or SESSIONS, steps=steps or STEPS)
     if quick:
         found = found.only(part_of(found.dataset, QUICK))
     asked = sum(len(message.said) for each in found.steps for message in each.example.messages)
     tokens = count(asked / _CHARACTERS_OF_A_TOKEN, "token")
     whole = f"{count(len(found.steps), 'step')} of {count(found.sessions, 'session')}"
-    say(f"{whole}: about {tokens} of messages to each model")
+    shell.say(f"{whole}: about {tokens} of messages to each model")
     return found
 
 
@@ -208,18 +194,18 @@ def _tell(
     ((measured,),) = (layer.datasets for layer in found.layers)
     result = replayed(taken, measured.pairs)
     document = to_document(result, benchmark)
-    answer(output, document, rendered(document, "text"))
+    shell.answer(output, document, rendered(document, "text"))
     if report is not None:
         as_json = report.form == "json"
         report.write(json.dumps(document, indent=2) if as_json else rendered(document, report.form))
-        say(f"wrote {report.file}")
-    return 0 if result.verdict is None else VERDICT_EXITS[result.verdict]
+        shell.say(f"wrote {report.file}")
+    return 0 if result.verdict is None else shell.VERDICT_EXITS[result.verdict]
 
 
 def _print(document: dict[str, Any], output: str) -> None:
     from pages.reports.bench_text import rendered
 
-    answer(output, document, rendered(document))
+    shell.answer(output, document, rendered(document))
 
 
 def measure(
@@ -244,13 +230,13 @@ def measure(
     try:
         without_price = unpriced(settings, pair, [source for source, _ in datasets])
         for each in without_price:
-            say(each.sentence)
+            shell.say(each.sentence)
         proxy = None if batch else _proxy_route(pair, data)
         saved = saved_in(data, pair, proxy, now=now)
         models = [each.name for each in (pair.baseline, pair.candidate) if each is not None]
         asked = [example.hash for _, dataset in datasets for example in dataset.scored]
         if known := sum(saved.get(model, each) is not None for model in models for each in asked):
-            say(
+            shell.say(
                 f"{known} answers were saved by a run that did not end well; they are not asked again, "
                 f"and their latency does not count (delete {saved.path} to ask all again)"
             )
@@ -262,16 +248,16 @@ def measure(
             at_once=at_once,
             progress=progress,
             by_batch=batch,
-            tell=say,
+            tell=shell.say,
         )
     except (BenchError, BadSecret, OSError) as problem:
-        fail(str(problem))
+        shell.fail(str(problem))
     found, judged = _run(bench, datasets, saved, judge=judge)
     about = Circumstances(
         baseline=pair.names[0],
         candidate=pair.names[1],
         at=rfc3339(now),
-        owner=user(),
+        owner=shell.user(),
         via="batch" if batch else "direct" if proxy is None else "proxy",
         stages=bench.stages,
         unpriced=without_price,
@@ -279,7 +265,7 @@ def measure(
     document = to_document(found, about, None if judged is None else judge_document(judged))
     examples = [example for _, dataset in datasets for example in dataset.scored]
     for missing in filter(None, (without_terms(settings, pair), without_prompt(pair, examples))):
-        say(missing)
+        shell.say(missing)
         document["caveats"].append(missing)
     return document, found, judged
 
@@ -297,11 +283,13 @@ def _run(
     try:
         found, judged = asyncio.run(_asked(bench, datasets, saved, judge=judge))
     except KeyboardInterrupt:
-        fail(f"interrupted{_kept(saved)}", code=INTERRUPTED)
+        shell.fail(f"interrupted{_kept(saved)}", code=INTERRUPTED)
     except (BenchError, OSError) as problem:
-        fail(f"{str(problem).rstrip('.')}{_kept(saved)}")
+        shell.fail(f"{str(problem).rstrip('.')}{_kept(saved)}")
     if failed := [*found.judge_failures, *(judged.failures if judged is not None else ())]:
-        say(f"the judge failed {len(failed)} times; the first time: {failed[0].rstrip('.')}{_kept(saved)}")
+        shell.say(
+            f"the judge failed {len(failed)} times; the first time: {failed[0].rstrip('.')}{_kept(saved)}"
+        )
     else:
         saved.delete()
     return found, judged
@@ -348,19 +336,15 @@ def _kept(saved: "SavedAnswers") -> str:
 
 def _report_file(asked: str | None, *, dry: bool, partial: bool) -> "ReportOutput | None":
     """Exits 2 for a file without a known ending, without a candidate, or for a part of the datasets."""
-    from canary.commands.report import FORMS, BadReportOutput, ReportOutput
+    from canary.commands.report import FORMS, ReportOutput
 
     if asked is None:
         return None
     if partial:
-        fail("--report is about the whole model: leave out --dataset and --quick", code=2)
+        shell.fail("--report is about the whole model: leave out --dataset and --quick", code=2)
     if dry:
-        fail("--report needs a new model; --dry measures only the current one", code=2)
-    try:
-        found = ReportOutput.asked(None, f"./{asked}" if asked in FORMS else asked)
-    except BadReportOutput as problem:
-        fail(str(problem).replace("-o ", "--report "), code=2)
-    return found
+        shell.fail("--report needs a new model; --dry measures only the current one", code=2)
+    return ReportOutput.asked(None, f"./{asked}" if asked in FORMS else asked, "--report")
 
 
 def _saved(
@@ -379,7 +363,7 @@ def _saved(
     try:
         return save(config, pair, document, found, wrong, data, now=time.time(), whole=whole)
     except StoreDown as problem:
-        say(f"the result was not stored: {problem}")
+        shell.say(f"the result was not stored: {problem}")
         return {"canary": None, "forecast": None, "family": None}
 
 
@@ -391,18 +375,18 @@ def _datasets(
 
     found = sources(settings, wanted)
     if not found:
-        fail(
+        shell.fail(
             "there is no dataset; list one in the config, as `datasets: {users: {file: users.jsonl, layer: "
             "real}}`, or give --dataset FILE (`canary dataset sample` makes one of captured traffic)",
             code=2,
         )
     try:
-        with ended_by(BenchError, UnicodeDecodeError):
+        with shell.ended_by(BenchError, UnicodeDecodeError):
             return [(each, read(each, file.parent)) for each in found]
     except OSError as problem:
         known = ", ".join(each.name for each in settings.datasets)
         other = f"; the config has these datasets: {known}" if wanted and known else ""
-        fail(f"{problem.filename} cannot be read: {problem.strerror}{other}")
+        shell.fail(f"{problem.filename} cannot be read: {problem.strerror}{other}")
 
 
 def progress() -> Callable[[str, int, int], None]:
@@ -413,7 +397,7 @@ def progress() -> Callable[[str, int, int], None]:
         tenth = 10 * done // of
         if tenth > printed.get(dataset, 0):
             printed[dataset] = tenth
-            say(f"{dataset}: {done} of {of} answers")
+            shell.say(f"{dataset}: {done} of {of} answers")
 
     return show
 

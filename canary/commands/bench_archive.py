@@ -11,8 +11,8 @@ from bench.benchmark.comparison import Comparison, to_csv
 from bench.benchmark.marks import marks_of
 from bench.models.pair import ModelPair
 from bench.settings import BenchSettings, PromotedCanary
+from canary.commands import shell
 from canary.commands.report import ReportOutput
-from canary.commands.shell import from_store, say, writing
 from canary.config import Config
 from canary.config.config import bench_terms
 from pages.reports.release import headline, rendered
@@ -44,7 +44,7 @@ LAYERS = ("user_experience", "business")
 def settings_now(config: Config, data: Path) -> BenchSettings:
     """The config's part for benchmarks, with the canaries that were promoted: their candidates are what users
     have now, whoever asks. Without a store, as the file alone has it."""
-    promoted = from_store(
+    promoted = shell.from_store(
         config, data, lambda store: dict(_promoted(config, store)), None, "what was promoted is not known"
     )
     return config.bench if promoted is None else replace(config.bench, promoted=promoted)
@@ -52,7 +52,9 @@ def settings_now(config: Config, data: Path) -> BenchSettings:
 
 def stored_issues(config: Config, data: Path) -> list[str]:
     """The hashes of the store's known issues; none without a store."""
-    return from_store(config, data, lambda store: sorted(each.hash for each in StoredIssues(store).all()), [])
+    return shell.from_store(
+        config, data, lambda store: sorted(each.hash for each in StoredIssues(store).all()), []
+    )
 
 
 def _promoted(config: Config, store: Store) -> Iterator[tuple[str, PromotedCanary]]:
@@ -178,7 +180,7 @@ def release_of(config: Config, document: Mapping[str, Any], data: Path) -> Dossi
         return with_texts(store, measured(config.control.reports, store, document, now=now), now=now)
 
     alone = of_benchmark(document, now=now)
-    return from_store(config, data, look, alone, "the canaries of this model are not in the verdict")
+    return shell.from_store(config, data, look, alone, "the canaries of this model are not in the verdict")
 
 
 def with_verdict(document: Mapping[str, Any], release: Dossier) -> dict[str, Any]:
@@ -195,11 +197,11 @@ def with_verdict(document: Mapping[str, Any], release: Dossier) -> dict[str, Any
 def write_report(found: Dossier, output: ReportOutput) -> None:
     """Write the one report of the release."""
     output.write(rendered(found, output.form))
-    say(f"{headline(found)}\nwrote {output.file}")
+    shell.say(f"{headline(found)}\nwrote {output.file}")
 
 
 def write_failures(file: Path, wrong: Sequence[FailureRow]) -> None:
     """Write the rows as CSV. Exits 1 if the file cannot be written."""
-    with writing(file):
+    with shell.writing(file):
         file.write_text(to_csv(wrong), encoding="utf-8", newline="")
-    say(f"wrote {len(wrong)} wrong answers to {file}")
+    shell.say(f"wrote {len(wrong)} wrong answers to {file}")

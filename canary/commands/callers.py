@@ -6,21 +6,7 @@ from typing import Annotated
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    Admin,
-    ConfigFile,
-    DataFolder,
-    Form,
-    admin_client,
-    ask,
-    example,
-    fail,
-    print_json,
-    print_text,
-    say,
-)
+from canary.commands import shell
 from canary.config.quantity import CANARY_NAME
 
 KEY_BYTES = 32
@@ -28,37 +14,42 @@ KEY_BYTES = 32
 app = typer.Typer(help="Make a caller's key, and list who calls.", no_args_is_help=True)
 
 
-@app.command(epilog=example("callers new web"))
-def new(name: Annotated[str, typer.Argument(help="The caller's name.")], output: Form = "text") -> None:
+@app.command(epilog=shell.example("callers new web"))
+def new(name: Annotated[str, typer.Argument(help="The caller's name.")], output: shell.Form = "text") -> None:
     """Print a new key, once, and the caller's line for the config. Stores nothing."""
     from canary.config.field_types import KEY_PREFIX  # pydantic, which most commands do without
 
     if not CANARY_NAME.fullmatch(name):
-        fail(f"{name!r} is not a caller's name: letters, digits, . _ and -, at most 63", code=2)
+        shell.fail(f"{name!r} is not a caller's name: letters, digits, . _ and -, at most 63", code=2)
     key = f"{KEY_PREFIX}{secrets.token_urlsafe(KEY_BYTES)}"
     digest = sha256(key.encode()).hexdigest()
     line = f'- {{name: {name}, key_sha256: "{digest}"}}'
     if output == "json":
-        return print_json({"name": name, "key": key, "key_sha256": digest, "line": line})
-    say("The key, for the caller; it is shown only now:")
-    print_text(key)
-    say("The line for canary.yaml, under `callers:`; for a caller that has a key already, put both digests")
-    say("into its key_sha256, and take the old one out when nobody uses it any more:")
-    print_text(line)
+        return shell.print_json({"name": name, "key": key, "key_sha256": digest, "line": line})
+    shell.say("The key, for the caller; it is shown only now:")
+    shell.print_text(key)
+    shell.say(
+        "The line for canary.yaml, under `callers:`; for a caller that has a key already, put both digests"
+    )
+    shell.say("into its key_sha256, and take the old one out when nobody uses it any more:")
+    shell.print_text(line)
     return None
 
 
-@app.command("list", epilog=example("callers list"))
+@app.command("list", epilog=shell.example("callers list"))
 def list_(
-    admin: Admin = None, config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text"
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """List the callers of the server's config: requests, refusals, and when each was last seen."""
-    document = ask(lambda: admin_client(admin, data).get("/api/callers"))
+    document = shell.ask(lambda: shell.admin_client(admin, data).get("/api/callers"))
     if output == "json":
-        return print_json(document)
+        return shell.print_json(document)
     if not document["callers"]:
-        print_text("the config names no callers: whoever reaches the traffic listener may use it")
+        shell.print_text("the config names no callers: whoever reaches the traffic listener may use it")
     for each in document["callers"]:
         figures = f"{each['requests']} requests since {each['since']}, {each['refused']} of them refused"
-        print_text(f"{each['name']}: {figures}, last seen {each['last_seen'] or 'never'}")
+        shell.print_text(f"{each['name']}: {figures}, last seen {each['last_seen'] or 'never'}")
     return None

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from alerts.incidents.apprise_receiver import wrong_with
+from canary.commands import shell
 from canary.commands.plan import CurrentLanes, data_of, lanes_now, recorded_traffic
-from canary.commands.shell import ConfigFile, Form, ended_by, fail, from_store, print_json, print_text, say
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
-from canary.config.load import CONFIG
 from control.jobs.retirements import urgent
 from judge.terms import without_price
 from records.facts.prices import said_once
@@ -32,7 +31,7 @@ USUAL_REQUESTS = (1.0, 3.0, 8.0)
 
 
 def check(
-    config: ConfigFile = CONFIG,
+    config: shell.ConfigFile = shell.CONFIG,
     users: Annotated[
         int | None,
         typer.Option(
@@ -45,19 +44,19 @@ def check(
         float | None,
         typer.Option("--requests", min=1, max=1e6, help="Requests per user, for the chance to ship: 3."),
     ] = None,
-    output: Form = "text",
+    output: shell.Form = "text",
 ) -> None:
     """Check the configuration, and estimate how likely a good candidate is to ship."""
     from verdict.planner.prospect import PlanRequest
 
     now = time.time()
-    with ended_by(ConfigError, code=2):
+    with shell.ended_by(ConfigError, code=2):
         read = load(config, os.environ)
         certificate = certificate_of(read, config, now)
     if read.judge is not None and not read.judge_is_priced():
-        fail(f"{config}: {without_price(read.judge.name)}", code=2)
+        shell.fail(f"{config}: {without_price(read.judge.name)}", code=2)
     if wrong := _budget_without_a_call(read):
-        fail(f"{config}: {wrong}", code=2)
+        shell.fail(f"{config}: {wrong}", code=2)
     today = datetime.fromtimestamp(now, UTC).date()
     warnings = [
         *read.warnings,
@@ -82,44 +81,44 @@ def check(
         if each.kind == "apprise" and (wrong := wrong_with(each.of("anna@example.com").url))
     ]
     for warning in warnings:
-        say(warning)
+        shell.say(warning)
     prospects, ramps = _prospects(read, lanes, data, PlanRequest(users=users, requests=requests))
     given = USUAL_REQUESTS if requests is None else (requests,)
     document = _document(read, lanes, prospects, ramps, given, warnings)
     if output == "json":
-        return print_json(document)
+        return shell.print_json(document)
     from pages.words.status import users_needed_sentence
 
     for each in [*document["canaries"], *document["standing"]]:
         shares = " → ".join(f"{share * 100:.3g}%" for share in each["shares"])
         if "trials" in each:
             for line in _standing(each, shares):
-                print_text(line)
+                shell.print_text(line)
             if each["trials"]:
                 continue  # they have the same terms
         else:
             both = f"{each['baseline']} → {each['candidate']}"
-            print_text(f"{each['name']}: {both}, share {shares}{_lane(each)}")
+            shell.print_text(f"{each['name']}: {both}, share {shares}{_lane(each)}")
         for text in each.get("texts", ()):
-            print_text(text["diff"])
+            shell.print_text(text["diff"])
         if needs := users_needed_sentence(each["users_needed"], each["shares"][-1]):
-            print_text(needs)
+            shell.print_text(needs)
         if said := each["plan"]["sentence"] if each["plan"] is not None else each["unplanned"]:
-            print_text(said)
+            shell.print_text(said)
         if each["ramp"] is not None:
-            print_text(each["ramp"]["sentence"])
+            shell.print_text(each["ramp"]["sentence"])
         if rows := each["offline"]:
-            print_text(
+            shell.print_text(
                 f"Only `canary bench` judges {', '.join(rows)}: no part of the canary's verdict and score"
             )
     if lanes.sizes and not lanes.known:
-        print_text(
+        shell.print_text(
             "These lanes are for canaries that have not started; one that has started keeps what it has"
         )
     if said := _open_to_all(read):
-        print_text(said)
+        shell.print_text(said)
     refused = ", ".join(lanes.refused)
-    print_text(f"{config}: valid, but the server refuses {refused}" if refused else f"{config}: fine")
+    shell.print_text(f"{config}: valid, but the server refuses {refused}" if refused else f"{config}: fine")
     return None
 
 
@@ -129,7 +128,7 @@ def _listed(read: Config, data: Path, lanes: CurrentLanes) -> Mapping[str, LastD
 
     if not lanes.known:
         return {}
-    return from_store(read, data, lambda store: ListedRetirements(store).all(), {})
+    return shell.from_store(read, data, lambda store: ListedRetirements(store).all(), {})
 
 
 def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
@@ -308,4 +307,4 @@ def schema(
     """Print the JSON Schema of canary.yaml, for editors."""
     from canary.config.schema import json_schema
 
-    print_json(json_schema())
+    shell.print_json(json_schema())

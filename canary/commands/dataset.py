@@ -13,27 +13,8 @@ import typer
 
 from bench.dataset.example import ActionTask, SampledTask, messages_of
 from bench.dataset.imports.openai_evals import Ideal
+from canary.commands import shell
 from canary.commands.records import moment
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    answer,
-    ended_by,
-    example,
-    fail,
-    opened,
-    print_json,
-    print_text,
-    read_config,
-    read_file,
-    say,
-    unreadable,
-    user,
-    writing,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +31,7 @@ _CHOICES = "[a]ccept, [e]dit, am[b]iguous, [s]kip, [q]uit"
 app = typer.Typer(help="Make, label and check datasets for benchmarks.", no_args_is_help=True)
 
 
-@app.command(epilog=example("dataset sample support-nov support.jsonl --size 200 --since 30d"))
+@app.command(epilog=shell.example("dataset sample support-nov support.jsonl --size 200 --since 30d"))
 def sample(
     name: Annotated[
         str,
@@ -70,9 +51,9 @@ def sample(
     propose: Annotated[
         bool, typer.Option("--propose", help="Let the dataset's judge propose the labels instead.")
     ] = False,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
     from bench.dataset.file import extend
@@ -81,22 +62,25 @@ def sample(
     from records.store.captures import CaptureStore
 
     if propose and task in get_args(ActionTask):
-        fail(f"--propose asks for answers; the label of the task {task} is what the model did", code=2)
+        shell.fail(f"--propose asks for answers; the label of the task {task} is what the model did", code=2)
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
-    read = read_config(config, data)
-    with opened(read, data) as store:
+    read = shell.read_config(config, data)
+    with shell.opened(read, data) as store:
         found = list(captured(store, name, since=begin))
         if name in _models(read) and canaries_of(name, store.states()):
-            say(f"{name} is a canary and a model: sampled from the canary")
+            shell.say(f"{name} is a canary and a model: sampled from the canary")
         others = [each.removeprefix("model:") for each in CaptureStore(store).sources()]
     if not found:
-        fail(_nothing(name, since, others))
+        shell.fail(_nothing(name, since, others))
     examples = before.examples if before is not None else ()
     lines = lines_of(found, size, task, examples, at=time.time())
     if propose:
         lines = _proposed(read, config, file, lines)
-    with ended_by(BadDataset, about=f"an answer is not a valid label for the task {task}"), writing(file):
+    with (
+        shell.ended_by(BadDataset, about=f"an answer is not a valid label for the task {task}"),
+        shell.writing(file),
+    ):
         dataset = extend(file, lines)
     _write_weights(file, [each.capture for each in found])
     categories = dict(sorted(Counter(each.category for each in dataset.examples).items()))
@@ -104,10 +88,10 @@ def sample(
     document = {"file": str(file), "sha256": dataset.sha256, "examples": count, "added": added}
     kinds, version = f"{count} examples in {len(categories)} categories", f"version {dataset.sha256[:12]}"
     text = f"{kinds}, {added} of them new, {version}"
-    answer(output, {**document, "categories": categories}, text, by=say)
+    shell.answer(output, {**document, "categories": categories}, text, by=shell.say)
 
 
-@app.command("import", epilog=example("dataset import promptfooconfig.yaml datasets/support.jsonl"))
+@app.command("import", epilog=shell.example("dataset import promptfooconfig.yaml datasets/support.jsonl"))
 def import_(
     source: Annotated[
         Path,
@@ -117,7 +101,7 @@ def import_(
     ideal: Annotated[
         Ideal, typer.Option("--ideal", help="How right answers relate to `ideal` of OpenAI Evals.")
     ] = "starts",
-    output: Form = "text",
+    output: shell.Form = "text",
 ) -> None:
     """Make a dataset of another tool's tests. Runs nothing; says what it left out, and why."""
     from bench.dataset.file import text_of
@@ -125,15 +109,15 @@ def import_(
     from common.whole_file import write_whole
 
     if file.exists():
-        fail(f"{file} exists; name a new file, or delete it first", code=2)
+        shell.fail(f"{file} exists; name a new file, or delete it first", code=2)
     try:
-        with ended_by(BenchError):
+        with shell.ended_by(BenchError):
             found = _found(source, ideal)
             dataset = _checked(source, found)
     except OSError as problem:
         failed = source if problem.filename is None else Path(problem.filename)
-        fail(unreadable(failed, problem))
-    with writing(file):
+        shell.fail(shell.unreadable(failed, problem))
+    with shell.writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file.resolve(), text_of(found.lines).encode())
     _tell_import(file, dataset, found, output)
@@ -145,7 +129,7 @@ def _found(source: Path, ideal: Ideal) -> "ImportedExamples":
     from bench.dataset.imports.promptfoo import promptfoo
 
     if source.suffix.lower() == ".jsonl":
-        text = read_file(source)
+        text = shell.read_file(source)
         if _is_evals(text):
             return openai_evals(text, str(source), source.stem, ideal)
     return promptfoo(source)
@@ -183,18 +167,18 @@ def _tell_import(file: Path, dataset: "Dataset", found: "ImportedExamples", outp
     if output == "json":
         shown = [{"what": what, "why": why, "count": count} for (what, why), count in left_out]
         about = {"file": str(file), "sha256": dataset.sha256, "examples": len(dataset.examples)}
-        return print_json({**about, "tasks": tasks, "left_out": shown})
+        return shell.print_json({**about, "tasks": tasks, "left_out": shown})
     words = ", ".join(f"{name} {count}" for name, count in tasks.items())
-    say(f"{file}: {len(dataset.examples)} examples ({words}), version {dataset.sha256[:12]}")
+    shell.say(f"{file}: {len(dataset.examples)} examples ({words}), version {dataset.sha256[:12]}")
     for (what, why), count in left_out:
-        say(f"left out: {count} × {what}: {why}")
+        shell.say(f"left out: {count} × {what}: {why}")
     return None
 
 
-@app.command(epilog=example("dataset label support.jsonl"))
+@app.command(epilog=shell.example("dataset label support.jsonl"))
 def label(
     file: Annotated[Path, typer.Argument(help="A dataset from `canary dataset sample`.")],
-    output: Form = "text",
+    output: shell.Form = "text",
 ) -> None:
     """Review the proposed labels: accept, edit, or mark as ambiguous. Saves after each one."""
     from bench.dataset.labels import is_open, standing, tier
@@ -211,11 +195,11 @@ def label(
     counts = standing(lines)
     labelled = counts["accepted"] + counts["edited"]
     if output == "json":
-        return print_json({"file": str(file), "labels": counts, "tier": tier(labelled)})
+        return shell.print_json({"file": str(file), "labels": counts, "tier": tier(labelled)})
     for each in labels_worth(lines):
-        say(each)
-    say(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
-    return say(f"{labelled} labels: {tier(labelled)}")
+        shell.say(each)
+    shell.say(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
+    return shell.say(f"{labelled} labels: {tier(labelled)}")
 
 
 def _lines_of(file: Path) -> list[dict[str, Any]]:
@@ -223,8 +207,8 @@ def _lines_of(file: Path) -> list[dict[str, Any]]:
     from bench.errors import BadDataset
 
     with (
-        ended_by(BadDataset, about=file),
-        ended_by(OSError, UnicodeDecodeError, about=f"{file} cannot be read"),
+        shell.ended_by(BadDataset, about=file),
+        shell.ended_by(OSError, UnicodeDecodeError, about=f"{file} cannot be read"),
     ):
         return read_lines(file)
 
@@ -237,28 +221,28 @@ def _put_label(file: Path, before: dict[str, Any], after: dict[str, Any]) -> Non
     try:
         change(file, stamp(before), lambda _: after)
     except LineGone as problem:
-        say(f"not saved: {problem}")
+        shell.say(f"not saved: {problem}")
     except (BenchError, OSError) as problem:
-        fail(f"{file} cannot be written: {problem}")
+        shell.fail(f"{file} cannot be written: {problem}")
 
 
 def _look(line: dict[str, Any], where: str) -> dict[str, Any] | None:
     """Show a line and ask what to do. Returns the changed line, the same object if skipped, None to quit."""
     from bench.dataset.labels import accepted, ambiguous, history
 
-    say(f"\n── {where} · {line['id']} · {line.get('category') or 'no category'}")
+    shell.say(f"\n── {where} · {line['id']} · {line.get('category') or 'no category'}")
     for message in messages_of(line):
-        say(f"{message.role}: {message.said}")
+        shell.say(f"{message.role}: {message.said}")
     by = next((each["by"] for each in reversed(history(line))), "")  # a file may have the tag alone
     expected = line["expected"]
     shown = expected if isinstance(expected, str) else json.dumps(expected, ensure_ascii=False)
-    say(f"proposed{f' by {by}' if by else ''}: {shown}")
+    shell.say(f"proposed{f' by {by}' if by else ''}: {shown}")
     while True:
         match typer.prompt(_CHOICES, default="a", err=True).strip().lower()[:1]:
             case "a":
-                return accepted(line, by=user(), at=time.time())
+                return accepted(line, by=shell.user(), at=time.time())
             case "b":
-                return ambiguous(line, by=user(), at=time.time())
+                return ambiguous(line, by=shell.user(), at=time.time())
             case "s":
                 return line
             case "q":
@@ -278,24 +262,24 @@ def _edit(line: dict[str, Any]) -> dict[str, Any] | None:
     text = typer.prompt("expected", err=True)
     try:
         wanted = text if isinstance(line["expected"], str) else json.loads(text)
-        changed = edited(line, wanted, by=user(), at=time.time())
+        changed = edited(line, wanted, by=shell.user(), at=time.time())
         parse(json.dumps(changed))
     except ValueError:
-        say("this label must be JSON")
+        shell.say("this label must be JSON")
         return None
     except BadDataset as problem:
-        say(str(problem))
+        shell.say(str(problem))
         return None
     return changed
 
 
-@app.command(epilog=example("dataset retire support.jsonl --older 180d"))
+@app.command(epilog=shell.example("dataset retire support.jsonl --older 180d"))
 def retire(
     file: Annotated[Path, typer.Argument(help="A dataset from `canary dataset sample`.")],
     older: Annotated[
         str, typer.Option("--older", help="Retire what was sampled longer ago, or before this date.")
     ] = "180d",
-    output: Form = "text",
+    output: shell.Form = "text",
 ) -> None:
     """Move old examples to FILE.retired.jsonl. Examples without a day of sampling stay."""
     from bench.dataset.file import read_lines, split
@@ -304,44 +288,44 @@ def retire(
     now = time.time()
     before = moment(older, now, now)
     beside = file.with_name(file.name + ENDING)
-    unusable = ended_by(OSError, UnicodeDecodeError, about=f"{file} cannot be read or written")
-    with ended_by(BenchError, about=file), unusable:
+    unusable = shell.ended_by(OSError, UnicodeDecodeError, about=f"{file} cannot be read or written")
+    with shell.ended_by(BenchError, about=file), unusable:
         count = split(file, lambda line: _is_older(line, before), beside)
         left = read_lines(file)
     undated = sum(not line.get("sampled") for line in left)
     found = {"file": str(file), "retired": count, "examples": len(left), "undated": undated}
     undated_words = f", {undated} of them without a day of sampling" if undated else ""
     text = f"{count} retired to {beside}; {len(left)} examples stay{undated_words}"
-    answer(output, {**found, "retired_file": str(beside)}, text, by=say)
+    shell.answer(output, {**found, "retired_file": str(beside)}, text, by=shell.say)
 
 
 def _is_older(line: Mapping[str, Any], before: float) -> bool:
     return bool(line.get("sampled")) and moment(line["sampled"], before, before) < before
 
 
-@app.command(epilog=example("dataset check support.jsonl"))
+@app.command(epilog=shell.example("dataset check support.jsonl"))
 def check(
     file: Annotated[Path, typer.Argument(help="The dataset: JSON lines, one example per line.")],
-    output: Form = "text",
+    output: shell.Form = "text",
 ) -> None:
     """Check a dataset: summarize it, or list every invalid line."""
     from bench.dataset.file import parse
     from bench.dataset.labels import document
     from bench.errors import BadDataset
 
-    text = read_file(file)
+    text = shell.read_file(file)
     try:
         found = parse(text)
     except BadDataset as problem:
         if output == "json":
             wrong = [{"line": each.line, "message": each.message} for each in problem.problems]
-            print_json({"file": str(file), "problems": wrong})
+            shell.print_json({"file": str(file), "problems": wrong})
         for each in problem.problems:
-            say(f"{file}:{each.line}: {each.message}")
+            shell.say(f"{file}:{each.line}: {each.message}")
         raise typer.Exit(1) from None
     lines = [json.loads(line) for line in text.removeprefix("\ufeff").split("\n") if line.strip()]
     if output == "json":
-        return print_json(
+        return shell.print_json(
             {"file": str(file), **described(found), "agreement": document(lines), "problems": []}
         )
     return _tell(file, found, lines)
@@ -352,17 +336,17 @@ def _tell(file: Path, found: "Dataset", lines: list[dict[str, Any]]) -> None:
 
     about: Any = described(found)
     ambiguous = f", {about['ambiguous']} ambiguous" if about["ambiguous"] else ""
-    print_text(f"{file}: {about['examples']} examples{ambiguous}, version {found.sha256[:12]}")
-    print_text("tasks       " + ", ".join(f"{name} {count}" for name, count in about["tasks"].items()))
+    shell.print_text(f"{file}: {about['examples']} examples{ambiguous}, version {found.sha256[:12]}")
+    shell.print_text("tasks       " + ", ".join(f"{name} {count}" for name, count in about["tasks"].items()))
     categories = (
         f"{name or '(none)'} {count}{', critical' if name in about['critical'] else ''}"
         for name, count in about["categories"].items()
     )
-    print_text("categories  " + ", ".join(categories))
+    shell.print_text("categories  " + ", ".join(categories))
     for each in labels_worth(lines):
-        print_text(f"labels      {each}")
+        shell.print_text(f"labels      {each}")
     for each in about["warnings"]:
-        say(each)
+        shell.say(each)
 
 
 def warnings(dataset: "Dataset") -> Iterator[str]:
@@ -424,12 +408,12 @@ def _proposed(read: "Config", config: Path, file: Path, lines: list[dict[str, An
     waiting = [line for line in lines if is_open(line)]
     judge = judge_of(read.bench, config.parent, file)
     if judge is None:
-        fail(f"no judge: set `judge: PROVIDER/MODEL` for the dataset {file} in the config")
-    with ended_by(BenchError, OSError):
+        shell.fail(f"no judge: set `judge: PROVIDER/MODEL` for the dataset {file} in the config")
+    with shell.ended_by(BenchError, OSError):
         asked = propose(read.bench, named(read.bench, judge), waiting, os.environ, at=time.time())
         new, cost_usd = asyncio.run(asked)
     cost = "unknown" if cost_usd is None else f"${cost_usd:.2f}"
-    say(f"{judge} proposed {len(new)} of {len(waiting)} labels; cost {cost}")
+    shell.say(f"{judge} proposed {len(new)} of {len(waiting)} labels; cost {cost}")
     return [new.get(line["id"], line) for line in lines]
 
 
@@ -439,10 +423,10 @@ def _write_weights(file: Path, captures: "Sequence[Capture]") -> None:
     from common.whole_file import write_whole
 
     beside = weights_file(file.resolve())
-    with writing(beside):
+    with shell.writing(beside):
         write_whole(beside, document(shares(captures), time.time()))
     if are_capped(captures):
-        say(
+        shell.say(
             f"{beside.name}: a category reached `per_category`, so common ones weigh too little; set a `rate`"
         )
 
@@ -458,5 +442,5 @@ def _existing(file: Path) -> "Dataset | None":
     from bench.dataset.file import parse
     from bench.errors import BadDataset
 
-    with ended_by(BadDataset, about=file):
-        return parse(read_file(file)) if file.exists() else None
+    with shell.ended_by(BadDataset, about=file):
+        return parse(shell.read_file(file)) if file.exists() else None

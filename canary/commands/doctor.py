@@ -15,17 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    Admin,
-    ConfigFile,
-    DataFolder,
-    Form,
-    print_json,
-    print_text,
-    without_log_lines,
-)
+from canary.commands import shell
 from canary.config import ConfigError, load
 
 if TYPE_CHECKING:
@@ -36,27 +26,27 @@ MARKS = {"ok": "✓", "warning": "!", "broken": "✗"}
 
 
 def doctor(
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    admin: Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    admin: shell.Admin = None,
     probe: Annotated[
         bool,
         typer.Option("--probe", help="Send each arm one small request of each operation; it costs tokens."),
     ] = False,
-    output: Form = "text",
+    output: shell.Form = "text",
 ) -> None:
     """Check everything a server needs, and say how to fix problems. Works without a server.
 
     Exits 1 if anything is broken.
     """
-    without_log_lines()
+    shell.without_log_lines()
     findings = examine(config, os.environ, data=data, admin=admin, probe=probe)
     result = document(findings)
     if output == "json":
-        print_json(result)
+        shell.print_json(result)
     else:
         for each in findings:
-            print_text(
+            shell.print_text(
                 f"{MARKS[each.state]} {each.check}: {each.says}" + (f"\n    → {each.do}" if each.do else "")
             )
     raise typer.Exit(0 if result["ok"] else 1)

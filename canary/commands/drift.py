@@ -7,21 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    ended_by,
-    fail,
-    opened,
-    print_json,
-    print_text,
-    read_config,
-    say,
-    without_log_lines,
-)
+from canary.commands import shell
 
 if TYPE_CHECKING:
     from bench.settings import BenchSettings
@@ -34,31 +20,31 @@ def drift(
         bool,
         typer.Option("--now", help="Ask the model the probes at once, again if they raise a suspicion."),
     ] = False,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Show what models call themselves, and whether they answer as they did. Exits 3 if one does not."""
     from control.jobs.drift import histories
     from pages.words.drift import history_document, history_lines
     from records.errors import StoreDown
 
-    without_log_lines()
-    read = read_config(config, data)
+    shell.without_log_lines()
+    read = shell.read_config(config, data)
     if now and model is None:
-        fail("name the model to probe", code=2)
-    with opened(read, data) as store, ended_by(StoreDown):
+        shell.fail("name the model to probe", code=2)
+    with shell.opened(read, data) as store, shell.ended_by(StoreDown):
         if now and model is not None:
             asyncio.run(_probe(store, read.bench, model))
         found = [each for each in histories(store) if model in (None, each.model, _short(each.model))]
     if model is not None and not found:
-        fail(f"nothing is known of {model}: no answer named its model, and it was not probed")
+        shell.fail(f"nothing is known of {model}: no answer named its model, and it was not probed")
     if output == "json":
-        print_json({"models": [history_document(each) for each in found]})
+        shell.print_json({"models": [history_document(each) for each in found]})
     else:
         for each in found:
-            print_text("\n".join(history_lines(each)))
-        say(f"{len(found)} model(s)")
+            shell.print_text("\n".join(history_lines(each)))
+        shell.say(f"{len(found)} model(s)")
     if any(each.probed is not None and each.probed.state == "drifted" for each in found):
         raise typer.Exit(3)
 
@@ -73,20 +59,20 @@ async def _probe(store: "Store", settings: "BenchSettings", model: str) -> None:
     from records.store.drift import DriftStore, ProbesSpent
 
     if settings.probes is None:
-        fail("probes need a budget: add `probes: {models: [MODEL], daily_budget: 0.10}`", code=2)
+        shell.fail("probes need a budget: add `probes: {models: [MODEL], daily_budget: 0.10}`", code=2)
     stored, budget = DriftStore(store), settings.probes.daily_budget_usd
-    with ended_by(BenchError):
+    with shell.ended_by(BenchError):
         prober = ModelProber.of(settings, model, os.environ)
     try:
         for _ in range(4):
             rounds = since_drift(stored, prober.target.name)
             form = rounds[-1].form if rounds else 0
             if not await probe(stored, prober, form, time.time(), budget_usd=budget):
-                fail(f"{prober.target.name} answered no prompt")
+                shell.fail(f"{prober.target.name} answered no prompt")
             if assess(since_drift(stored, prober.target.name)).state != "suspect":
                 return
     except ProbesSpent:
-        fail("the day's budget has no room for another round")
+        shell.fail("the day's budget has no room for another round")
     finally:
         await prober.close()
 

@@ -13,20 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import msgspec
 import typer
 
+from canary.commands import shell
 from canary.commands.client import ServerAddress, ServerNotReached, bearer, no_answer, refusal
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    example,
-    fail,
-    print_json,
-    read_config,
-    say,
-    unreadable,
-)
 from canary.config import Config
 from records.facts.feedback import (
     MOST_VOICES,
@@ -221,39 +209,39 @@ MappingName = Annotated[
 ]
 
 
-@app.command("import", epilog=example("feedback import november.csv"))
+@app.command("import", epilog=shell.example("feedback import november.csv"))
 def import_(
     file: Annotated[Path, typer.Argument(help="A CSV file; docs/feedback.md lists its columns.")],
     mapping: MappingName = None,
     traffic: Traffic = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Send every row of a CSV file to the server, or none if one is invalid. Repeating it changes nothing."""
     from canary.secrets import BadSecret, Secret
     from records.facts.feedback import COLUMNS, BadFeedbackFile
 
-    read = feedback_lines if mapping is None else _mapped_reader(read_config(config, data), mapping)
+    read = feedback_lines if mapping is None else _mapped_reader(shell.read_config(config, data), mapping)
     try:
         token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()
         client = FeedbackClient(ServerAddress.of("traffic", traffic, data), token)
         done = import_file(file, client, now=time.time(), read=read)
     except BadFeedbackFile as problem:
-        fail(f"{file}: {problem}")
+        shell.fail(f"{file}: {problem}")
     except OSError as problem:
         columns = "the mapping's columns" if mapping else f"the columns {', '.join(COLUMNS)}"
-        fail(f"{unreadable(file, problem)}; name a CSV file with {columns}")
+        shell.fail(f"{shell.unreadable(file, problem)}; name a CSV file with {columns}")
     except (BadSecret, ServerNotReached, FeedbackNotTaken) as problem:
-        fail(str(problem))
+        shell.fail(str(problem))
     for each in done.problems:
-        say(f"{file} line {each['line']}: {each['error']}")
+        shell.say(f"{file} line {each['line']}: {each['error']}")
     if output == "json":
-        print_json(asdict(done))
+        shell.print_json(asdict(done))
     if done.bad:
-        fail(f"{done.bad} of {done.rows} rows are invalid; nothing was sent")
+        shell.fail(f"{done.bad} of {done.rows} rows are invalid; nothing was sent")
     skipped = f"; {done.skipped} map to nothing" if done.skipped else ""
-    say(f"{done.accepted} of {done.rows} rows accepted{skipped}")
+    shell.say(f"{done.accepted} of {done.rows} rows accepted{skipped}")
 
 
 def _mapped_reader(config: Config, name: str) -> LineReader:
@@ -263,5 +251,5 @@ def _mapped_reader(config: Config, name: str) -> LineReader:
     mapping = config.feedback_mappings.get(name)
     if mapping is None:
         known = ", ".join(config.feedback_mappings) or "none"
-        fail(f"`feedback_mappings` of the config has no {name!r}; it has: {known}", code=2)
+        shell.fail(f"`feedback_mappings` of the config has no {name!r}; it has: {known}", code=2)
     return partial(mapped_lines, mapping=mapping, metrics=config.metrics)

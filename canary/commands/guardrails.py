@@ -10,19 +10,7 @@ from typing import Annotated, get_args
 import typer
 import yaml
 
-from canary.commands.shell import (
-    CONFIG,
-    ConfigFile,
-    Form,
-    canary_of,
-    ended_by,
-    fail,
-    must_not_stand,
-    print_json,
-    read_config,
-    say,
-    writing,
-)
+from canary.commands import shell
 from canary.config.quantity import parse_duration, parse_share
 from records.outcome import Fault
 
@@ -89,8 +77,8 @@ def simulate(
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Processes. Default: one per core.")
     ] = None,
-    config: ConfigFile = CONFIG,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    output: shell.Form = "text",
 ) -> None:
     """Simulate a canary's guardrails: count false alarms, and time how fast they catch a bad candidate."""
     from alerts.simulation.trials import Killed, SimulationQuestion, answer
@@ -99,7 +87,7 @@ def simulate(
 
     named = error or cost or latency or hang or more_steps or stuck or fault
     try:
-        wanted = canary_of(read_config(config), canary, by=" with --canary")
+        wanted = shell.canary_of(shell.read_config(config), canary, by=" with --canary")
         question = SimulationQuestion(
             weeks=weeks,
             runs=runs,
@@ -120,16 +108,16 @@ def simulate(
             seed=seed,
         )
     except ValueError as problem:
-        fail(str(problem), code=2)
+        shell.fail(str(problem), code=2)
     simulated = partial(
         answer, wanted.canary.name, wanted.guardrails, question, jobs=jobs or os.cpu_count() or 1
     )
-    with ended_by(Killed):
+    with shell.ended_by(Killed):
         if output == "json":
-            print_json(simulated(on_estimate=lambda _: None, on_progress=lambda *_: None))
+            shell.print_json(simulated(on_estimate=lambda _: None, on_progress=lambda *_: None))
             return
         with Progress(sys.stderr) as progress:
-            document = simulated(on_estimate=say, on_progress=progress.show)
+            document = simulated(on_estimate=shell.say, on_progress=progress.show)
     show(document)
 
 
@@ -152,7 +140,7 @@ def rules(
     canary: Annotated[
         str | None, typer.Option("--canary", help="Write only this canary's guardrails.")
     ] = None,
-    config: ConfigFile = CONFIG,
+    config: shell.ConfigFile = shell.CONFIG,
     runbooks: Annotated[
         str, typer.Option("--runbooks", help="Folder or URL of the runbook pages (NAME.md).")
     ] = "docs/runbooks",
@@ -165,18 +153,18 @@ def rules(
     Works with the server down."""
     from alerts.prometheus import rules_text
 
-    read = read_config(config)
+    read = shell.read_config(config)
     wanted = read.canaries
     if canary is not None:
-        must_not_stand(read, canary)
-        wanted = {canary: canary_of(read, canary)}
+        shell.must_not_stand(read, canary)
+        wanted = {canary: shell.canary_of(read, canary)}
     text = rules_text({name: each.guardrails for name, each in wanted.items()}, runbooks=runbooks)
     if output is None:
         typer.echo(text, nl=False)
         return
     if str(output) == "json":
-        print_json(yaml.safe_load(text))
+        shell.print_json(yaml.safe_load(text))
         return
-    with writing(output):
+    with shell.writing(output):
         output.write_text(text)
-    say(f"{output}: written; check it with `promtool check rules {output}`")
+    shell.say(f"{output}: written; check it with `promtool check rules {output}`")

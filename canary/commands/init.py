@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from canary.commands.shell import CONFIG, ConfigFile, ended_by, fail, print_text, say
+from canary.commands import shell
 from canary.config import ConfigError
 from canary.config.load import parse
 from canary.config.quantity import parse_share
@@ -73,14 +73,14 @@ def init(
         typer.Option("--page", help="Who is paged: a URL, slack=URL, pagerduty=KEY, or none."),
     ] = None,
     share: Annotated[str, typer.Option("--share", help="The users who get a candidate.")] = "5%",
-    config: ConfigFile = CONFIG,
+    config: shell.ConfigFile = shell.CONFIG,
 ) -> None:
     """Write a first canary.yaml, a standing canary with comments, and say what to expect of it.
 
     Asks in a terminal for what no option gives. Never overwrites a file.
     """
     if config.exists():
-        fail(f"{config} is there, and init overwrites nothing; name another file with --config", code=2)
+        shell.fail(f"{config} is there, and init overwrites nothing; name another file with --config", code=2)
     ask = _Asked(talks=sys.stdin.isatty() and sys.stderr.isatty())
     spoken = ask("--api", api, "API of your app: openai, anthropic or gemini", "openai", _api)
     answers = _Answers(
@@ -108,16 +108,18 @@ def init(
         notify=ask("--page", page, "Who is paged: a URL, slack=URL or pagerduty=KEY", "none", _receiver),
     )
     if answers.fewer_requests_than_users:
-        fail(f"--requests-a-day: in {_DAYS} days fewer than --users; each asks at least once", code=2)
+        shell.fail(f"--requests-a-day: in {_DAYS} days fewer than --users; each asks at least once", code=2)
     text = answers.text()
-    with ended_by(ConfigError, code=2):
+    with shell.ended_by(ConfigError, code=2):
         read = parse(text, str(config), os.environ, folder=config.parent)
         told = _expectations(answers, read.known[answers.name])
     _write(config, text)
     if _in_use(answers.port):
-        say(f"127.0.0.1:{answers.port} is in use at the moment: end what listens there, or change the port")
+        shell.say(
+            f"127.0.0.1:{answers.port} is in use at the moment: end what listens there, or change the port"
+        )
     for each in [f"{config} is written.", *told, *_next(answers, config)]:
-        print_text(each)
+        shell.print_text(each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,8 @@ class _Asked:
             return self._answer(question, usual, read)
         text = usual if given is None else given
         if text is None:
-            fail(f"{option} is required where nobody can be asked", code=2)
-        with ended_by(ValueError, code=2, about=option):
+            shell.fail(f"{option} is required where nobody can be asked", code=2)
+        with shell.ended_by(ValueError, code=2, about=option):
             return read(text.strip())
 
     def _answer(self, question: str, usual: str | None, read: Callable[[str], T]) -> T:
@@ -145,7 +147,7 @@ class _Asked:
             try:
                 return read(str(text).strip())
             except ValueError as problem:
-                say(str(problem))
+                shell.say(str(problem))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +268,7 @@ def _write(config: Path, text: str) -> None:
         with config.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as problem:
-        fail(f"{config} cannot be written: {problem.strerror}")
+        shell.fail(f"{config} cannot be written: {problem.strerror}")
 
 
 def _expectations(answers: _Answers, known: Any) -> Sequence[str]:
@@ -313,7 +315,7 @@ def _of_critical(found: "Prospect", critical: Mapping[str, float | None]) -> Seq
 def _next(answers: _Answers, config: Path) -> Sequence[str]:
     """What to do now."""
     version = "/v1" if answers.api == "openai" else ""
-    named = "" if config == CONFIG else f" --config {shlex.quote(str(config))}"
+    named = "" if config == shell.CONFIG else f" --config {shlex.quote(str(config))}"
     return [
         "",
         "Next",

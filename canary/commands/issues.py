@@ -10,25 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    answer,
-    ended_by,
-    example,
-    fail,
-    from_store,
-    opened,
-    print_json,
-    print_text,
-    read_config,
-    say,
-    user,
-    without_log_lines,
-)
+from canary.commands import shell
 
 if TYPE_CHECKING:
     from bench.known_issues import Issue
@@ -43,24 +25,26 @@ Judge = Annotated[
 ]
 
 
-@app.command("list", epilog=example("issues list"))
-def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
+@app.command("list", epilog=shell.example("issues list"))
+def list_(
+    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
+) -> None:
     """List the known issues, oldest first, each with the models that were asked: which has it, since when, in
     which it is cured, or back."""
     from bench.known_issues import modes_of
     from pages.words.issues import mode_document, mode_lines
 
-    read = read_config(config, data)
+    read = shell.read_config(config, data)
     found = modes_of(*known(read, config, data))
     if output == "json":
-        return print_json({"issues": [mode_document(each) for each in found]})
+        return shell.print_json({"issues": [mode_document(each) for each in found]})
     for each in found:
-        print_text("\n".join(mode_lines(each)))
-    return say(f"{len(found)} known issue(s)")
+        shell.print_text("\n".join(mode_lines(each)))
+    return shell.say(f"{len(found)} known issue(s)")
 
 
 @app.command(
-    epilog=example(
+    epilog=shell.example(
         'issues add "invents refund policy" --description "Grants 60 days; it is 30." --example support:r-17'
     )
 )
@@ -79,9 +63,9 @@ def add(
     since: Annotated[
         str, typer.Option("--since", help="With --example, the first model with the issue.")
     ] = "",
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Add an example of a known issue, which every new model is tested for."""
     from bench.errors import BadDataset
@@ -90,11 +74,11 @@ def add(
     from records.store.benchmarks import StoredIssues
 
     if (from_ is None) == (shown_by is None) or not name.strip():
-        fail("give a name, and one of --from EXCHANGE and --example DATASET:ID", code=2)
-    read, who, at, name = read_config(config, data), user(), time.time(), name.strip()
+        shell.fail("give a name, and one of --from EXCHANGE and --example DATASET:ID", code=2)
+    read, who, at, name = shell.read_config(config, data), shell.user(), time.time(), name.strip()
     listed, _ = known(read, config, data)
     data.mkdir(mode=0o700, exist_ok=True)
-    with ended_by(BadDataset, NoExample, StoreDown, OSError), closing(read.open_store(data)) as store:
+    with shell.ended_by(BadDataset, NoExample, StoreDown, OSError), closing(read.open_store(data)) as store:
         if from_ is not None:
             issue, had = issue_of_exchange(failed_exchange(store, from_), name, description, who=who, at=at)
         else:
@@ -103,47 +87,49 @@ def add(
             issue, had = issue_of_example(line, source, name, description, who=who, at=at, since=since)
         is_new = issue.hash not in {each.example.hash for each in listed}
         if not (is_new and StoredIssues(store).add(issue, had)):
-            fail("the example is one of a known issue already")
+            shell.fail("the example is one of a known issue already")
     id_ = issue.example["id"]
     text = f"{name}: {id_} is asked of every model from now on"
-    answer(output, {"issue": name, "example": id_, "since": issue.since}, text, by=say)
+    shell.answer(output, {"issue": name, "example": id_, "since": issue.since}, text, by=shell.say)
 
 
-@app.command(epilog=example('issues remove "invents refund policy"'))
+@app.command(epilog=shell.example('issues remove "invents refund policy"'))
 def remove(
     name: Annotated[str, typer.Argument(help="The issue's name.")],
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Delete a known issue with its examples from the store. What models had it stays."""
     from records.errors import StoreDown
     from records.store.benchmarks import StoredIssues
 
-    with ended_by(StoreDown), opened(read_config(config, data), data) as store:
+    with shell.ended_by(StoreDown), shell.opened(shell.read_config(config, data), data) as store:
         count = StoredIssues(store).remove(name)
     if not count:
-        fail(f"the store has no known issue {name!r}")
-    answer(output, {"issue": name, "examples": count}, f"{name}: {count} example(s) deleted", by=say)
+        shell.fail(f"the store has no known issue {name!r}")
+    shell.answer(
+        output, {"issue": name, "examples": count}, f"{name}: {count} example(s) deleted", by=shell.say
+    )
 
 
-@app.command(epilog=example("issues recheck gpt-6.1-terra"))
+@app.command(epilog=shell.example("issues recheck gpt-6.1-terra"))
 def recheck(
     model: Annotated[str, typer.Argument(help="The model to test: MODEL or PROVIDER/MODEL.")],
     judge: Judge = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
     from pages.reports.bench_text import issue_lines
 
-    without_log_lines()
-    read = read_config(config, data)
+    shell.without_log_lines()
+    read = shell.read_config(config, data)
     found = rechecked(read, config, model, data, judge=judge)
     if found is None:
-        fail("there are no known issues; add one with `canary issues add`")
-    answer(output, found, "\n".join(issue_lines(found)))
+        shell.fail("there are no known issues; add one with `canary issues add`")
+    shell.answer(output, found, "\n".join(issue_lines(found)))
     raise typer.Exit(3 if found["still_there"] else 4 if found["unknown"] else 0)
 
 
@@ -161,7 +147,7 @@ def rechecked(
     if not listed:
         return None
     judge = judge or judge_of(config.bench)
-    with ended_by(BenchError, OSError), ended_by(AmbiguousModel, code=2):
+    with shell.ended_by(BenchError, OSError), shell.ended_by(AmbiguousModel, code=2):
         asked = named(config.bench, model)
         by = named(config.bench, judge) if judge is not None else None
         found = asyncio.run(ask_again(config.bench, asked, listed, os.environ, judge=by))
@@ -178,8 +164,8 @@ def known(config: "Config", file: Path, data: Path) -> "tuple[list[Issue], list[
     from records.store.benchmarks import IssueHistory
 
     beside, without = file_of(file), "the known issues in the store could not be read"
-    with ended_by(BadDataset, OSError, about=beside):
-        found = from_store(
+    with shell.ended_by(BadDataset, OSError, about=beside):
+        found = shell.from_store(
             config,
             data,
             lambda store: (known_issues(store, beside), IssueHistory(store).all()),
@@ -214,4 +200,4 @@ def _keep(config: "Config", data: Path, found: Mapping[str, Any]) -> None:
         with closing(config.open_store(data)) as store:
             IssueHistory(store).add(checks)
     except (StoreDown, OSError) as problem:
-        say(f"the recheck was not stored: {problem}")
+        shell.say(f"the recheck was not stored: {problem}")

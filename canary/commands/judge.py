@@ -8,21 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from canary.commands.shell import (
-    ConfigFile,
-    DataFolder,
-    Form,
-    answer,
-    canary_of,
-    ended_by,
-    fail,
-    must_not_stand,
-    opened,
-    read_config,
-    say,
-    without_log_lines,
-)
-from canary.config.load import CONFIG, DATA
+from canary.commands import shell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +31,9 @@ def judge(
     sessions: Annotated[
         int | None, typer.Option("--sessions", min=1, help="Mark so many whole sessions of both arms.")
     ] = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Judge captured pairs, answers or sessions of a canary's run now, within the day's budget.
 
@@ -64,18 +50,20 @@ def judge(
         if number is not None
     }
     if len(asked) != 1:
-        fail("give --pairs N (of mirrored requests), --answers N or --sessions N (of both arms)", code=2)
-    without_log_lines()
-    read = read_config(config, data)
-    must_not_stand(read, name)
-    wanted = canary_of(read, name)
+        shell.fail(
+            "give --pairs N (of mirrored requests), --answers N or --sessions N (of both arms)", code=2
+        )
+    shell.without_log_lines()
+    read = shell.read_config(config, data)
+    shell.must_not_stand(read, name)
+    wanted = shell.canary_of(read, name)
     if wanted.judge is None:
-        fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
-    with opened(read, data) as store:
+        shell.fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
+    with shell.opened(read, data) as store:
         run = _run(store, wanted, *asked.popitem())
         due = more(store, run, time.time()) or _nothing(read, run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))
-    answer(output, told, judged_now_text(told))
+    shell.answer(output, told, judged_now_text(told))
     _end(told, run)
 
 
@@ -84,10 +72,10 @@ def _run(store: "Store", wanted: "CanarySettings", kind: "Kind", number: int) ->
     name = wanted.canary.name
     known = store.states().get(name)
     if known is None or known.state.started_at is None:
-        fail(f"{name} has not started, so nothing is there to judge; `canary status {name}` says why")
+        shell.fail(f"{name} has not started, so nothing is there to judge; `canary status {name}` says why")
     run = wanted.judged_run(known.state.run)
     if run is None:
-        fail(f"{name} has no judge")
+        shell.fail(f"{name} has no judge")
     return replace(run, kind=kind, number=number)
 
 
@@ -98,12 +86,12 @@ def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[Un
     done = sum(each.kind == run.kind for each in Judgements(store).of(run.canary, run.run))
     told = f"no {run.kind} of {run.canary}'s run {run.run} waits for the judge, {done} have been judged"
     if run.kind == "session":
-        fail(f"{told}; a session that `capture: {{rate: …}}` drew is whole after 30 minutes of silence")
+        shell.fail(f"{told}; a session that `capture: {{rate: …}}` drew is whole after 30 minutes of silence")
     if run.kind == "answer":
-        fail(f"{told}; whole answers of both arms are captured as `capture` says")
+        shell.fail(f"{told}; whole answers of both arms are captured as `capture` says")
     if not config.canaries[run.canary].mirror:
-        fail(f"{told}; pairs come from `mirror`, which this canary has not: set it, or use --answers N")
-    fail(f"{told}; pairs are requests that `mirror` copied and `capture` kept, with both answers whole")
+        shell.fail(f"{told}; pairs come from `mirror`, which this canary has not: set it, or use --answers N")
+    shell.fail(f"{told}; pairs are requests that `mirror` copied and `capture` kept, with both answers whole")
 
 
 async def _judged(
@@ -117,10 +105,12 @@ async def _judged(
     from pages.words.judge import judged_now_document
 
     judgements = Judgements(store)
-    with ended_by(BenchError):
+    with shell.ended_by(BenchError):
         asked = await asyncio.to_thread(Judge.of, settings, judgements, os.environ)
     try:
-        now = await judge_now(asked, run, due, store, progress=lambda done, of: say(f"{done} of {of} judged"))
+        now = await judge_now(
+            asked, run, due, store, progress=lambda done, of: shell.say(f"{done} of {of} judged")
+        )
         return judged_now_document(run, asked, now, judgements, at=time.time())
     finally:
         await asked.close()
@@ -130,12 +120,14 @@ def _end(told: "dict[str, Any]", run: "JudgedRun") -> None:
     """Say why it ended early, and exit 1 where that is an error."""
     count = told[f"{run.kind}s"]
     if told["refused"]:
-        say(f"{told['refused']} were refused by the provider: {told['refused_because']}")
+        shell.say(f"{told['refused']} were refused by the provider: {told['refused_because']}")
     if told["stopped"] == "budget":
-        say("today's budget has no room for another call; raise `daily_budget`, or go on tomorrow (UTC)")
+        shell.say(
+            "today's budget has no room for another call; raise `daily_budget`, or go on tomorrow (UTC)"
+        )
     elif told["stopped"] == "small budget":
-        say("the whole `daily_budget` is too small for one call, today and tomorrow; raise it")
+        shell.say("the whole `daily_budget` is too small for one call, today and tomorrow; raise it")
     elif told["stopped"]:
-        say(f"the judge's provider failed: {told['stopped']}")
+        shell.say(f"the judge's provider failed: {told['stopped']}")
     if not count or told["stopped"] not in ("", "budget", "small budget"):
         raise typer.Exit(1)

@@ -8,25 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    Admin,
-    ConfigFile,
-    DataFolder,
-    Form,
-    Minutes,
-    Stage,
-    admin_client,
-    answer,
-    ask,
-    ended_by,
-    fail,
-    print_json,
-    say,
-    spent,
-    user,
-)
+from canary.commands import shell
 from records.facts.prices import UnpricedArm, said_once
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
@@ -41,10 +23,10 @@ ASKED = 4
 def start(
     name: Name,
     reason: Reason = "",
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Start a canary that has `start: manual`."""
     _order("start", name, reason, admin, data, output)
@@ -54,15 +36,15 @@ def ramp(
     name: Name,
     share: Annotated[str, typer.Argument(help="The new share, for example 10%.")],
     reason: Reason = "",
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Set the candidate's share. A higher share keeps the users who are already in the cohort."""
     from canary.config.quantity import parse_share
 
-    with ended_by(ValueError, code=2):
+    with shell.ended_by(ValueError, code=2):
         wanted = parse_share(share)
     _order("ramp", name, reason, admin, data, output, share=wanted)
 
@@ -70,10 +52,10 @@ def ramp(
 def pause(
     name: Name,
     reason: Reason = "",
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Pause the ramp. The share stays."""
     _order("pause", name, reason, admin, data, output)
@@ -82,10 +64,10 @@ def pause(
 def resume(
     name: Name,
     reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Resume a canary. After a rollback it starts again at the first step, with fresh evidence."""
     _order("resume", name, reason, admin, data, output)
@@ -100,15 +82,15 @@ def rollback(
             "--hard", help="The candidate gets no request any more, not even of conversations it began."
         ),
     ] = False,
-    minutes: Minutes = None,
-    stage: Stage = "",
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    minutes: shell.Minutes = None,
+    stage: shell.Stage = "",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Roll back now: set the share to 0 until somebody resumes the canary."""
-    _order("rollback", name, reason, admin, data, output, hard=hard, **spent(minutes, stage))
+    _order("rollback", name, reason, admin, data, output, hard=hard, **shell.spent(minutes, stage))
 
 
 def promote(
@@ -123,12 +105,12 @@ def promote(
             "--against-verdict", help="Promote although the report says don't ship, or extend. It is kept."
         ),
     ] = False,
-    minutes: Minutes = None,
-    stage: Stage = "",
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    minutes: shell.Minutes = None,
+    stage: shell.Stage = "",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Send all users to the candidate, in a lane those of the lane. Never happens automatically.
 
@@ -136,8 +118,8 @@ def promote(
     With `promote: two_people` the first person's order asks, and exits 4; another person's promotes.
     """
     if by is not None and not by.strip():
-        fail("--by must not be empty", code=2)
-    more = {**spent(minutes, stage), "against_verdict": against_verdict}
+        shell.fail("--by must not be empty", code=2)
+    more = {**shell.spent(minutes, stage), "against_verdict": against_verdict}
     _order("promote", name, reason, admin, data, output, by=by, **more)
 
 
@@ -154,9 +136,9 @@ def _order(
 ) -> None:
     """Give the order with what `more` is known, and say what came of it."""
     known = {key: value for key, value in more.items() if value is not None and value is not False}
-    done = give(admin, data, name, order, {"who": by or user(), "reason": reason, **known})
+    done = give(admin, data, name, order, {"who": by or shell.user(), "reason": reason, **known})
     if output == "json":
-        print_json(done)
+        shell.print_json(done)
     else:
         _tell(order, name, done)
     if done.get("promote_asked"):
@@ -175,25 +157,25 @@ def give(
     if the server does not answer, or refuses."""
     path = f"/api/{of}/{quote(name, safe='')}/{order}"
     within_s = _REPORT_WITHIN_S if order in ("promote", "decide") else _WITHIN_S
-    whole = {"who": user(), **document}
-    return ask(lambda: admin_client(admin, data).post(path, whole, within_s=within_s))
+    whole = {"who": shell.user(), **document}
+    return shell.ask(lambda: shell.admin_client(admin, data).post(path, whole, within_s=within_s))
 
 
 def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
     if report := done.get("report"):
         word = report["verdict"].replace("dont", "don't").replace("_", " ")
-        say(f"{name}: the report says {word}{f': {said}' if (said := report['says']) else ''}")
+        shell.say(f"{name}: the report says {word}{f': {said}' if (said := report['says']) else ''}")
     if asked := done.get("promote_asked"):
         until = datetime.fromtimestamp(asked["until"], UTC).strftime("%Y-%m-%d %H:%M")
         against = "--against-verdict " if asked["against"] else ""
-        return say(
+        return shell.say(
             f"{name}: not promoted yet: {asked['who']} has asked for it. Until {until} UTC somebody else may "
             f"promote it, on the page or with: canary promote {name} {against}--by THEIR-NAME --reason …"
         )
     if order in ("start", "resume", "ramp"):
         warn_of_prices(done)
     lane = "" if done["lane"] is None else f" of its lane ({done['lane']:.3%} of the users)"
-    return say(
+    return shell.say(
         f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%{lane}, "
         f"confirmed by {done['confirmed']} of {done['workers']} workers"
     )
@@ -202,7 +184,7 @@ def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
 def warn_of_prices(done: Mapping[str, Any]) -> None:
     """Say which arms of an order's canary have no known price."""
     for arm in said_once(UnpricedArm(**each) for each in done.get("unpriced", ())):
-        say(f"warning: {arm.sentence}")
+        shell.say(f"warning: {arm.sentence}")
 
 
 Choice: TypeAlias = Literal["ship", "dont_ship", "extend"]
@@ -223,12 +205,12 @@ def decide(
             help="With ship: each miss that it outweighs, for example csat,category:refund.",
         ),
     ] = "",
-    minutes: Minutes = None,
-    stage: Stage = "",
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    minutes: shell.Minutes = None,
+    stage: shell.Stage = "",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Record a decision on a canary. Changes no share; use promote, ramp or rollback for that.
 
@@ -236,16 +218,16 @@ def decide(
     than its whole interval of now, or another miss, is don't ship again. It never outweighs a rollback, or a
     split of users that does not match the share.
     """
-    who, wanted = user() if by is None else by, decision if choice is None else choice
+    who, wanted = shell.user() if by is None else by, decision if choice is None else choice
     if not who.strip() or not reason.strip():
-        fail("--by and --reason must not be empty", code=2)
+        shell.fail("--by and --reason must not be empty", code=2)
     if wanted is None or (choice and decision and choice != decision):
-        fail("say one decision: canary decide NAME ship, dont_ship or extend", code=2)
+        shell.fail("say one decision: canary decide NAME ship, dont_ship or extend", code=2)
     names = [each.strip() for each in despite.split(",") if each.strip()]
     if names and wanted != "ship":
-        fail("--despite needs the decision ship: it names the misses that this outweighs", code=2)
+        shell.fail("--despite needs the decision ship: it names the misses that this outweighs", code=2)
     document = {"decision": wanted, "who": who, "reason": reason, "despite": names}
-    done = give(admin, data, name, "decide", document | spent(minutes, stage))
+    done = give(admin, data, name, "decide", document | shell.spent(minutes, stage))
     weighed = f" despite {', '.join(names)}" if names else ""
     text = f"{name}, run {done['run']}: {wanted.replace('_', ' ')}{weighed}, by {who}\n{done['note']}"
-    answer(output, done, text, by=say)
+    shell.answer(output, done, text, by=shell.say)

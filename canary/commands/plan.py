@@ -8,21 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    canary_of,
-    ended_by,
-    fail,
-    from_store,
-    print_json,
-    print_text,
-    read_config,
-    say,
-)
+from canary.commands import shell
 from canary.config import Config, ConfigError
 from canary.config.load import data_folder
 from records.facts.prices import said_once
@@ -65,9 +51,9 @@ def plan(
         list[str] | None,
         typer.Option("--assume", help="Baselines, spreads, rated shares: csat.sd=1.1,escalated=4%."),
     ] = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Say how likely a good candidate ships by the plan, and what would raise that chance.
 
@@ -84,8 +70,8 @@ def plan(
     )
     from verdict.planner.prospect import USUAL_STEPS, prospect_of, ramp_length
 
-    read = read_config(config, data) if rubric is None or name is not None or config.exists() else None
-    known = canary_of(read, name) if read is not None and (rubric is None or name is not None) else None
+    read = shell.read_config(config, data) if rubric is None or name is not None or config.exists() else None
+    known = shell.canary_of(read, name) if read is not None and (rubric is None or name is not None) else None
     judged = _judged(read, known, rubric)
     wanted = _wanted(judged, users, days, share, requests, assume or ())
     lane, seen = 1.0, None
@@ -97,23 +83,27 @@ def plan(
         [each for each in read.unpriced() if each.canary == known.canary.name] if read and known else []
     )
     for each in said_once(unpriced):
-        say(each.sentence)
+        shell.say(each.sentence)
     found = prospect_of(judged, steps, wanted, seen, lane=lane, unpriced=[each.arm for each in unpriced])
     if found is None:
         if by_labels(judged):
             said = unplanned(judged)
-            return print_json({"ship": None, "sentence": said}) if output == "json" else print_text(said)
+            return (
+                shell.print_json({"ship": None, "sentence": said})
+                if output == "json"
+                else shell.print_text(said)
+            )
         if why := unplanned(judged):
-            fail(why, code=2)
+            shell.fail(why, code=2)
         why = "no rubric" if not judged.criteria else "no share between 0% and 100%"
-        fail(f"{judged.name} has {why}, so there is nothing to plan", code=2)
+        shell.fail(f"{judged.name} has {why}, so there is nothing to plan", code=2)
     worked_out = outlook(found)
     ramp = ramp_document(ramp_length(judged, found.steps, wanted, seen))
     if output == "json":
-        return print_json(outlook_document(worked_out) | {"ramp": ramp})
-    print_text(outlook_text(worked_out))
+        return shell.print_json(outlook_document(worked_out) | {"ramp": ramp})
+    shell.print_text(outlook_text(worked_out))
     if ramp is not None:
-        print_text(f"\n{ramp['sentence']}")
+        shell.print_text(f"\n{ramp['sentence']}")
     return None
 
 
@@ -126,9 +116,9 @@ def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | 
     if rubric is None and known is not None:
         return known.judged
     if rubric is None:
-        fail("name a canary, or a file with --rubric", code=2)
+        shell.fail("name a canary, or a file with --rubric", code=2)
     metrics = read.metrics if read is not None else BUILT_IN
-    with ended_by(ConfigError, code=2):
+    with shell.ended_by(ConfigError, code=2):
         rows = read_rubric(rubric, os.environ, metrics)
     return of_rubric(rows, rubric.stem, metrics, known.judged if known is not None else None)
 
@@ -149,8 +139,10 @@ def _wanted(
 
     least = first_day(judged.minimum_days, judged.matures_days)
     if days is not None and days < least:
-        fail(f"--days {days}: no verdict to ship comes before day {least}; give at least {least}", code=2)
-    with ended_by(ValueError, code=2):
+        shell.fail(
+            f"--days {days}: no verdict to ship comes before day {least}; give at least {least}", code=2
+        )
+    with shell.ended_by(ValueError, code=2):
         return PlanRequest(
             users=users,
             days=days,
@@ -217,7 +209,9 @@ def recorded_traffic(
     if read.store.startswith("sqlite:") and not lanes.known:
         return None
     lane, without = lanes.of(read, known.canary.name), "planning without recorded traffic"
-    return from_store(read, data, lambda store: recorded_of(store, known.canary, judged, lane), None, without)
+    return shell.from_store(
+        read, data, lambda store: recorded_of(store, known.canary, judged, lane), None, without
+    )
 
 
 def data_of(config: Path) -> Path:
@@ -235,5 +229,5 @@ def _states(read: Config, data: Path) -> "Mapping[str, VersionedState] | None":
     try:
         return found_at(read.store, data, states_in)
     except StoreDown as problem:
-        say(f"{problem}; going on without the canaries' states")
+        shell.say(f"{problem}; going on without the canaries' states")
         return None

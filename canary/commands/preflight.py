@@ -8,23 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    answer,
-    canary_of,
-    ended_by,
-    has_store,
-    must_not_stand,
-    opened,
-    read_config,
-    read_file,
-    say,
-    without_log_lines,
-)
+from canary.commands import shell
 from canary.config import Config
 from records.facts.prices import said_once
 
@@ -46,9 +30,9 @@ def preflight(
     sample: Annotated[
         int, typer.Option("--sample", min=1, help="Ask so many of the newest captured requests.")
     ] = SAMPLE,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Ask the candidate before any user does, and say which requests it refuses and what would cure that.
 
@@ -61,17 +45,17 @@ def preflight(
     from bench.preflight.result import NothingToAsk
     from pages.words.preflight import document, text
 
-    without_log_lines()
-    read = read_config(config, data)
-    canary_of(read, name)
-    must_not_stand(read, name)
+    shell.without_log_lines()
+    read = shell.read_config(config, data)
+    shell.canary_of(read, name)
+    shell.must_not_stand(read, name)
     requests = _requests(file, read, name) if file is not None else None
     captured = _captured(read, data, name, sample) if file is None else []
-    with ended_by(NothingToAsk):
+    with shell.ended_by(NothingToAsk):
         result = uvloop.run(_asked(read, name, requests, captured, sample))
     for each in said_once(each for each in read.unpriced() if each.canary == name):
-        say(f"warning: {each.sentence}")
-    answer(output, document(result), text(result))
+        shell.say(f"warning: {each.sentence}")
+    shell.answer(output, document(result), text(result))
     missed = result.prompt is not None and result.prompt.too_few
     raise typer.Exit(REFUSED if result.refused or missed else 0 if result.taken else 1)
 
@@ -83,18 +67,18 @@ def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":
 
     baseline = config.canaries[name].canary.baseline
     api = config.providers[baseline.provider].api
-    with ended_by(BenchError, about=file, code=2):
-        return parse_requests(read_file(file), api=api, model=baseline.model)
+    with shell.ended_by(BenchError, about=file, code=2):
+        return parse_requests(shell.read_file(file), api=api, model=baseline.model)
 
 
 def _captured(config: Config, data: Path, name: str, limit: int) -> "list[CapturedRequest]":
     """The newest captured requests; none without a database. Exits 1 if it does not answer."""
     from bench.preflight.requests import MOST_FOR_PROMPT, newest_requests
 
-    if not has_store(config, data):
+    if not shell.has_store(config, data):
         return []
     canary = config.canaries[name].canary
-    with opened(config, data) as store:
+    with shell.opened(config, data) as store:
         return newest_requests(store, canary, limit=max(limit, MOST_FOR_PROMPT))
 
 

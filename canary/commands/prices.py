@@ -6,19 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    ended_by,
-    fail,
-    print_json,
-    print_text,
-    read_config,
-    say,
-)
+from canary.commands import shell
 from common.clock import rfc3339
 from records.facts.price_list import LATE_AFTER_S, ListRefused, fetch, in_force, kept_list
 
@@ -42,32 +30,32 @@ def prices(
     update: Annotated[
         bool, typer.Option("--update", help="Fetch the newest list now, as `prices: {update: daily}` does.")
     ] = False,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Show how each model of the config is priced, by which list, and since when."""
-    read = read_config(config, data)
+    read = shell.read_config(config, data)
     if update:
         _update(read)
     about, models = _list(read), list(_models(read))
     if output == "json":
-        return print_json({"list": about, "models": models})
+        return shell.print_json({"list": about, "models": models})
     for line in _list_lines(about):
-        print_text(line)
+        shell.print_text(line)
     for each in models:
-        print_text(_line(each))
+        shell.print_text(_line(each))
     return None
 
 
 def _update(read: "Config") -> None:
     if read.price_list is None:
-        fail("the config has no `prices: {update: daily}`, so no list is fetched", code=2)
-    with ended_by(ListRefused):
+        shell.fail("the config has no `prices: {update: daily}`, so no list is fetched", code=2)
+    with shell.ended_by(ListRefused):
         if not read.price_list.kept.parent.is_dir():
             raise ListRefused(f"there is no data folder {read.price_list.kept.parent}; name it with --data")
         fetch(read.price_list, time.time())
-    say(f"fetched {read.price_list.source}")
+    shell.say(f"fetched {read.price_list.source}")
 
 
 def _list(read: "Config") -> dict[str, Any]:

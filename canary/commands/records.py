@@ -8,20 +8,7 @@ from typing import Annotated, Literal, cast, get_args
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    answer,
-    example,
-    fail,
-    opened,
-    read_config,
-    say,
-    writing,
-)
+from canary.commands import shell
 from common.numbers import count
 
 FileForm = Literal["csv", "parquet"]
@@ -29,8 +16,10 @@ FileForm = Literal["csv", "parquet"]
 app = typer.Typer(help="Export records, or roll outcomes into files.", no_args_is_help=True)
 
 
-@app.command(epilog=example("records roll"))
-def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
+@app.command(epilog=shell.example("records roll"))
+def roll(
+    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
+) -> None:
     """Write the outcomes that are stored now as Parquet files, without waiting for their hour to end.
 
     Works with and without a running server. A file each hour for itself, so many calls make many small files.
@@ -38,16 +27,18 @@ def roll(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "t
     from records.store.segment_writer import TIMEOUTS
     from records.store.segment_writer import roll as roll_outcomes
 
-    read = read_config(config, data)
-    with opened(read, data, TIMEOUTS) as store:
+    read = shell.read_config(config, data)
+    with shell.opened(read, data, TIMEOUTS) as store:
         rolled = roll_outcomes(store, time.time(), all_of_it=True)
         where = store.folder.place if store.folder is not None else "the database"
     files = count(rolled.segments, "file" if store.folder is not None else "segment")
     text = f"{rolled.outcomes} outcomes in {files} in {where}"
-    answer(output, {"outcomes": rolled.outcomes, "segments": rolled.segments, "place": where}, text, by=say)
+    shell.answer(
+        output, {"outcomes": rolled.outcomes, "segments": rolled.segments, "place": where}, text, by=shell.say
+    )
 
 
-@app.command(epilog=example("records export --canary support-nov --since 7d -o week.csv"))
+@app.command(epilog=shell.example("records export --canary support-nov --since 7d -o week.csv"))
 def export(
     canary: Annotated[
         str | None, typer.Option("--canary", help="Only records of this canary. Default: all.")
@@ -69,8 +60,8 @@ def export(
             "-o", "--output", help="A file (.csv, .parquet), - to print CSV, or json to print JSON."
         ),
     ] = Path("-"),
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
 ) -> None:
     """Export records, sessions or feedback, without prompts or answers. Needs no server."""
     from records.exports.files import (
@@ -86,8 +77,8 @@ def export(
     now = time.time()
     form = _form(form, output)
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
-    read = read_config(config, data)
-    with opened(read, data) as store, writing(output):
+    read = shell.read_config(config, data)
+    with shell.opened(read, data) as store, shell.writing(output):
         spooled = _spooled(data, read.store) if what in ("outcomes", "sessions", "feedback") else 0
         shown = export_columns(what)
         found = export_pages(store, what, canary=canary, since=begin, until=end)
@@ -104,23 +95,25 @@ def export(
         else:
             count = write_table(output, form, shown, found)
         sys.stdout.flush()
-    say(f"{count} {what}")
+    shell.say(f"{count} {what}")
     if spooled:
         wait = "1 record in the spool is" if spooled == 1 else f"{spooled} records in the spool are"
-        say(f"{wait} not stored yet, and may be missing: a running server stores what waits there")
+        shell.say(f"{wait} not stored yet, and may be missing: a running server stores what waits there")
 
 
 def _form(form: FileForm | None, output: Path) -> FileForm:
     """The file format, by the file's ending if none is asked for. Exits 2 if it cannot be that."""
     if not output.name or output.is_dir():
-        fail(f"-o {str(output)!r} is a folder; name a file in it", code=2)
+        shell.fail(f"-o {str(output)!r} is a folder; name a file in it", code=2)
     if str(output) in ("-", "json"):
         if form == "parquet":
-            fail("Parquet needs a file: -o FILE", code=2)
+            shell.fail("Parquet needs a file: -o FILE", code=2)
         return "csv"
     ending = output.suffix.lower().removeprefix(".") or "csv"
     if form is None and ending not in get_args(FileForm):
-        fail(f"-o {str(output)!r} does not end in .csv or .parquet; give the format with --format", code=2)
+        shell.fail(
+            f"-o {str(output)!r} does not end in .csv or .parquet; give the format with --format", code=2
+        )
     return form or cast("FileForm", ending)
 
 
@@ -146,4 +139,6 @@ def moment(text: str | None, otherwise: float, now: float) -> float:
     try:
         return now - parse_duration(text)
     except ValueError:
-        fail(f'"{text}" is not a time; write 2026-11-24, 2026-11-24T16:00:00Z, or an age such as 7d', code=2)
+        shell.fail(
+            f'"{text}" is not a time; write 2026-11-24, 2026-11-24T16:00:00Z, or an age such as 7d', code=2
+        )

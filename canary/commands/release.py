@@ -7,26 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from canary.commands.report import BadReportOutput, ReportOutput
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    ConfigFile,
-    DataFolder,
-    Form,
-    Minutes,
-    Stage,
-    answer,
-    ended_by,
-    example,
-    fail,
-    opened,
-    print_json,
-    read_config,
-    say,
-    spent,
-    user,
-)
+from canary.commands import shell
+from canary.commands.report import ReportOutput
 
 if TYPE_CHECKING:
     from records.store import Store
@@ -40,19 +22,21 @@ app = typer.Typer(
 Model = Annotated[str, typer.Argument(help="The candidate, MODEL or PROVIDER/MODEL, or a release's id.")]
 
 
-@app.command("list", epilog=example("release list -o json"))
-def list_(config: ConfigFile = CONFIG, data: DataFolder = DATA, output: Form = "text") -> None:
+@app.command("list", epilog=shell.example("release list -o json"))
+def list_(
+    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
+) -> None:
     """List the releases, newest first, each with its verdict, its days and people's minutes."""
     from pages.reports.release import line, listed
     from verdict.archive.releases import all_releases
 
-    with opened(read_config(config, data), data) as store:
+    with shell.opened(shell.read_config(config, data), data) as store:
         found = all_releases(store)
     text = listed(found) if found else "no release yet"
-    answer(output, {"releases": [line(each) for each in found]}, text)
+    shell.answer(output, {"releases": [line(each) for each in found]}, text)
 
 
-@app.command(epilog=example("release show gpt-6.1-terra --for finance -o release.html"))
+@app.command(epilog=shell.example("release show gpt-6.1-terra --for finance -o release.html"))
 def show(
     model: Model,
     failures: Annotated[
@@ -70,8 +54,8 @@ def show(
     texts: Annotated[
         bool, typer.Option("--texts", help="With captured texts of some failed requests, redacted.")
     ] = False,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
     output: Annotated[
         str,
         typer.Option("-o", "--output", help="text, json, markdown or html, or a file .html, .md or .json."),
@@ -82,14 +66,11 @@ def show(
     from pages.reports.release import rendered
     from verdict.archive.releases import NoSuchRelease, release_of, with_texts
 
-    try:
-        wanted = ReportOutput.asked(None, output)
-    except BadReportOutput as problem:
-        fail(str(problem), code=2)
+    wanted = ReportOutput.asked(None, output)
     if texts and reader is None:
-        fail("--texts needs --for", code=2)
-    read, now = read_config(config, data), time.time()
-    with opened(read, data) as store, ended_by(NoSuchRelease):
+        shell.fail("--texts needs --for", code=2)
+    read, now = shell.read_config(config, data), time.time()
+    with shell.opened(read, data) as store, shell.ended_by(NoSuchRelease):
         found = release_of(read.control.reports, store, model, now=now)
         if reader is None or texts:
             found = with_texts(store, found, now=now)
@@ -104,34 +85,36 @@ def show(
             facts = facts_of(read.control.reports, store, found, reader, now=now, texts=texts)
             text = release_documents.rendered(facts, reader, wanted.form)
     if wanted.form == "json" and wanted.file is None:
-        return print_json(json.loads(text))
+        return shell.print_json(json.loads(text))
     wanted.write(text.rstrip("\n"))
-    return say(f"wrote {wanted.file}") if wanted.file is not None else None
+    return shell.say(f"wrote {wanted.file}") if wanted.file is not None else None
 
 
-@app.command(epilog=example('release note gpt-6.1-terra "read 40 answers side by side" --minutes 25'))
+@app.command(epilog=shell.example('release note gpt-6.1-terra "read 40 answers side by side" --minutes 25'))
 def note(
     model: Model,
     text: Annotated[str, typer.Argument(help="What to note.")],
-    minutes: Minutes = None,
-    stage: Stage = "",
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    minutes: shell.Minutes = None,
+    stage: shell.Stage = "",
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Note something about a release, and the minutes that it took."""
     from records.store.releases import ReleaseNote, Releases
     from verdict.archive.releases import NoSuchRelease, history_of
 
     if not text.strip():
-        fail("the note is empty", code=2)
-    worked = spent(minutes, stage)
-    with opened(read_config(config, data), data) as store, ended_by(NoSuchRelease):
+        shell.fail("the note is empty", code=2)
+    worked = shell.spent(minutes, stage)
+    with shell.opened(shell.read_config(config, data), data) as store, shell.ended_by(NoSuchRelease):
         about = history_of(store, model).release
-        added = ReleaseNote(at=time.time(), release=about.id, who=user(), text=text.strip(), **worked)
+        added = ReleaseNote(at=time.time(), release=about.id, who=shell.user(), text=text.strip(), **worked)
         Releases(store).note(added)
     noted = {"release": about.id, "who": added.who, "text": added.text, **worked}
-    answer(output, noted, f"noted for {about.candidate} against {about.baseline or 'no model yet'}", by=say)
+    shell.answer(
+        output, noted, f"noted for {about.candidate} against {about.baseline or 'no model yet'}", by=shell.say
+    )
 
 
 def _write_failures(file: Path, store: "Store", about: "Release") -> None:
@@ -142,5 +125,5 @@ def _write_failures(file: Path, store: "Store", about: "Release") -> None:
     wrong = BenchFailures(store).latest(about.candidate, about.baseline, now=time.time())
     if wrong is None:
         why = "it has no benchmark of all datasets, or they have expired with the captures"
-        fail(f"there are no wrong answers of {about.candidate}: {why}")
+        shell.fail(f"there are no wrong answers of {about.candidate}: {why}")
     write_failures(file, wrong)

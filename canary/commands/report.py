@@ -12,21 +12,7 @@ from typing import Annotated
 
 import typer
 
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    VERDICT_EXITS,
-    ConfigFile,
-    DataFolder,
-    ended_by,
-    fail,
-    must_not_stand,
-    opened,
-    print_text,
-    read_config,
-    unreadable,
-    writing,
-)
+from canary.commands import shell
 from canary.config import ConfigError
 from common.text import visible
 from common.whole_file import write_whole
@@ -43,10 +29,6 @@ _ENDINGS = {
 }
 
 
-class BadReportOutput(ValueError):
-    """An unknown format, or a file without a known ending. The message says how to fix it."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOutput:
     """One of FORMS, and the file to write (None: standard output)."""
@@ -55,24 +37,20 @@ class ReportOutput:
     file: Path | None
 
     @classmethod
-    def asked(cls, form: str | None, output: str | None) -> "ReportOutput":
-        """Parse `-f` and `-o`. Without `-f`, `-o` is a format or a file whose ending gives the format.
-
-        Raises BadReportOutput.
-        """
+    def asked(cls, form: str | None, output: str | None, option: str = "-o") -> "ReportOutput":
+        """Parse `-f` and the option of the output. Without `-f`, that is a format or a file whose ending
+        gives the format. Exits 2 for what is neither."""
         if form is not None and form not in FORMS:
-            raise BadReportOutput(f"-f {form!r} is not a format; use {', '.join(FORMS)}")
+            shell.fail(f"-f {form!r} is not a format; use {', '.join(FORMS)}", code=2)
         if output is None or (form is None and output in FORMS):
             return cls(form=form or output or "text", file=None)
         file = Path(output)
         if not file.parent.is_dir() or file.is_dir():
-            raise BadReportOutput(f"-o {output!r} is a folder, or its folder does not exist")
+            shell.fail(f"{option} {output!r} is a folder, or its folder does not exist", code=2)
         wanted = form or _ENDINGS.get(file.suffix.lower())
         if wanted is None:
-            raise BadReportOutput(
-                f"-o {output!r} is neither a format ({', '.join(FORMS)}) nor a file that ends in "
-                ".html, .md, .json or .txt"
-            )
+            wrong = f"{option} {output!r} is neither a format ({', '.join(FORMS)}) nor a file that ends in "
+            shell.fail(f"{wrong}.html, .md, .json or .txt", code=2)
         return cls(form=wanted, file=file)
 
     @property
@@ -83,9 +61,9 @@ class ReportOutput:
     def write(self, text: str) -> None:
         """Print the text, or replace the file atomically. Exits 1 if the file cannot be written."""
         if self.file is None:
-            return print_text(text)
+            return shell.print_text(text)
         shown = text if self.form == "html" else visible(text)
-        with writing(self.file):
+        with shell.writing(self.file):
             return write_whole(self.file, (shown.rstrip("\n") + "\n").encode())
 
 
@@ -103,8 +81,8 @@ def report(
     rubric: Annotated[
         Path | None, typer.Option("--rubric", help="Judge by the rubric in this file instead.")
     ] = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
     form: Annotated[
         str | None, typer.Option("-f", "--form", help="The format: text, json, markdown or html.")
     ] = None,
@@ -117,34 +95,34 @@ def report(
     Exits 0 for ship, 3 for don't ship, 4 for extend. With --compare it exits 0: it sets reports side by side.
     """
     if compare and (source is not None or rubric is not None):
-        fail("--compare reads the canaries' own reports: leave --from and --rubric out", code=2)
+        shell.fail("--compare reads the canaries' own reports: leave --from and --rubric out", code=2)
     if compare:
         return _compare(names or [], config, data, form, output)
     if names is not None and len(names) > 1:
-        fail("name one canary, or compare several: canary report --compare A B", code=2)
+        shell.fail("name one canary, or compare several: canary report --compare A B", code=2)
     name = names[0] if names else None
     from canary.config.load import read_rubric
     from pages.reports.report import rendered
     from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store
 
-    read = read_config(config, data)
-    must_not_stand(read, *names or ())
-    with ended_by(BadReportOutput, ConfigError, code=2):
-        wanted = ReportOutput.asked(form, output)
+    read = shell.read_config(config, data)
+    shell.must_not_stand(read, *names or ())
+    wanted = ReportOutput.asked(form, output)
+    with shell.ended_by(ConfigError, code=2):
         retro = read_rubric(rubric, os.environ, read.metrics) if rubric is not None else None
     try:
-        with ended_by(NoSuchCanary, ValueError):
+        with shell.ended_by(NoSuchCanary, ValueError):
             if source is not None:
                 result = report_from_csv(read.control.reports, name, source, now=time.time(), retro=retro)
             else:
-                with opened(read, data) as store:
+                with shell.opened(read, data) as store:
                     result = report_from_store(
                         read.control.reports, name, store, now=time.time(), retro=retro
                     )
     except OSError as problem:
-        fail(str(problem) if source is None else unreadable(source, problem))
+        shell.fail(str(problem) if source is None else shell.unreadable(source, problem))
     wanted.write(rendered(result, wanted.form, width=wanted.width))
-    raise typer.Exit(VERDICT_EXITS[result.verdict])
+    raise typer.Exit(shell.VERDICT_EXITS[result.verdict])
 
 
 def _compare(names: list[str], config: Path, data: Path, form: str | None, output: str | None) -> None:
@@ -153,11 +131,10 @@ def _compare(names: list[str], config: Path, data: Path, form: str | None, outpu
     from verdict.decision.reports import NoSuchCanary, compare_from_store
 
     if len(set(names)) < 2:
-        fail("--compare needs the names of two canaries or more", code=2)
-    read = read_config(config, data)
-    must_not_stand(read, *names)
-    with ended_by(BadReportOutput, code=2):
-        wanted = ReportOutput.asked(form, output)
-    with ended_by(NoSuchCanary, ValueError), opened(read, data) as store:
+        shell.fail("--compare needs the names of two canaries or more", code=2)
+    read = shell.read_config(config, data)
+    shell.must_not_stand(read, *names)
+    wanted = ReportOutput.asked(form, output)
+    with shell.ended_by(NoSuchCanary, ValueError), shell.opened(read, data) as store:
         found = compare_from_store(read.control.reports, names, store, now=time.time())
     wanted.write(rendered(found, wanted.form, width=wanted.width))

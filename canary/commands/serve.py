@@ -7,24 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from canary.commands import shell
 from canary.commands.client import AdminClient
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    Admin,
-    ConfigFile,
-    DataFolder,
-    ended_by,
-    fail,
-    say,
-    without_log_lines,
-)
 from canary.config import ConfigError, load
 from canary.python_path import environment, program
 
 
 def serve(
-    config: ConfigFile = CONFIG,
+    config: shell.ConfigFile = shell.CONFIG,
     traffic: Annotated[str | None, typer.Option(help="HOST:PORT to listen on for apps.")] = None,
     admin: Annotated[str | None, typer.Option(help="HOST:PORT to listen on for operators.")] = None,
     workers: Annotated[str | None, typer.Option(help="The number of worker processes.")] = None,
@@ -61,10 +51,10 @@ def serve(
         "grace": grace,
         "role": role,
     }
-    with ended_by(ConfigError, code=2), ended_by(FolderInUse, BadSecret, OSError):
+    with shell.ended_by(ConfigError, code=2), shell.ended_by(FolderInUse, BadSecret, OSError):
         read = load(config, os.environ, Path(data).absolute())
         for warning in read.warnings:
-            say(warning)
+            shell.say(warning)
         settings = read.server.overridden(os.environ, flags)
         check_role(read, settings.role)
         serve(config, settings, take_over=take_over)
@@ -98,11 +88,11 @@ def demo(
         os.execve(command[0], command, environment())  # noqa: S606
     arguments = [*(["--keep"] if keep else []), *(["--open"] if opening else [])]
     if opening and (store is not None or shared is not None):
-        fail("--open makes up its releases in a new store: leave out --store and --shared", code=2)
+        shell.fail("--open makes up its releases in a new store: leave out --store and --shared", code=2)
     if store is not None and shared is not None:
         arguments += ["--store", store, "--shared", shared]
     elif store is not None or shared is not None:
-        fail("replicas need both --store postgresql://… and --shared redis://…", code=2)
+        shell.fail("replicas need both --store postgresql://… and --shared redis://…", code=2)
     command = program("demo.story", *arguments)
     os.execve(command[0], command, environment())  # noqa: S606
 
@@ -110,7 +100,9 @@ def demo(
 _TOKENS = ("CANARY_VIEWER_TOKEN", "CANARY_ADMIN_TOKEN")
 
 
-def mcp(admin: Admin = None, config: ConfigFile = CONFIG, data: DataFolder = DATA) -> None:
+def mcp(
+    admin: shell.Admin = None, config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA
+) -> None:
     """Answer an assistant's questions by the Model Context Protocol, over stdin and stdout: releases, status,
     report, why. Reads only."""
     try:
@@ -118,6 +110,6 @@ def mcp(admin: Admin = None, config: ConfigFile = CONFIG, data: DataFolder = DAT
     except ModuleNotFoundError as problem:
         if (problem.name or "").partition(".")[0] != "mcp":
             raise
-        fail("the MCP SDK is not installed: pip install 'WHEEL[mcp]', or '.[mcp]' in a checkout")
-    without_log_lines()
+        shell.fail("the MCP SDK is not installed: pip install 'WHEEL[mcp]', or '.[mcp]' in a checkout")
+    shell.without_log_lines()
     asyncio.run(serve(lambda: AdminClient(admin=admin, data=data, environment=os.environ, tokens=_TOKENS)))

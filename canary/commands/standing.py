@@ -7,22 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from canary.commands import shell
 from canary.commands.orders import Name, Reason, give, warn_of_prices
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    Admin,
-    ConfigFile,
-    DataFolder,
-    Form,
-    answer,
-    ended_by,
-    fail,
-    print_json,
-    read_config,
-    read_file,
-    say,
-)
 from canary.config import ConfigError
 
 Standing = Annotated[str, typer.Argument(help="The standing canary's name.")]
@@ -38,73 +24,75 @@ def begin(
         ),
     ] = None,
     reason: Reason = "",
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Begin a trial of a standing canary: the next model needs only its name. Writes no file."""
     wanted = _arm(arm) if arm is not None else {}
     if model is not None:
         wanted["model"] = model
     if not wanted.get("model"):
-        fail("name the model: canary begin NAME --model MODEL", code=2)
+        shell.fail("name the model: canary begin NAME --model MODEL", code=2)
     _warn_of_line_ends(wanted)
     done = give(admin, data, name, "begin", {"arm": wanted, "reason": reason}, of="standing")
     if output == "json":
-        return print_json(done)
+        return shell.print_json(done)
     if done["same_arm"]:
-        say(f"warning: both arms are {wanted['model']}: this is an A/A test")
+        shell.say(f"warning: both arms are {wanted['model']}: this is an A/A test")
     warn_of_prices(done)
     waits = f", until `canary start {done['canary']}`" if done["start"] == "manual" else ""
     why = f" ({done['reason']})" if done["reason"] else ""
     from pages.words.arms import taken_over
 
     has = taken_over(done["takes_over"])
-    return say(f"{done['canary']}: {done['state'].replace('_', ' ')}{why}{has}{waits}")
+    return shell.say(f"{done['canary']}: {done['state'].replace('_', ' ')}{why}{has}{waits}")
 
 
 def end(
     name: Name,
     reason: Reason = "",
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """End a trial of a standing canary that never ran. It appears in no history."""
-    answer(output, give(admin, data, name, "end", {"reason": reason}), f"{name}: ended", by=say)
+    shell.answer(output, give(admin, data, name, "end", {"reason": reason}), f"{name}: ended", by=shell.say)
 
 
 def revert(
     name: Standing,
     reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Give everybody the baseline before the one in force, at once. Begins nothing."""
     done = give(admin, data, name, "revert", {"reason": reason}, of="standing")
     now = done["baseline"]
     text = f"{name}: everybody gets {now['provider']}/{now['model']}; {done['reverted']} is taken back"
-    answer(output, done, text, by=say)
+    shell.answer(output, done, text, by=shell.say)
 
 
 def show(
     name: Standing,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
     output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="The format.")] = "yaml",
 ) -> None:
     """Print a standing canary's entry with the baseline in force, as it may stand in the file."""
     import yaml
 
-    known = read_config(config, data).standing
+    known = shell.read_config(config, data).standing
     if name not in known:
-        fail(f"the config has no standing canary {name!r}; it has: {', '.join(known) or 'none'}", code=2)
+        shell.fail(
+            f"the config has no standing canary {name!r}; it has: {', '.join(known) or 'none'}", code=2
+        )
     entry = {**known[name].entry, "standing": True, "baseline": dict(known[name].baseline)}
-    answer(output, entry, yaml.safe_dump([entry], sort_keys=False, allow_unicode=True))
+    shell.answer(output, entry, yaml.safe_dump([entry], sort_keys=False, allow_unicode=True))
 
 
 def _warn_of_line_ends(arm: Mapping[str, Any]) -> None:
@@ -112,7 +100,7 @@ def _warn_of_line_ends(arm: Mapping[str, Any]) -> None:
 
     match arm.get("prompt"):
         case {"find": {"file": file, "text": str(text)}} if "\r\n" in text:
-            say(f"warning: {file} {WINDOWS}")
+            shell.say(f"warning: {file} {WINDOWS}")
 
 
 def _arm(file: Path) -> dict[str, Any]:
@@ -121,8 +109,8 @@ def _arm(file: Path) -> dict[str, Any]:
     from canary.config.arm_files import ArmFiles
     from canary.config.yaml_document import read
 
-    with ended_by(ConfigError, code=2):
-        document = ArmFiles(folder=file.parent).in_arm(read(read_file(file), str(file), os.environ))
+    with shell.ended_by(ConfigError, code=2):
+        document = ArmFiles(folder=file.parent).in_arm(read(shell.read_file(file), str(file), os.environ))
         if document.problems:
             raise ConfigError(document.problems)
     plain = document.root.plain(frozenset(), {})

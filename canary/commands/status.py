@@ -10,25 +10,9 @@ from urllib.parse import quote
 
 import typer
 
+from canary.commands import shell
 from canary.commands.client import AdminClient, ServerNotReached
 from canary.commands.report import ReportOutput
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    VERDICT_EXITS,
-    Admin,
-    ConfigFile,
-    DataFolder,
-    Form,
-    admin_client,
-    answer,
-    ask,
-    ended_by,
-    fail,
-    print_json,
-    print_text,
-    say,
-)
 from canary.config.quantity import parse_duration
 from common.clock import rfc3339
 from common.text import visible
@@ -59,30 +43,30 @@ class Clock:
 
 def status(
     name: Annotated[str | None, typer.Argument(help="A canary's name. Default: all.")] = None,
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every second, until Ctrl-C.")] = False,
     until: Annotated[
         str | None, typer.Option("--until", help="Watch until every canary shown is in this state.")
     ] = None,
-    output: Form = "text",
+    output: shell.Form = "text",
 ) -> None:
     """Show the state of every canary. Exits 5 if one was rolled back."""
     if until is not None and until not in get_args(StateName):
-        fail(f"--until {until!r} is not a state; use one of: {', '.join(get_args(StateName))}", code=2)
-    client = admin_client(admin, data)
-    document = ask(lambda: _read(client, name))
+        shell.fail(f"--until {until!r} is not a state; use one of: {', '.join(get_args(StateName))}", code=2)
+    client = shell.admin_client(admin, data)
+    document = shell.ask(lambda: _read(client, name))
     if watch or until is not None:
-        document = ask(lambda: _watched(client, name, until, output))
+        document = shell.ask(lambda: _watched(client, name, until, output))
     elif output == "json":
-        print_json(document)
+        shell.print_json(document)
     else:
         from pages.status.terminal import show_status
 
         show_status(document, time.time())
     for each in document["degraded"]:
-        say(f"degraded: {each}")
+        shell.say(f"degraded: {each}")
     if any(canary["state"] == "rolled_back" for canary in document["canaries"]):
         raise typer.Exit(ROLLED_BACK)
 
@@ -104,7 +88,7 @@ def _read(client: AdminClient, name: str | None) -> Document:
     found = [canary for canary in document["canaries"] if canary["name"] == name]
     if not found:
         names = ", ".join(canary["name"] for canary in document["canaries"]) or "none"
-        fail(f"the server has no canary {name!r}; it has: {names}")
+        shell.fail(f"the server has no canary {name!r}; it has: {names}")
     return {**document, "canaries": found, "standing": []}
 
 
@@ -116,7 +100,7 @@ def _watched(client: AdminClient, name: str | None, until: str | None, form: str
     if form == "text" and console.is_terminal:
         with _screen(console) as show:
             return watch(updates, show, until)
-    return watch(updates, StatusLines(print_text, time.time, form=form).show, until)
+    return watch(updates, StatusLines(shell.print_text, time.time, form=form).show, until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,26 +233,26 @@ def wait(
     report: Annotated[
         str | None, typer.Option("--report", help="Write the report to this file: .md, .html or .json.")
     ] = None,
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Wait for a verdict, for pipelines. Decides nothing.
 
     Exits 0 for ship or if a standing canary tries nothing, 3 for don't ship, 4 if still open at the timeout,
     5 if rolled back.
     """
-    with ended_by(ValueError, code=2):
+    with shell.ended_by(ValueError, code=2):
         within_s, every_s = parse_duration(timeout), parse_duration(poll)
-        wanted = ReportOutput.asked(None, report)
+    wanted = ReportOutput.asked(None, report, "--report")
     if report is not None and (wanted.file is None or wanted.form == "text"):
-        fail("--report needs a file that ends in .md, .html or .json", code=2)
-    client = admin_client(admin, data)
-    canary, tried = ask(lambda: _meant(client, name))
+        shell.fail("--report needs a file that ends in .md, .html or .json", code=2)
+    client = shell.admin_client(admin, data)
+    canary, tried = shell.ask(lambda: _meant(client, name))
     if canary is None:
         none = {"canary": None, "state": None, "verdict": None, "settled": True, "tried": False}
-        return answer(output, none, f"{name} tries nothing now", by=say)
+        return shell.answer(output, none, f"{name} tries nothing now", by=shell.say)
     path = f"/api/canaries/{quote(canary, safe='')}/report"
 
     def look() -> WaitResult:
@@ -276,14 +260,14 @@ def wait(
         judged = client.get(path, form="json")
         return WaitResult(state=found["state"], verdict=judged["verdict"])
 
-    found = ask(lambda: until_settled(look, within_s, max(every_s, 1.0), Clock()))
+    found = shell.ask(lambda: until_settled(look, within_s, max(every_s, 1.0), Clock()))
     if report is not None:
-        wanted.write(ask(lambda: client.text("GET", path, query={"form": wanted.form})))
+        wanted.write(shell.ask(lambda: client.text("GET", path, query={"form": wanted.form})))
     unsettled = "" if found.settled else f", still open after {timeout}"
     over = "" if tried else f"; {name} tries nothing now"
     text = f"{canary}: {found.state.replace('_', ' ')}, verdict {found.verdict}{unsettled}{over}"
     about = {"canary": canary, "state": found.state, "verdict": found.verdict}
-    answer(output, {**about, "settled": found.settled, "tried": tried}, text, by=say)
+    shell.answer(output, {**about, "settled": found.settled, "tried": tried}, text, by=shell.say)
     raise typer.Exit(exit_code(found) if tried else 0)
 
 
@@ -299,7 +283,7 @@ def _meant(client: AdminClient, name: str) -> tuple[str | None, bool]:
 
 def exit_code(found: WaitResult) -> int:
     """The exit code. A rollback takes precedence over the verdict."""
-    return ROLLED_BACK if found.state == "rolled_back" else VERDICT_EXITS[found.verdict]
+    return ROLLED_BACK if found.state == "rolled_back" else shell.VERDICT_EXITS[found.verdict]
 
 
 def until_settled(
@@ -327,37 +311,39 @@ def explain(
         str | None,
         typer.Option("--session", help="A session's raw id or hash, or the id of an exchange in it."),
     ] = None,
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Show which arm a unit gets in each canary, why, and what changes in its requests; or what happened in a
     session. Sends and records nothing."""
     if (unit is None) == (session is None):
-        fail("name a unit or a --session", code=2)
+        shell.fail("name a unit or a --session", code=2)
     about = {"unit": unit} if unit is not None else {"session": session or ""}
-    document = ask(lambda: admin_client(admin, data).get("/api/explain", **about))
+    document = shell.ask(lambda: shell.admin_client(admin, data).get("/api/explain", **about))
     if session is not None and output == "text":
         from pages.reports.session import from_json, rendered
 
-        return print_text(rendered(from_json(document), "text").rstrip("\n"))
+        return shell.print_text(rendered(from_json(document), "text").rstrip("\n"))
     if output == "json":
-        return print_json(document)
+        return shell.print_json(document)
     if unit is not None and document["unit"] != unit.strip():
-        print_text(f"the unit in this text is {document['unit']}")
+        shell.print_text(f"the unit in this text is {document['unit']}")
     for each in document["canaries"]:
-        print_text(f"{each['canary']}: {_arm(each)}")
+        shell.print_text(f"{each['canary']}: {_arm(each)}")
         for arm, changes in each["request"].items():
             if changes:
-                print_text(f"  the {arm}'s requests are changed: {_in_words(changes)}")
+                shell.print_text(f"  the {arm}'s requests are changed: {_in_words(changes)}")
         for arm, texts in each["texts"].items():
             if texts:
-                print_text(f"  the {arm} has its own {_texts_in_words(texts)}")
+                shell.print_text(f"  the {arm} has its own {_texts_in_words(texts)}")
         if each["prompt_missed"]:
-            print_text(f"  {each['prompt_missed']:,} requests of this run had not the prompt's text")
+            shell.print_text(f"  {each['prompt_missed']:,} requests of this run had not the prompt's text")
     for name, arm in document.get("standing", {}).items():
-        print_text(f"{name}: {arm['provider']}/{arm['model']} (standing: whatever no trial of it takes)")
+        shell.print_text(
+            f"{name}: {arm['provider']}/{arm['model']} (standing: whatever no trial of it takes)"
+        )
     return None
 
 

@@ -14,22 +14,8 @@ from urllib.parse import quote
 
 import typer
 
+from canary.commands import shell
 from canary.commands.client import AdminClient, ServerNotReached
-from canary.commands.shell import (
-    CONFIG,
-    DATA,
-    Admin,
-    ConfigFile,
-    DataFolder,
-    Form,
-    ended_by,
-    fail,
-    print_json,
-    print_text,
-    read_config,
-    say,
-    without_log_lines,
-)
 from canary.config import Config, ConfigError, load
 from canary.python_path import environment, program
 from control.jobs.model_news import BenchmarkResult, CanaryUptake
@@ -74,25 +60,25 @@ def watch(
         str | None,
         typer.Option("--again", metavar="MODEL", help="Look once, and benchmark this model in any case."),
     ] = None,
-    admin: Admin = None,
-    config: ConfigFile = CONFIG,
-    data: DataFolder = DATA,
-    output: Form = "text",
+    admin: shell.Admin = None,
+    config: shell.ConfigFile = shell.CONFIG,
+    data: shell.DataFolder = shell.DATA,
+    output: shell.Form = "text",
 ) -> None:
     """Watch the providers' lists of models, and notify the receivers in `notify` of each new model."""
     from canary.config.quantity import parse_duration
     from control.jobs.watcher import ReleaseWatcher, WatchError
 
-    with ended_by(ValueError, code=2):
+    with shell.ended_by(ValueError, code=2):
         every_s = parse_duration(every)
     if begin is not None and not (bench or again):
-        fail("--begin needs --bench: only a model that passes its benchmark begins", code=2)
+        shell.fail("--begin needs --bench: only a model that passes its benchmark begins", code=2)
     if quick and not (bench or again):
-        fail("--quick needs --bench", code=2)
-    without_log_lines()
-    read = read_config(config, data)
+        shell.fail("--quick needs --bench", code=2)
+    shell.without_log_lines()
+    read = shell.read_config(config, data)
     if begin is not None and begin not in read.standing:
-        fail(f"the config has no standing canary {begin!r} to begin a trial of", code=2)
+        shell.fail(f"the config has no standing canary {begin!r} to begin a trial of", code=2)
     trial = CommandTrial(config=read, file=config, data=data, standing=begin, admin=admin, quick=quick)
     watcher = ReleaseWatcher(
         settings=read.watch,
@@ -106,7 +92,7 @@ def watch(
         rolled_back=lambda: _rolled_back(trial.config, data),
     )
     while True:
-        with ended_by(WatchError, OSError):
+        with shell.ended_by(WatchError, OSError):
             found = watcher.look()
         _tell(found, read, output)
         if once or again:
@@ -153,25 +139,25 @@ def _newest(file: Path, data: Path, old: Config) -> Config:
     try:
         return load(file, os.environ, data.absolute())
     except ConfigError as problem:
-        say(f"{problem}\nstill using the old config")
+        shell.say(f"{problem}\nstill using the old config")
         return old
 
 
 def _tell(found: "WatchResult", config: Config, output: str) -> None:
     for each in found.troubles:
-        say(each)
+        shell.say(each)
     today = datetime.now(UTC).date()
     if output == "json":
         measured = {model: asdict(each) for model, each in found.measured.items()}
         about = {"new": list(found.new), "listed": dict(found.listed)}
         about |= {"measured": measured, "pending": dict(found.pending)}
-        return print_json({**about, "retiring": [each.document(today) for each in found.retiring]})
+        return shell.print_json({**about, "retiring": [each.document(today) for each in found.retiring]})
     for each in found.new:
-        print_text(f"{each} is a new model{_without_price(each, config)}")
+        shell.print_text(f"{each} is a new model{_without_price(each, config)}")
     for retired in found.retiring:
-        print_text(retired.sentence(today))
+        shell.print_text(retired.sentence(today))
     for model, ended in found.measured.items():
-        print_text(f"{model}: {ended.says}")
+        shell.print_text(f"{model}: {ended.says}")
     return None
 
 
@@ -179,9 +165,9 @@ def _tell_of_nothing(found: "WatchResult") -> None:
     """That a look found nothing new, and what still waits."""
     known = ", ".join(f"{name} lists {count}" for name, count in found.listed.items() if count is not None)
     if known:
-        say(f"no new model; {known}")
+        shell.say(f"no new model; {known}")
     for model, why in found.pending.items():
-        say(f"{model} waits: {why}")
+        shell.say(f"{model} waits: {why}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -217,7 +203,7 @@ class CommandTrial:
         command += ["--against", current] if current is not None else []
         command += ["--quick"] if self.quick else []
         if missing := _without_price(model, self.config):
-            say(f"{model}{missing}")
+            shell.say(f"{model}{missing}")
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=environment()

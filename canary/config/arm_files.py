@@ -36,23 +36,19 @@ class ArmFiles:
 
     def in_config(self, document: ConfigDocument, kept: Callable[[], KeptTexts]) -> ConfigDocument:
         """The document with the texts of all canaries' arms. `kept` is asked if there are any."""
-        listed = _children(document.root).get("canaries")
-        if listed is None or not isinstance(listed.value, list) or not any(map(_has_texts, listed.value)):
+        if not any(map(_has_texts, document.canaries)):
             return document
         self.kept = kept()
-        canaries = [self._canary(each) for each in listed.value]
-        root = {**_children(document.root), "canaries": replace(listed, value=canaries)}
-        return self._told(document, root)
+        return self._told(document.with_canaries([self._canary(each) for each in document.canaries]))
 
     def in_arm(self, document: ConfigDocument) -> ConfigDocument:
         """The document of one arm with its texts."""
-        return self._told(document, _children(self._arm("", document.root)))
+        return self._told(replace(document, root=self._arm("", document.root)))
 
-    def _told(self, document: ConfigDocument, root: dict[str, DocumentEntry]) -> ConfigDocument:
+    def _told(self, document: ConfigDocument) -> ConfigDocument:
         problems = [document.problem(place, message) for place, message in self._problems]
         return replace(
             document,
-            root=replace(document.root, value=root),
             problems=(*document.problems, *problems),
             spoilt=document.spoilt | {place for place, _ in self._problems},
         )
@@ -60,21 +56,17 @@ class ArmFiles:
     def _canary(self, entry: DocumentEntry) -> DocumentEntry:
         if not _has_texts(entry):
             return entry
-        children = _children(entry)
-        named = children.get("name")
-        name = named.value if named is not None and isinstance(named.value, str) else ""
-        arms = {key: self._arm(name, children[key]) for key in _ARMS if key in children}
-        return replace(entry, value={**children, **arms})
+        name, arms = entry.text("name"), entry.children
+        return entry.with_children(**{key: self._arm(name, arms[key]) for key in _ARMS if key in arms})
 
     def _arm(self, canary: str, entry: DocumentEntry) -> DocumentEntry:
-        children = _children(entry)
-        filled = {key: self._texts(canary, children[key]) for key in _TEXTS if key in children}
-        return replace(entry, value={**children, **filled}) if filled else entry
+        parts = entry.children
+        filled = {key: self._texts(canary, parts[key]) for key in _TEXTS if key in parts}
+        return entry.with_children(**filled) if filled else entry
 
     def _texts(self, canary: str, entry: DocumentEntry) -> DocumentEntry:
-        if not isinstance(entry.value, dict):
-            return entry
-        return replace(entry, value={key: self._text(canary, each) for key, each in entry.value.items()})
+        filled = {key: self._text(canary, each) for key, each in entry.children.items()}
+        return entry.with_children(**filled) if filled else entry
 
     def _text(self, canary: str, entry: DocumentEntry) -> DocumentEntry:
         """The file with its text; unchanged where the text stands there already."""
@@ -93,11 +85,11 @@ class ArmFiles:
         if kept is not None and text != kept:
             self.changed.setdefault(canary, []).append(file)
         found = {"file": file, "text": text if kept is None else kept}
-        places = {key: (*entry.path, key) for key in found}
-        return replace(
-            entry,
-            value={key: DocumentEntry(path=places[key], line=entry.line, value=found[key]) for key in found},
-        )
+        value = {
+            key: DocumentEntry(path=(*entry.path, key), line=entry.line, value=each)
+            for key, each in found.items()
+        }
+        return replace(entry, value=value)
 
 
 def text_of(file: Path) -> str:
@@ -116,9 +108,5 @@ def text_of(file: Path) -> str:
 
 
 def _has_texts(entry: DocumentEntry) -> bool:
-    arms = (_children(entry).get(key) for key in _ARMS)
-    return any(key in _children(arm) for arm in arms if arm is not None for key in _TEXTS)
-
-
-def _children(entry: DocumentEntry) -> dict[str, DocumentEntry]:
-    return entry.value if isinstance(entry.value, dict) else {}
+    arms = (entry.children.get(key) for key in _ARMS)
+    return any(key in arm.children for arm in arms if arm is not None for key in _TEXTS)

@@ -31,7 +31,6 @@ from canary.config.sections import (
     MetricSection,
     NotifySection,
     PricesSection,
-    ProbesSection,
     ProviderSection,
     RequestSection,
     TimeoutSection,
@@ -121,7 +120,9 @@ def config(
         },
         captures={model: _capture_rule(each, file) for each in file.capture for model in each.models},
         judge=None if file.judge is None else JudgeSource(**dict(file.judge)),
-        probes=None if file.probes is None else _probes(file.probes),
+        probes=None
+        if (probes := file.probes) is None
+        else ProbesSource(models=probes.models, daily_budget_usd=probes.daily_budget_usd),
         redact=file.redact,
         tags=tags(file),
         callers=tuple(Caller(**dict(section)) for section in file.callers),
@@ -146,10 +147,6 @@ def config(
         report_job=DailyTime(**dict(file.report_job)) if file.report_job is not None else None,
         warnings=tuple(warnings),
     )
-
-
-def _probes(section: ProbesSection) -> ProbesSource:
-    return ProbesSource(models=section.models, daily_budget_usd=section.daily_budget_usd)
 
 
 def _price_list(section: PricesSection, folder: Path, data: Path) -> PriceList | None:
@@ -323,9 +320,9 @@ def canary(section: CanarySection) -> Canary:
 def _canary(
     section: CanarySection, metrics: Mapping[str, Metric], file: FileSection, candidate_price: PricedModel
 ) -> CanarySettings:
-    baseline, candidate, steps = arm(section.baseline), arm(section.candidate), _steps(section)
+    routed = canary(section)
     return CanarySettings(
-        canary=canary(section),
+        canary=routed,
         judged=JudgedCanary(
             name=section.name,
             criteria=tuple(criterion(row) for row in section.rubric if not is_offline(row.metric)),
@@ -336,14 +333,14 @@ def _canary(
             planned_units=section.planned_units,
             segments=section.segments,
             critical_categories=frozenset(section.critical_categories),
-            critical_segments=frozenset(_segment(text) for text in section.critical_segments),
+            critical_segments=frozenset(segment(text) for text in section.critical_segments),
             metrics=metrics,
-            steps=steps,
-            shares={phase: step.share for phase, step in enumerate(steps)},
-            baseline=baseline,
-            candidate=candidate,
-            match=match(section.match),
-            assigned_outside=section.assignment == "header",
+            steps=routed.steps,
+            shares={phase: step.share for phase, step in enumerate(routed.steps)},
+            baseline=routed.baseline,
+            candidate=routed.candidate,
+            match=routed.match,
+            assigned_outside=routed.assigned_outside,
             by_session=section.unit[0] == "session",
             judge=_judge_of(section, file),
             candidate_price=candidate_price,
@@ -353,7 +350,7 @@ def _canary(
             section.guardrails,
             metrics=metrics,
             categories=section.critical_categories,
-            segments=[_segment(text) for text in section.critical_segments],
+            segments=[segment(text) for text in section.critical_segments],
         ),
         base_path=base_path(file.providers, section.baseline.provider),
         mirror=section.mirror,
@@ -401,7 +398,8 @@ def _capture_rule(section: CaptureSection, file: FileSection) -> CaptureRule:
     )
 
 
-def _segment(text: str) -> tuple[str, str]:
+def segment(text: str) -> tuple[str, str]:
+    """The tag and its value of "TAG=VALUE"."""
     tag, _, value = text.partition("=")
     return tag.strip(), value.strip()
 

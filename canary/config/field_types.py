@@ -41,9 +41,15 @@ _OF_NOTHING = sha256(b"").hexdigest()
 
 
 class ConfigSection(BaseModel):
-    """A mapping in the config. Rejects unknown keys; immutable."""
+    """A mapping in the config. Rejects unknown keys; immutable. A key is a field's name without the unit."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        alias_generator=lambda name: name.removesuffix("_s").removesuffix("_usd"),
+    )
 
 
 def _parsed(parse: Callable[[str], object]) -> PlainValidator:

@@ -17,7 +17,6 @@ from alerts.rules.rule import (
     SESSION_METRICS,
     Rule,
     RuleName,
-    rule_key,
 )
 from canary.config.quantity import parse_duration, parse_share, suggestion
 from canary.config.sections import GuardrailSection
@@ -63,16 +62,12 @@ def rules(
 
 def _of_parts(listed: Sequence[Rule], parts: Sequence[Mapping[str, Any]]) -> Iterator[Rule]:
     whole = [each for each in listed if each.rule in OF_PARTS and each.category is None and not each.segment]
-    known = {_key(each) for each in listed}
+    known = {each.key for each in listed}
     for part in parts:
         for rule in whole:
             own = replace(rule, parts=len(parts), **part)
-            if _key(own) not in known:
+            if own.key not in known:
                 yield own
-
-
-def _key(rule: Rule) -> str:
-    return rule_key(rule.rule, rule.category, rule.segment)
 
 
 def limit(section: GuardrailSection, metrics: Mapping[str, Metric] = BUILT_IN) -> float:

@@ -48,16 +48,13 @@ def load(
     text = _text(path, or_else="; give its path with --config")
     given = begun if isinstance(begun, Path) else data or environment.get("CANARY_DATA")
 
-    def found(store: str, named: str) -> Mapping[str, Standing]:
-        return begun_in(path.parent / (given or named), store, anew=anew)
-
-    def kept(store: str, named: str) -> KeptTexts:
-        return texts_in(path.parent / (given or named), store, anew=anew)
+    def kept_in(find: "Callable[[Path, str, bool], T]") -> Callable[[str, str], T]:
+        return lambda store, named: find(path.parent / (given or named), store, anew)
 
     file = path.resolve()
-    trials = begun if callable(begun) else found
-    data = Path(given) if given else None
-    config = parse(text, str(path), environment, trials, folder=path.parent, data=data, kept=kept)
+    trials = begun if callable(begun) else kept_in(begun_in)
+    data, texts = Path(given) if given else None, kept_in(texts_in)
+    config = parse(text, str(path), environment, trials, folder=path.parent, data=data, kept=texts)
     return replace(config, folder=file.parent, file=file)
 
 
@@ -104,23 +101,23 @@ def parse(
     )
 
 
-def begun_in(data: Path, store: str, *, anew: bool = False) -> Mapping[str, Standing]:
+def begun_in(data: Path, store: str, anew: bool = False) -> Mapping[str, Standing]:
     """What was begun, by the file of the server in this data folder, else by the store, or with `anew` first
     by the store; nothing where neither is there."""
     from records.store.baselines import all_in
 
-    return _kept_in(data, store, FILE, dict[str, Standing], all_in, anew=anew) or {}
+    return _kept_in(data, store, FILE, dict[str, Standing], all_in, anew) or {}
 
 
-def texts_in(data: Path, store: str, *, anew: bool = False) -> KeptTexts:
+def texts_in(data: Path, store: str, anew: bool = False) -> KeptTexts:
     """The texts of the arms that started, as `begun_in` finds what was begun."""
     from records.store.arm_texts import started_in
 
-    return _kept_in(data, store, TEXTS, KeptTexts, started_in, anew=anew) or NOTHING_KEPT
+    return _kept_in(data, store, TEXTS, KeptTexts, started_in, anew) or NOTHING_KEPT
 
 
 def _kept_in(
-    data: Path, store: str, file: str, kind: type[T], read: "Callable[[Connection], T]", *, anew: bool
+    data: Path, store: str, file: str, kind: type[T], read: "Callable[[Connection], T]", anew: bool
 ) -> T | None:
     from records.errors import StoreDown
     from records.store.migrate import found_at
@@ -143,9 +140,7 @@ def data_folder(config: Path, environment: Mapping[str, str]) -> Path:
         root = read(config.read_text(encoding="utf-8"), str(config), environment).root
     except (ConfigError, OSError, UnicodeDecodeError):
         return config.parent / DATA
-    entry = root.value.get("data") if isinstance(root.value, dict) else None
-    named = entry.value if entry and isinstance(entry.value, str) else None
-    return config.parent / (named or DATA)
+    return config.parent / (root.text("data") or DATA)
 
 
 def read_rubric(

@@ -10,7 +10,7 @@ again until it passes, so a mistyped key does not hide an unknown provider two l
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +125,8 @@ _SHAPES = {
 
 @dataclass(slots=True, kw_only=True)
 class CheckedDocument:
-    """A document under validation. `cut` has the paths of bad values; no second problem is recorded there.
+    """A document under validation, or what is below a path `at` of its salvaged file. `cut` has the paths of
+    bad values; no second problem is recorded there.
 
     `places` maps each path of the salvaged file to its path in the document.
     """
@@ -135,48 +136,56 @@ class CheckedDocument:
     warnings: list[str] = field(default_factory=list)
     cut: set[Path] = field(default_factory=set)
     places: dict[Path, Path] = field(default_factory=dict)
+    at: Path = ()
 
-    def complain(self, path: Path, message: str) -> None:
-        """Record a problem at a path of the salvaged file, unless the value there is already known as bad."""
-        origin = self.origin(path)
-        if origin not in self.cut:
-            self.problems.append(self.document.problem(origin, message))
+    @property
+    def root(self) -> "CheckedDocument":
+        """The whole document."""
+        return replace(self, at=())
 
-    def complain_of_name(self, path: Path, message: str) -> None:
+    def below(self, *keys: str | int) -> "CheckedDocument":
+        """What is below these keys: its problems are the document's."""
+        return replace(self, at=(*self.at, *keys))
+
+    def complain(self, message: str, *keys: str | int) -> None:
+        """Record a problem below these keys, unless the value there is already known as bad."""
+        if not self.was_cut(*keys):
+            self.complain_of_name(message, *keys)
+
+    def complain_of_name(self, message: str, *keys: str | int) -> None:
         """Record a problem with the name of an entry, even if the entry has other problems."""
-        self.problems.append(self.document.problem(self.origin(path), message))
+        self.problems.append(self.document.problem(self.origin(*keys), message))
 
-    def must_know_provider(self, path: Path, name: str) -> None:
+    def must_know_provider(self, name: str, *keys: str | int) -> None:
         """Record that the document declares no provider of this name, if so."""
         names = self.names("providers")
         if name not in names:
-            self.complain(path, f'there is no provider "{name}"{suggestion(name, names)}')
+            self.complain(f'there is no provider "{name}"{suggestion(name, names)}', *keys)
 
-    def warn(self, path: Path, message: str) -> None:
+    def warn(self, message: str, *keys: str | int) -> None:
         """Record a warning: the value is allowed but probably a mistake."""
-        self.warnings.append(str(self.document.problem(self.origin(path), message)))
+        self.warnings.append(str(self.document.problem(self.origin(*keys), message)))
 
-    def origin(self, path: Path) -> Path:
-        """The path in the document for a path of the salvaged file."""
-        known = path
+    def origin(self, *keys: str | int) -> Path:
+        """The path in the document of what is below these keys of the salvaged file."""
+        path = known = (*self.at, *keys)
         while known not in self.places:
             known = known[:-1]
         return self.places[known] + path[len(known) :]
 
-    def was_cut(self, path: Path) -> bool:
-        """True if the document's value at this path was bad."""
-        return self.origin(path) in self.cut
+    def was_cut(self, *keys: str | int) -> bool:
+        """True if the document's value below these keys was bad."""
+        return self.origin(*keys) in self.cut
 
-    def cut_below(self, path: Path) -> bool:
-        """True if the document's value at this path, or one inside it, was bad."""
-        origin = self.origin(path)
+    def cut_below(self, *keys: str | int) -> bool:
+        """True if the document's value below these keys, or one inside it, was bad."""
+        origin = self.origin(*keys)
         return any(bad[: len(origin)] == origin for bad in self.cut)
 
     def names(self, section: str) -> list[str]:
         """The names that the document declares in a section, including entries with mistakes."""
-        entry = self.document.root.value
-        found = entry.get(section) if isinstance(entry, dict) else None
-        return list(found.value) if found is not None and isinstance(found.value, dict) else []
+        found = self.document.root.children.get(section)
+        return list(found.children) if found is not None else []
 
 
 def salvage(document: ConfigDocument) -> tuple[FileSection, CheckedDocument]:
@@ -195,10 +204,10 @@ def salvage(document: ConfigDocument) -> tuple[FileSection, CheckedDocument]:
 
 def _note(found: CheckedDocument, detail: "ErrorDetails") -> None:
     path = tuple(part for part in detail["loc"] if part != "[key]")
-    origin = found.origin(path)
-    emptied = detail["type"] == "too_short" and found.cut_below(path)  # the list had items, all of them bad
+    origin = found.origin(*path)
+    emptied = detail["type"] == "too_short" and found.cut_below(*path)  # the list had items, all of them bad
     if not emptied:
-        found.complain(path, _message(detail, origin))
+        found.complain(_message(detail, origin), *path)
     found.cut.add(origin)
     if detail["type"] == "missing":
         found.cut.add(origin[:-1])

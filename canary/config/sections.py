@@ -44,23 +44,15 @@ from verdict.terms.rubric import DEFAULT_PLANNED_UNITS
 class TimeoutSection(ConfigSection):
     """Time limits of one upstream attempt."""
 
-    connect_s: Duration | None = Field(
-        None, alias="connect", description="Time to connect, including TLS. Default 5s."
-    )
+    connect_s: Duration | None = Field(None, description="Time to connect, including TLS. Default 5s.")
     write_s: Duration | None = Field(
-        None, alias="write", description="Time without progress while sending the request. Default 60s."
+        None, description="Time without progress while sending the request. Default 60s."
     )
     first_byte_s: Duration | None = Field(
-        None,
-        alias="first_byte",
-        description="Time to a stream's first byte. JSON answers are limited by total.",
+        None, description="Time to a stream's first byte. JSON answers are limited by total."
     )
-    idle_s: Duration | None = Field(
-        None, alias="idle", description="Time between two chunks of a stream. Default 60s."
-    )
-    total_s: Duration | None = Field(
-        None, alias="total", description="Time for the whole answer. Default 600s."
-    )
+    idle_s: Duration | None = Field(None, description="Time between two chunks of a stream. Default 60s.")
+    total_s: Duration | None = Field(None, description="Time for the whole answer. Default 600s.")
 
 
 class ProviderSection(ConfigSection):
@@ -170,7 +162,6 @@ class ArmSection(ConfigSection):
     )
     patience_s: Duration | None = Field(
         None,
-        alias="patience",
         description="Candidate only: how long a request waits for it before the baseline answers. "
         "Default: from the baseline's times.",
     )
@@ -189,9 +180,7 @@ class StepSection(ConfigSection):
 
     share: Share = Field(description="The candidate's share of the units in this step.")
     for_s: Duration | None = Field(
-        None,
-        alias="for",
-        description="How long the step lasts at least. All but the last need it, or `until`.",
+        None, description="How long the step lasts at least. All but the last need it, or `until`."
     )
     until: UntilSection | None = Field(None, description="The evidence that the step waits for.")
 
@@ -200,7 +189,7 @@ class HoldbackSection(ConfigSection):
     """Users who keep the baseline for a while after a promotion."""
 
     share: Share = Field(description="Their share of the units, at most half.")
-    for_s: Duration = Field(alias="for", description="How long they keep it, for example 7d.")
+    for_s: Duration = Field(description="How long they keep it, for example 7d.")
     rollback: bool = Field(
         False, description="Whether guardrails roll the promoted arm back in that time. Else they page."
     )
@@ -288,7 +277,6 @@ class CaptureSection(ConfigSection):
     )
     expires_after_s: Duration = Field(
         30 * 86400.0,
-        alias="expires_after",
         description="When the texts are deleted.",
         json_schema_extra={"default": "30d"},
     )
@@ -394,14 +382,12 @@ class CanarySection(ConfigSection):
     start: Literal["auto", "manual"] = Field("auto", description="`manual` waits for `canary start`.")
     settle_s: AnyDuration = Field(
         SETTLE_S,
-        alias="settle",
         description="How long a user must be idle before a change of share moves them; `0s` moves everybody "
         "at once.",
         json_schema_extra={"default": "30m"},
     )
     settle_at_most_s: AnyDuration = Field(
         SETTLE_AT_MOST_S,
-        alias="settle_at_most",
         description="How long a change of share waits for a user at most.",
         json_schema_extra={"default": "4h"},
     )
@@ -502,7 +488,6 @@ class MetricSection(ConfigSection):
     question: Text = Field(description="The business question it answers.")
     matures_after_s: AnyDuration = Field(
         0.0,
-        alias="matures_after",
         description="How long after a unit's first exposure its value is complete.",
         json_schema_extra={"default": "0s"},
     )
@@ -605,9 +590,7 @@ class JudgeSection(ConfigSection):
 
     provider: Text = Field(description="The name of an entry under `providers`.")
     model: Text = Field(description="The model, which is in neither arm of what it judges.")
-    daily_budget_usd: Positive = Field(
-        alias="daily_budget", description="The dollars that it may cost in a UTC day."
-    )
+    daily_budget_usd: Positive = Field(description="The dollars that it may cost in a UTC day.")
     at_once: Annotated[int, Field(ge=1, le=64)] = Field(
         4, description="How many pairs or answers it judges at once."
     )
@@ -620,9 +603,7 @@ class ProbesSection(ConfigSection):
         description="The models, as MODEL or PROVIDER/MODEL."
     )
     prompts: Literal["built-in"] = Field("built-in", description="The prompts: thirty short ones.")
-    daily_budget_usd: Positive = Field(
-        alias="daily_budget", description="The dollars that all probes may cost in a UTC day."
-    )
+    daily_budget_usd: Positive = Field(description="The dollars that all probes may cost in a UTC day.")
 
 
 class PagerDutySection(ConfigSection):
@@ -742,7 +723,6 @@ class FileSection(ConfigSection):
     )
     retention_s: Duration = Field(
         90 * 86400.0,
-        alias="retention",
         description="How long outcomes are stored.",
         json_schema_extra={"default": "90d"},
     )
@@ -766,7 +746,6 @@ class FileSection(ConfigSection):
     data: Text = Field("canary-data", description="The data folder, beside this file.")
     grace_s: AnyDuration = Field(
         600.0,
-        alias="grace",
         description="How long streams may drain after SIGTERM.",
         json_schema_extra={"default": "600s"},
     )

@@ -28,9 +28,7 @@ class StandingEntries:
     @classmethod
     def of(cls, document: ConfigDocument) -> "StandingEntries":
         """Find them. What has no name, or arms of another shape, is left to the schema."""
-        found = {
-            _text(each, "name"): each for each in _canaries(document) if _text(each, "standing") == "true"
-        }
+        found = {each.text("name"): each for each in document.canaries if each.text("standing") == "true"}
         whole = {name: each for name, each in found.items() if name and all(_arm(each, arm) for arm in _ARMS)}
         return cls(document=document, entries=whole)
 
@@ -40,20 +38,20 @@ class StandingEntries:
     @property
     def store(self) -> str:
         """The URL of the store."""
-        return _text(self.document.root, "store") or "sqlite:///canary.db"
+        return self.document.root.text("store") or "sqlite:///canary.db"
 
     @property
     def data(self) -> str:
         """The data folder as the file has it; "" where it has none."""
-        return _text(self.document.root, "data")
+        return self.document.root.text("data")
 
     def expanded(self, begun: Mapping[str, Standing]) -> ConfigDocument:
         """The document with an entry for each trial, and the baselines that were promoted."""
         if not self:
             return self.document
         canaries = []
-        for each in _canaries(self.document):
-            name = _text(each, "name")
+        for each in self.document.canaries:
+            name = each.text("name")
             if self.entries.get(name) is not each:
                 canaries.append(each)
                 continue
@@ -63,11 +61,9 @@ class StandingEntries:
                 by_hand = {"start": "manual"} if one.by_hand else {}
                 arms = {"baseline": one.baseline, "candidate": one.candidate}
                 entry = _with(each, **arms, **by_hand, name=trial)
-                value = {key: child for key, child in _mapping(entry).items() if key != "standing"}
+                value = {key: child for key, child in entry.children.items() if key != "standing"}
                 canaries.append(replace(entry, value=value))
-        root = self.document.root
-        listed = replace(_mapping(root)["canaries"], value=canaries)
-        return replace(self.document, root=replace(root, value={**_mapping(root), "canaries": listed}))
+        return self.document.with_canaries(canaries)
 
     def settings(
         self, terms: Mapping[str, CanarySettings], begun: Mapping[str, Standing]
@@ -87,30 +83,14 @@ def _next_terms(entry: DocumentEntry, begun: Standing) -> DocumentEntry:
     """The standing entry with the baseline in force, and the candidate that the next order gets."""
     if begun.baseline is not None:
         entry = _with(entry, baseline=begun.baseline.arm)
-    arms = _mapping(entry)
+    arms = entry.children
     taken = taken_over(*(_plain(arms[each]) for each in _ARMS))
-    if not taken:
-        return entry
-    return replace(entry, value={**arms, "candidate": _with(arms["candidate"], **taken)})
-
-
-def _canaries(document: ConfigDocument) -> list[DocumentEntry]:
-    listed = _mapping(document.root).get("canaries")
-    return listed.value if listed is not None and isinstance(listed.value, list) else []
-
-
-def _mapping(entry: DocumentEntry) -> dict[str, DocumentEntry]:
-    return entry.value if isinstance(entry.value, dict) else {}
-
-
-def _text(entry: DocumentEntry, key: str) -> str:
-    found = _mapping(entry).get(key)
-    return found.value if found is not None and isinstance(found.value, str) else ""
+    return entry.with_children(candidate=_with(arms["candidate"], **taken)) if taken else entry
 
 
 def _arm(entry: DocumentEntry, key: str) -> ArmDocument:
     """The arm as a mapping of plain values; empty if it has another shape."""
-    found = _mapping(entry).get(key)
+    found = entry.children.get(key)
     return _plain(found) if found is not None else {}
 
 
@@ -122,7 +102,7 @@ def _plain(entry: DocumentEntry) -> dict[str, Any]:
 def _with(entry: DocumentEntry, **values: Any) -> DocumentEntry:
     """The entry with other values of these keys."""
     fresh = {key: _entry(value, (*entry.path, key), entry.line) for key, value in values.items()}
-    return replace(entry, value={**_mapping(entry), **fresh})
+    return entry.with_children(**fresh)
 
 
 def _entry(value: Any, path: Path, line: int) -> DocumentEntry:

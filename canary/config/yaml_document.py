@@ -7,7 +7,7 @@ cannot construct objects. `${NAME}` and `${NAME:-default}` are expanded in value
 
 import re
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 
@@ -42,6 +42,25 @@ class DocumentEntry:
     line: int
     value: "Scalar | dict[str, DocumentEntry] | list[DocumentEntry] | None"
 
+    @property
+    def children(self) -> "dict[str, DocumentEntry]":
+        """The values by their keys; none unless this is a mapping."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def rows(self) -> "list[DocumentEntry]":
+        """The values of a list; none unless this is one."""
+        return self.value if isinstance(self.value, list) else []
+
+    def text(self, key: str) -> str:
+        """The text at a key; "" where there is none."""
+        found = self.children.get(key)
+        return found.value if found is not None and isinstance(found.value, str) else ""
+
+    def with_children(self, **children: "DocumentEntry") -> "DocumentEntry":
+        """The mapping with other values of these keys."""
+        return replace(self, value={**self.children, **children})
+
     def plain(self, without: Set[Path], places: dict[Path, Path], at: Path = ()) -> object:
         """Plain mappings, lists and text, without the values at the paths in `without`.
 
@@ -59,12 +78,8 @@ class DocumentEntry:
     def walk(self) -> "Iterator[DocumentEntry]":
         """This entry and all entries below it."""
         yield self
-        if isinstance(self.value, dict):
-            for child in self.value.values():
-                yield from child.walk()
-        elif isinstance(self.value, list):
-            for child in self.value:
-                yield from child.walk()
+        for child in (*self.children.values(), *self.rows):
+            yield from child.walk()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +91,17 @@ class ConfigDocument:
     lines: Mapping[Path, int]
     problems: tuple[ConfigProblem, ...]
     spoilt: frozenset[Path]
+
+    @property
+    def canaries(self) -> list[DocumentEntry]:
+        """The entries of `canaries`; none where that is no list."""
+        listed = self.root.children.get("canaries")
+        return [] if listed is None else listed.rows
+
+    def with_canaries(self, canaries: list[DocumentEntry]) -> "ConfigDocument":
+        """The document with these entries of `canaries` instead."""
+        listed = replace(self.root.children["canaries"], value=canaries)
+        return replace(self, root=self.root.with_children(canaries=listed))
 
     def problem(self, path: Path, message: str) -> ConfigProblem:
         """A problem at this path, with the line of the nearest path that the file has."""

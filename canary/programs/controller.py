@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from bench.benchmark.comparison import Comparison
     from bench.preflight.requests import CapturedRequest
     from canary.programs.fleet import FleetParts
+    from records.store.drift import ModelChange
     from verdict.decision.document import Report
 
 
@@ -291,7 +292,7 @@ def _roller(config: Config, data: Path) -> SegmentProgram:
 
 
 class AftermathSentences:
-    """The words of what follows a drift, imported with the first one."""
+    """The words of what becomes of a model, imported with the first one."""
 
     def document(self, found: "Comparison", baseline: str, candidate: str, at: float) -> dict[str, Any]:
         """The benchmark of a model against its stored answers, as `canary bench` stores one."""
@@ -301,6 +302,12 @@ class AftermathSentences:
             baseline=baseline, candidate=candidate, at=rfc3339(at), owner="canary", via="direct", stages={}
         )
         return {**to_document(found, about), "sanity": None, "forecast": None}
+
+    def tells(self, change: "ModelChange") -> str:
+        """What a model became, in a sentence."""
+        from pages.words.drift import change_words
+
+        return f"{change.model} {change_words(change)}"
 
     def says(self, then: Mapping[str, Any]) -> str:
         """What came, in a sentence."""

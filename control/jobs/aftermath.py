@@ -54,10 +54,14 @@ Then = dict[str, Any]
 
 
 class AftermathWords(Protocol):
-    """How what came is written."""
+    """How a change, and what came of it, are written."""
 
     def document(self, found: "Comparison", baseline: str, candidate: str, at: float) -> dict[str, Any]:
         """A benchmark as JSON types."""
+        ...
+
+    def tells(self, change: ModelChange) -> str:
+        """What a model became, in a sentence."""
         ...
 
     def says(self, then: Mapping[str, Any]) -> str:

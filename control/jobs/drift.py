@@ -30,14 +30,7 @@ from control.settings import ControlSettings
 from records.errors import StoreDown
 from records.outcome import FINGERPRINT
 from records.store import Store
-from records.store.drift import (
-    AnswersOfDay,
-    DriftStore,
-    ModelChange,
-    ProbesSpent,
-    ServedModel,
-    StoredRound,
-)
+from records.store.drift import AnswersOfDay, DriftStore, ModelChange, ProbesSpent, ServedModel
 from records.store.releases import ReleaseNote, Releases, entered
 
 if TYPE_CHECKING:  # what asks models takes a while to import, and most admin processes probe none
@@ -122,13 +115,6 @@ def new_names(model: str, names: Mapping[str, float]) -> list[ModelChange]:
     ]
 
 
-def rounds_of(stored: Iterable[StoredRound]) -> "list[ProbeRound]":
-    """The rounds that have an answer."""
-    from bench.drift import ProbeRound
-
-    return [msgspec.convert(each.answers, ProbeRound) for each in stored if each.answers]
-
-
 def _standing(drift: DriftStore, model: str) -> "DriftStanding | None":
     from bench.drift import assess
 
@@ -137,10 +123,13 @@ def _standing(drift: DriftStore, model: str) -> "DriftStanding | None":
 
 
 def since_drift(drift: DriftStore, model: str) -> "list[ProbeRound]":
-    """The rounds after the model's last drift, which began a new reference."""
+    """The rounds with an answer after the model's last drift, which began a new reference."""
+    from bench.drift import ProbeRound
+
     drifts = [each.at for each in drift.changes(model) if each.kind == "model_drifted"]
     since = max(drifts, default=float("-inf"))
-    return [each for each in rounds_of(drift.rounds(model)) if each.at > since]
+    rounds = (msgspec.convert(each, ProbeRound) for each in drift.rounds(model) if each)
+    return [each for each in rounds if each.at > since]
 
 
 async def probe(
@@ -264,7 +253,7 @@ class DriftJob(Collector):
         self._told = Counter((each.model, each.kind) for each in (*told, *new))
         late = [each for each in new if now - each.at < _NEWS_S]
         for each in late:
-            self._tell(each, uses, _renamed(each))
+            self._tell(each, uses)
         return {each.model for each in late}
 
     async def _follow(self, bench: BenchSettings, name: str, uses: Uses, now: float) -> str:
@@ -349,21 +338,22 @@ class DriftJob(Collector):
         change = _drift(model, standing, now)
         if self._drift.note_change(change):
             self._enter_release(change)
-            self._tell(change, uses, _drifted(change))
+            self._tell(change, uses)
         return [], now
 
     def _enter_release(self, change: ModelChange) -> None:
         """What a model has become is a release of its own, against what it was."""
         with self._store.writing() as connection:
             release = entered(connection, change.now, change.model, at=change.at)
-        note = ReleaseNote(at=change.at, release=release.id, who="canary", text=_drifted(change))
-        Releases(self._store).note(note)
+        says = self._aftermath.words.tells(change)
+        Releases(self._store).note(ReleaseNote(at=change.at, release=release.id, who="canary", text=says))
 
-    def _tell(self, change: ModelChange, uses: Uses, headline: str) -> None:
+    def _tell(self, change: ModelChange, uses: Uses) -> None:
         log.warning(
             "model.changed", kind=change.kind, model=change.model, before=change.before, now=change.now
         )
         about = {"model": change.model, "before": change.before, "now": change.now}
+        headline = self._aftermath.words.tells(change)
         used = " and ".join(f"the {each.part} of {each.canary}" for each in uses.get(change.model, ()))
         self._announce_of(change, uses, change.kind, about, f"{headline}; it is {used}" if used else headline)
 
@@ -462,20 +452,4 @@ def _drift(model: str, standing: "DriftStanding", now: float) -> ModelChange:
             "asked": last.of,
             "evidence": min(standing.evidence, 1e300),
         },
-    )
-
-
-def _renamed(change: ModelChange) -> str:
-    return (
-        f"{change.model} answers as {change.now} since "
-        f"{datetime.fromtimestamp(change.at, UTC):%d %B %H:%M} UTC, before as {change.before}"
-    )
-
-
-def _drifted(change: ModelChange) -> str:
-    found = change.document
-    return (
-        f"{change.model} answers otherwise since {found['since']}: {len(found['outside'])} of "
-        f"{found['asked']} probes differ from all of the reference of {change.before[:10]}, confirmed by "
-        "another round"
     )

@@ -13,7 +13,7 @@ from typing import Any
 from alerts.incidents.incident import RESOLVE_AFTER_S, Incident
 from alerts.incidents.rollback import EvidencePoint, RolledBack, RuleThen, rolled_back
 from alerts.rules.places import to_document
-from alerts.rules.rule import Action, Rule, rule_key
+from alerts.rules.rule import Action, Rule
 from alerts.rules.scope import users_needed
 from common.clock import every
 from common.numbers import set_percent
@@ -43,29 +43,20 @@ def document_of(rolled_back: RolledBack) -> dict[str, Any]:
     """The whole rollback. Times are UTC seconds; numbers named `ln_…` are natural logarithms."""
     why = rolled_back.why
     return {
+        **_told(rolled_back),
         "canary": why.canary,
         "run": why.run,
-        "at": why.at,
-        "rule": why.rule or None,
-        "who": why.who,
         "reason": why.reason,
-        "headline": why.on_call(),
-        "summary": why.on_call(quoting=False),
         "sentence": why.sentence or f"rolled back by {why.who}, no reason given",
         "value": why.value,
         "threshold": why.threshold,
         "evidence": dict(why.evidence),
         "limits": dict(why.limits),
         "path": _points(why.path),
-        "where": why.where.document,
-        "where_sentence": why.where.sentence,
-        "provider_error": to_document(why.provider_error),
-        "arms": {arm: asdict(figures) for arm, figures in why.arms.items()},
         "failures": [failure._asdict() for failure in why.failures],
         "rules": [_rule(each) for each in why.rules],
         "before": rolled_back.before.document,
         "after": rolled_back.after.document,
-        "stored": rolled_back.stored,
     }
 
 
@@ -73,6 +64,13 @@ def brief_of(rolled_back: RolledBack | None) -> dict[str, Any] | None:
     """The rollback in brief; None for none."""
     if rolled_back is None:
         return None
+    why = rolled_back.why
+    page = f"/canaries/{why.canary}/why?run={why.run}"
+    return {**_told(rolled_back), "share_before": why.share_before, "page": page}
+
+
+def _told(rolled_back: RolledBack) -> dict[str, Any]:
+    """What both documents have of it."""
     why = rolled_back.why
     return {
         "rule": why.rule or None,
@@ -84,9 +82,7 @@ def brief_of(rolled_back: RolledBack | None) -> dict[str, Any] | None:
         "where_sentence": why.where.sentence,
         "provider_error": to_document(why.provider_error),
         "at": why.at,
-        "share_before": why.share_before,
         "arms": {arm: asdict(figures) for arm, figures in why.arms.items()},
-        "page": f"/canaries/{why.canary}/why?run={why.run}",
         "stored": rolled_back.stored,
     }
 
@@ -233,7 +229,7 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary, state: State | N
     `window_s`: the time that its value is of, None for the whole run;
     `waits`: what it waits for ({have, need, of}), None if for nothing;
     `users_needed`: so many of the candidate's users, if all of them meet the event, are enough for that."""
-    rules = {rule_key(each.rule, each.category, each.segment): each for each in wanted.guardrails}
+    rules = {each.key: each for each in wanted.guardrails}
     share = state.effective_share if state is not None else 0.0
     pages = only_pages(state)
     return [

@@ -268,7 +268,7 @@ def _judge(report: Report) -> list[Block]:
     found = report.judge
     if found is None:
         return []
-    whole = judge.bar(found.judged_preference)
+    whole = judge.headline_bar(found)
     categories = Table(
         columns("category", "pairs", "candidate preferred"),
         [_category(each) for each in judge.categories(found)],
@@ -282,10 +282,9 @@ def _judge(report: Report) -> list[Block]:
         for each in judge.lost(found)
     ]
     return [
-        Paragraph(judge.people(found), weight="bold"),
-        Paragraph(judge.preference(found), weight="bold"),
+        Paragraph(judge.headline(found), weight="bold"),
         Drawings(drawn=[whole] if whole is not None else [], kind="preference"),
-        Paragraph(judge.conclusion(found)),
+        Paragraph(judge.below(found)),
         *map(Paragraph, judge.beside(found)),
         categories,
         BulletList([*judge.worth(found, report.canary), judge.identity(found)]),

@@ -21,7 +21,7 @@ def change_words(change: "ModelChange") -> str:
     then = f"; {aftermath_words(found['then'])}" if "then" in found else ""
     return (
         f"drifted: answers otherwise since {found['since']}, {len(found['outside'])} of {found['asked']} "
-        f"probes, compared with {change.before[:10]}{then}"
+        f"probes differ from all of the reference of {change.before[:10]}, confirmed by another round{then}"
     )
 
 

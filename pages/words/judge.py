@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from bench.dataset.labels import LabelShare, Line, differing, kept
 from common.interval import Interval, Range
 from common.numbers import count, rough_percent, set_dollars
-from judge.figures import AssistedMetric, JudgedMarks, JudgedSessions, JudgeFigures, LabelAgreement
+from judge.figures import (
+    AssistedMetric,
+    JudgedArms,
+    JudgedMarks,
+    JudgedSessions,
+    JudgeFigures,
+    LabelAgreement,
+)
 from pages.words.figures import amount, label, signed, span
 from records.facts.metric import PREDICTED_BY, SESSION_DONE
 from verdict.terms.measures import Unit
@@ -27,7 +34,7 @@ NOT_YET = (
 LOST = "Pairs that the candidate lost:"
 LEGEND = "(A: current model, B: candidate)"
 _MOST_LOST = 5
-_UNKNOWN = "It is unknown whether people agree with the judge"
+_UNKNOWN = "Whether people agree with the judge is not known"
 _SHORT = 8
 """Of a hash its first characters, of an exchange's id its last: ids begin alike."""
 
@@ -83,8 +90,17 @@ def preference(found: JudgeFigures) -> str:
 
 def summary(found: JudgeFigures) -> str:
     """The preference with its meaning, and the marks where there are both."""
-    said = (people(found), preference(found), conclusion(found), *beside(found))
-    return " ".join(part for part in said if part)
+    return " ".join(part for part in (headline(found), below(found), *beside(found)) if part)
+
+
+def headline(found: JudgeFigures) -> str:
+    """Whose answers people prefer, which decides; without enough labels, the judge."""
+    return people(found) or preference(found)
+
+
+def below(found: JudgeFigures) -> str:
+    """What the judge itself prefers, where the headline does not say so, and what its interval means."""
+    return " ".join(filter(None, (preference(found) if people(found) else "", conclusion(found))))
 
 
 def beside(found: JudgeFigures) -> list[str]:
@@ -135,34 +151,30 @@ def conclusion(found: JudgeFigures) -> str:
 
 def marks(found: JudgedMarks) -> str:
     """The marks of single answers, which are not compared pair by pair."""
-    start = f"Of {count(found.answers, 'single answer')}, marked by the judge from 1 to 5"
-    if found.candidate is None or found.baseline is None:
-        return f"{start}, there are too few for an interval."
-    arms = f"the candidate’s have {_ends(found.candidate)}, the current model’s {_ends(found.baseline)}"
-    sentence = f"{start}, {arms}"
-    if found.difference is None:
-        return f"{sentence}."
-    ends = f"{signed(found.difference.low, 'number')} to {signed(found.difference.high, 'number')}"
-    return f"{sentence}: a difference of {signed(found.difference.estimate, 'number')} ({ends})."
+    arms = _both(found) or "there are too few for an interval"
+    return f"Of {count(found.answers, 'single answer')}, marked by the judge from 1 to 5, {arms}."
 
 
 def sessions(found: JudgedSessions) -> str:
     """What is said of whole sessions: the marks, and whether the tasks were done."""
-    start = f"Of {count(found.sessions, 'whole session')}, marked by the judge from 1 to 5"
-    mark, done = found.mark, found.done
-    if mark.candidate is None or mark.baseline is None or mark.difference is None:
-        return f"{start}, one arm has none yet."
-    ends = f"{signed(mark.difference.low, 'number')} to {signed(mark.difference.high, 'number')}"
-    words = (
-        f"{start}, the candidate’s have {_ends(mark.candidate)}, the current model’s {_ends(mark.baseline)}: "
-        f"a difference of {signed(mark.difference.estimate, 'number')} ({ends})."
-    )
+    arms, done = _both(found.mark) or "one arm has none yet", found.done
+    words = f"Of {count(found.sessions, 'whole session')}, marked by the judge from 1 to 5, {arms}."
     if done.candidate is None or done.baseline is None:
         return words
     return (
         f"{words} The task was done in {with_ends(done.candidate)} of the candidate’s sessions and in "
         f"{with_ends(done.baseline)} of the current model’s."
     )
+
+
+def _both(found: JudgedMarks | JudgedArms) -> str:
+    """Both arms' marks and their difference; "" while an arm's is not known."""
+    if found.candidate is None or found.baseline is None:
+        return ""
+    by = (
+        f": a difference of {_difference(found.difference, 'number')}" if found.difference is not None else ""
+    )
+    return f"the candidate’s have {_ends(found.candidate)}, the current model’s {_ends(found.baseline)}{by}"
 
 
 def in_short(found: JudgeFigures) -> str:
@@ -202,6 +214,11 @@ def categories(found: JudgeFigures) -> list[CategoryPreference]:
         )
         for each in sorted(found.categories, key=lambda each: (-each.pairs, each.value))
     ]
+
+
+def headline_bar(found: JudgeFigures) -> PreferenceBar | None:
+    """The bar of what the headline says; None without an interval."""
+    return bar(found.judged_preference if found.people_prefer is None else found.people_prefer)
 
 
 def bar(known: Range | None) -> PreferenceBar | None:

@@ -112,10 +112,11 @@ def _chance(line: MetricLine) -> float | None:
 
 def _due(day: int, report: Report) -> date | None:
     """When the look of this day is at the earliest."""
-    looks = report.plan.looks if report.plan is not None else ()
-    last = _date_of(report, looks[-1]) if looks else None
-    start = None if looks or report.window.start is None else _utc_day(report.window.start)
-    return due(day, None if last is None else (looks[-1], last), start)
+    looks, start = report.plan.looks if report.plan is not None else (), report.window.start
+    if not looks:
+        return due(day, None, None if start is None else _utc_day(start))
+    last = _date_of(report, looks[-1])
+    return due(day, None if last is None else (looks[-1], last), None)
 
 
 def _extension(report: Report, plan: PlanLine) -> str:
@@ -201,7 +202,7 @@ def chance_cell(line: MetricLine, report: Report) -> str:
     if line.metric in report.details.unpriced:
         return "costs missing"
     if line.metric in report.details.unlabelled:
-        return verdict.held_state(line, report).lower()
+        return verdict.held_state(line).lower()
     if line.state != "INCONCLUSIVE" or look is None or look.chance is None:
         return _DECIDED.get(line.state, "–")
     soon = f", {days(line.days_needed)}" if line.days_needed else ""

@@ -164,10 +164,9 @@ def sentence(reason: Reason, report: Report) -> str:
             may = f" (may be ideal: {near})" if near else ""
             return f"Acceptable: {joined([label(metric) for metric in reason.metrics])}{may}."
         case FewDaysRequired():
-            return (
-                f"The config asks for {reason.days:g} days of traffic (`minimum_days`); a real decision "
-                f"needs at least {reason.needed}, because weekdays differ."
-            )
+            asks = f"{reason.days:g} day{'' if reason.days == 1 else 's'} of traffic (`minimum_days`)"
+            needs = f"a real decision needs at least {reason.needed}, because "
+            return f"The config asks for {asks}; {needs * (reason.days < reason.needed)}weekdays differ."
         case Capped():
             cap = amount(reason.at, _line(report, reason.metric, reason.acceptable).unit)
             return (

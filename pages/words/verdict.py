@@ -19,14 +19,14 @@ from verdict.terms.measures import Unit
 from verdict.terms.rubric import parse_bound
 
 
-def held_state(line: MetricLine, report: Report) -> str:
+def held_state(line: MetricLine) -> str:
     """What holds the row, in two or three words."""
     if line.metric == JUDGED_MARK:
         return "Decides nothing"
     return "Ratings missing" if line.metric in PREDICTED_BY else "Labels missing"
 
 
-def held_evidence(users: str, line: MetricLine, report: Report) -> str:
+def held_evidence(users: str, line: MetricLine) -> str:
     """The row's users with what holds it: 38 users with a judged pair, of 100 required; ..."""
     if line.metric == JUDGED_MARK:
         return f"{users}; marks decide nothing"
@@ -254,7 +254,7 @@ def mark(line: MetricLine, report: Report) -> tuple[str, str]:
     if line.metric in report.details.unpriced:
         return STATES[line.state][0], "Costs missing"
     if line.metric in report.details.unlabelled:
-        return STATES[line.state][0], held_state(line, report)
+        return STATES[line.state][0], held_state(line)
     if unripe(line, report):
         return "–", "Not measurable in this window"
     if line.state == "NODATA" and line.candidate is not None:
@@ -288,7 +288,7 @@ def evidence(line: MetricLine, report: Report) -> str:
     if line.metric in report.details.unpriced:
         return f"{users}; prices are missing"
     if line.metric in report.details.unlabelled:
-        return held_evidence(users, line, report)
+        return held_evidence(users, line)
     if line.units < GATE:
         return f"{users}, of {GATE} needed for an interval"
     if line.mde is None:

@@ -21,14 +21,12 @@ _LOCK = 7_016_000_032
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A name in answers of `model` (`provider/model`): since a UTC second, on how many answers, until a
-    day."""
+    """A name in answers of `model` (`provider/model`): since a UTC second, until a day."""
 
     model: str
     served: str
     first_at: float
     last_day: int
-    answered: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +48,6 @@ class ModelChange:
         if self.kind != "model_drifted" or "since" not in self.document:
             return self.at
         return datetime.fromisoformat(self.document["since"]).replace(tzinfo=UTC).timestamp()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRound:
-    """One round of probes: the answers by prompt, None while it is asked or where it was lost."""
-
-    id: int
-    model: str
-    at: float
-    reserved_usd: float
-    cost_usd: float | None
-    answers: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,23 +85,11 @@ class DriftStore:
                 table.served,
                 first,
                 func.max(table.day).label("last_day"),
-                func.sum(table.answered).label("answered"),
             )
             .group_by(table.provider, table.model, table.served)
             .order_by(first, table.served)
         )
-        with self._store.asking() as connection:
-            rows = connection.execute(query).all()
-        return [
-            ServedModel(
-                model=row.model,
-                served=row.served,
-                first_at=row.first_at,
-                last_day=row.last_day,
-                answered=int(row.answered),
-            )
-            for row in rows
-        ]
+        return self._store.found(ServedModel, query)
 
     def note_change(self, change: ModelChange) -> bool:
         """Store a change; False if it is known, so that it is told once."""
@@ -174,11 +148,12 @@ class DriftStore:
                 about = {"provider": provider, "model": model, "served": name, "day": row.day}
                 _see(connection, {**about, "first_at": row.at, "answered": 1})
 
-    def rounds(self, model: str) -> list[StoredRound]:
-        """A model's rounds, the oldest first."""
+    def rounds(self, model: str) -> Sequence[Mapping[str, Any] | None]:
+        """A model's rounds as JSON types, the oldest first; None for one that is asked, or was lost."""
         table = tables.probe_rounds.c
-        query = select(*[table[name] for name in StoredRound.__dataclass_fields__])
-        return self._store.found(StoredRound, query.where(table.model == model).order_by(table.at, table.id))
+        query = select(table.answers).where(table.model == model).order_by(table.at, table.id)
+        with self._store.asking() as connection:
+            return connection.execute(query).scalars().all()
 
     def probed(self) -> Sequence[str]:
         """The models that have rounds."""

@@ -7,7 +7,6 @@ from statsmodels.stats.contingency_tables import mcnemar
 from bench.benchmark.statistics import (
     least_for,
     mean,
-    paired_contrast,
     paired_difference,
     paired_p,
     paired_ratio,
@@ -146,12 +145,9 @@ def test_the_least_number_of_values_for_an_upper_end(level: float, least: int) -
     assert least_for(level) == least
 
 
-def test_a_contrast_of_pairs_has_bonett_and_price_as_its_case() -> None:
+def test_a_difference_may_be_to_a_part_of_the_baseline() -> None:
     baseline, candidate = [True] * 90 + [False] * 10, [True] * 80 + [False] * 10 + [True] * 10
-    assert paired_contrast(baseline, candidate, alone(100), factor=1.0) == paired_difference(
-        baseline, candidate, alone(100)
-    )
-    found = paired_contrast(baseline, candidate, alone(100), factor=0.5)
+    found = paired_difference(baseline, candidate, alone(100), factor=0.5)
     assert found is not None
     assert found.estimate == pytest.approx(0.9 - 0.45)
     assert found.low < 0.45 < found.high

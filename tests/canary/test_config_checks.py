@@ -400,7 +400,7 @@ def test_the_embedding_model_is_at_openais_or_geminis_own_api() -> None:
     assert (found.provider, found.model) == ("openai", "text-embedding-3-small")
     assert parse(SOUND, "canary.yaml", {}).bench.embeddings is None
     assert refusal(f"{SOUND}embeddings: {{provider: opnai, model: m}}\n") == [
-        'canary.yaml:3: embeddings.provider: is not in `providers`; did you mean "openai"?'
+        'canary.yaml:3: embeddings.provider: there is no provider "opnai"; did you mean "openai"?'
     ]
     for entry, what in zip(CLOUDS, ("api: anthropic", "kind: azure"), strict=True):
         name = entry.partition(":")[0]

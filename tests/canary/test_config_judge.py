@@ -71,7 +71,7 @@ def test_a_judge_and_what_it_looks_at() -> None:
     [
         (
             text(judge=JUDGE.replace("openai", "opena")),
-            'is not in `providers`; did you mean "openai"?',
+            'there is no provider "opena"; did you mean "openai"?',
         ),
         (text(judge=""), "has no judge: name one at the top of the file"),
         (text(own="judge: {pairs: 9, answers: 9}"), "give one of `pairs`"),

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from canary.cli import app
-from canary.commands.report import BadReportOutput, ReportOutput
+from canary.commands.report import ReportOutput
 from tests.examples import FOLDER, WORLDS, write_log
 
 
@@ -40,10 +41,11 @@ def test_a_form_is_printed_and_a_file_is_written(
     ],
 )
 def test_what_cannot_be_is_refused_with_what_would_be_right(
-    form: str | None, output: str | None, said: str
+    form: str | None, output: str | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(BadReportOutput, match=said):
+    with pytest.raises(typer.Exit) as ended:
         ReportOutput.asked(form, output)
+    assert (ended.value.exit_code, said in capsys.readouterr().err) == (2, True)
 
 
 def test_the_command_writes_the_file_whole_and_exits_with_the_verdict(tmp_path: Path) -> None:

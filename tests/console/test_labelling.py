@@ -103,7 +103,7 @@ def test_two_people_s_agreement_is_a_rate_from_thirty_pairs_on() -> None:
 def test_how_many_of_the_labels_are_there_that_a_row_on_the_judge_needs() -> None:
     assert (
         "Labels on pairs that the judge marked: 12. A rubric row on people's preference needs 50 in the "
-        "order of this page."
+        "order of this page; then the verdict says how many more would decide it."
     ) in progressed(judged=80, on_judged=12)
     assert "judge" not in progressed(labelled=12)
 

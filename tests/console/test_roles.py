@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any, Literal
@@ -11,9 +12,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
+from bench.benchmark.comparison import COLUMNS
 from console.access.guard import TEXTS, Access
 from console.app import admin_app, health_app
+from records.captures.capture import strictest
+from records.store import Store
+from records.store.benchmarks import BenchFailures, Benchmarks
 from tests.e2e.stage import Stage, on_stage
+from tests.verdict.test_releases import a_benchmark
 
 Kind = Literal["open", "page", "texts", "form", "logout", "api", "api order"]
 VIEWER = "viewer-token-of-the-tests"
@@ -294,3 +300,21 @@ def test_a_viewer_reads_a_release_s_documents_without_texts(
     assert file.headers["content-disposition"] == f"attachment; filename=release-{release['id']}-{reader}.md"
     assert people["admin"].get(f"/api{asked}&form=pdf").status_code == 400
     assert people["admin"].get("/api/releases/0?for=everybody").status_code == 400
+
+
+def test_a_viewer_reads_a_release_without_its_wrong_answers(
+    stage: Stage, people: Mapping[str, httpx2.Client]
+) -> None:
+    (release,) = people["admin"].get("/api/releases").json()["releases"]
+    baseline, candidate = (
+        f"{release[each]['provider']}/{release[each]['model']}" for each in ("baseline", "candidate")
+    )
+    row = dict.fromkeys(COLUMNS, "") | {"dataset": "support", "id": "r-17", "asked": "Where is Kiel?"}
+    with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+        made = Benchmarks(store).add(
+            a_benchmark("ship"), baseline=baseline, candidate=candidate, at=time.time()
+        )
+        BenchFailures(store).add(made, [row], strictest(()), now=time.time())
+    for who in ("viewer", "viewer's session", "admin", "operator's session"):
+        here = f"/releases/{release['id']}" if "session" in who else f"/api/releases/{release['id']}"
+        assert ("Where is Kiel?" in people[who].get(here).text) == ("viewer" not in who)

@@ -21,6 +21,7 @@ from starlette.testclient import TestClient
 from canary.config import parse
 from canary.programs.controller import AftermathSentences
 from canary.python_path import environment, program
+from common.whole_file import read_document
 from console.access.guard import Access
 from console.app import health_app
 from control.controller import Controller
@@ -33,10 +34,10 @@ from control.jobs.segment_job import SegmentProgram
 from control.states.rollouts import PendingRollbacks
 from pages.words.reasons import sentences
 from records.outcome import Outcome
-from records.shared import states_file
 from records.spool.writer import SpoolWriter
 from records.store import Store
 from routing.canary import ArmName
+from routing.states import States
 from verdict.decision import reports
 
 CONFIG = """\
@@ -139,7 +140,7 @@ def test_a_page_and_its_rollback_do_not_wait_for_a_checkpoint_that_the_disk_does
             loops = [asyncio.create_task(each) for each in controller.loops()]
             try:
                 await asyncio.wait_for(pager.paged.wait(), LONG_S)
-                plan = states_file.read(tmp_path / "plan.json")
+                plan = read_document(tmp_path / "plan.json", States)
                 assert plan is not None and plan.states["trial"].state == "rolled_back"
                 assert not (tmp_path / "live.json").exists()  # the checkpoint is still on its way
             finally:

@@ -21,13 +21,14 @@ from alerts.rules.places import CandidateError
 from alerts.wording import Trouble
 from canary.config import Config, parse
 from common.concentration import Concentration, FailingPart
+from common.whole_file import read_document
 from control.operator.status import RollbackHistory, brief_of, document_of
 from control.states.rollouts import PendingRollbacks, Rollouts
 from records.errors import StoreDown
 from records.shared import states_file
 from records.store import Act, Store
 from routing import transitions
-from routing.states import NO_STATES, State
+from routing.states import NO_STATES, State, States
 from tests.control.databases import Database
 from tests.servers.postgres import Postgres
 
@@ -109,7 +110,7 @@ class Admin:
         self.rollouts = Rollouts(
             self.store,
             lambda each: states_file.write(plan, each),
-            last=states_file.read(plan) or NO_STATES,
+            last=read_document(plan, States) or NO_STATES,
             pending=PendingRollbacks(self.folder / "rollbacks.json"),
         )
         self.rollbacks = RollbackHistory(self.store, self.rollouts)

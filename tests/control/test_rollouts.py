@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from alerts.quota import QuotaStatus
 from canary.config import Config, parse
+from common.whole_file import read_document
 from control.states.rollouts import OrderOvertaken, PendingRollbacks, Rollouts, Transition
 from records.errors import StoreDown
 from records.outcome import Outcome
@@ -228,13 +229,13 @@ class One:
         self.rollouts = Rollouts(
             self.store,
             lambda plan: states_file.write(self.states_file, plan),
-            last=states_file.read(self.states_file) or NO_STATES,
+            last=read_document(self.states_file, States) or NO_STATES,
             pending=PendingRollbacks(self.folder / "rollbacks.json"),
         )
 
     @property
     def published(self) -> States:
-        plan = states_file.read(self.states_file)
+        plan = read_document(self.states_file, States)
         assert plan is not None
         return plan
 

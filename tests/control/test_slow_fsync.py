@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from canary.config import parse
+from common.whole_file import read_document
 from control.fleet.publisher import FilePublisher
 from control.states.rollouts import PendingRollbacks, Rollouts
-from records.shared import states_file
 from records.store import Act, Store
 from routing import transitions
+from routing.states import States
 
 CONFIG = """\
 providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}
@@ -76,7 +77,7 @@ def test_a_rollback_is_in_force_while_another_one_is_being_synced(tmp_path: Path
             rollouts.change(name, act, lambda state: transitions.rollback(state, reason="", now=act.at))
 
         def is_in_force(name: str) -> bool:
-            plan = states_file.read(tmp_path / "plan.json")
+            plan = read_document(tmp_path / "plan.json", States)
             kept = msgspec.json.decode((tmp_path / "rollbacks.json").read_bytes())
             return plan is not None and plan.states[name].state == "rolled_back" and name in kept
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from common.whole_file import read_document
 from control.fleet.publisher import WRITE_EVERY_S, StatesFollower
-from records.shared import states_file
 from records.shared.states_file import StatesWatch
 from routing.states import NO_STATES, State, States
 
@@ -38,7 +38,7 @@ def test_a_changed_plan_is_written_at_once(path: Path) -> None:
     following = StatesFollower(path)
     for version in range(1, 20):
         assert following.hear(a_plan(version), 0.0)
-        assert states_file.read(path) == a_plan(version)
+        assert read_document(path, States) == a_plan(version)
 
 
 def test_an_older_plan_and_the_same_one_again_are_no_news(path: Path) -> None:
@@ -46,7 +46,7 @@ def test_an_older_plan_and_the_same_one_again_are_no_news(path: Path) -> None:
     following.hear(a_plan(5), 0.0)
     assert not following.hear(a_plan(5), 1.0)
     assert not following.hear(a_plan(4, share=0.9, refreshed_at=2000.0), 1.0)
-    assert states_file.read(path) == a_plan(5)
+    assert read_document(path, States) == a_plan(5)
     assert following.silent_s(7.0) == 7.0
 
 
@@ -55,17 +55,17 @@ def test_an_older_plan_is_no_news_to_a_replica_that_was_restarted(path: Path) ->
     again = StatesFollower(path)
     assert again.newest == a_plan(5)
     assert not again.hear(a_plan(4, share=0.9, refreshed_at=2000.0), 1.0)
-    assert states_file.read(path) == a_plan(5)
+    assert read_document(path, States) == a_plan(5)
 
 
 def test_a_sign_of_life_is_written_every_few_seconds(path: Path) -> None:
     following = StatesFollower(path)
     following.hear(a_plan(5), 0.0)
     assert following.hear(a_plan(5, refreshed_at=1001.0), 1.0)
-    assert states_file.read(path) == a_plan(5)
+    assert read_document(path, States) == a_plan(5)
     refreshed = a_plan(5, refreshed_at=1000.0 + WRITE_EVERY_S)
     assert following.hear(refreshed, WRITE_EVERY_S)
-    assert states_file.read(path) == refreshed
+    assert read_document(path, States) == refreshed
 
 
 def test_a_replica_cut_off_from_everybody_falls_to_share_0_after_15_minutes(path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_plan_that_the_disk_did_not_take_is_written_with_the_next_news(tmp_pat
     assert following.hear(a_plan(5), 0.0)
     folder.mkdir()
     assert following.hear(a_plan(5, refreshed_at=1001.0), 1.0)
-    assert states_file.read(folder / "plan.json") == a_plan(5, refreshed_at=1001.0)
+    assert read_document(folder / "plan.json", States) == a_plan(5, refreshed_at=1001.0)
 
 
 def test_a_changed_patience_is_news(path: Path) -> None:
@@ -109,4 +109,4 @@ def test_a_changed_patience_is_news(path: Path) -> None:
     following.hear(a_plan(5), 0.0)
     changed = replace(a_plan(5, refreshed_at=1005.0), patience={"trial": {"chat/json": 12.0}})
     assert following.hear(changed, WRITE_EVERY_S)
-    assert states_file.read(path) == changed
+    assert read_document(path, States) == changed

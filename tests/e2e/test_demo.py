@@ -1,27 +1,40 @@
-"""`canary demo`, played whole: what it tells has happened, and whatever it started ends with it."""
+"""`canary demo`, played whole: what it tells has happened, its last candidate is decided by labels on its own
+pages within a day of a clock that the test sets, and whatever it started ends with it."""
 
+import html
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.e2e.people import logged_in, sit
-from tests.serving import eventually
+from tests.serving import HandClock, eventually, needs_hand_clock
+
+BEGINS = datetime(2027, 3, 1, 22, 30, tzinfo=UTC)
+NEXT_NIGHT = datetime(2027, 3, 3, 0, 15, tzinfo=UTC)
+"""After the first midnight by which a whole day is over."""
 
 
 @pytest.fixture
-def demo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
-    """The demo, with the test's options. There is no screen."""
+def clock(tmp_path: Path) -> HandClock:
+    return HandClock(tmp_path)
+
+
+@pytest.fixture
+def demo(tmp_path: Path, clock: HandClock, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """The demo, with the test's options, which then has the test's clock. There is no screen."""
+    options = getattr(request, "param", ())
+    _set(clock, BEGINS)
     process = subprocess.Popen(
-        [sys.executable, "-m", "canary", "demo", *getattr(request, "param", ())],
+        [sys.executable, "-m", "canary", "demo", *options],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
@@ -33,6 +46,7 @@ def demo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.
             },
             "COLUMNS": "200",
             "PYTHONUNBUFFERED": "1",
+            **(clock.env if options else {}),
         },
     )
     with process:
@@ -42,23 +56,67 @@ def demo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.
             process.terminate()  # killed, it could not end what it started
 
 
+def _set(clock: HandClock, moment: datetime) -> None:
+    clock.set(int((moment - datetime.now(UTC)).total_seconds()))
+
+
 def looks_for_help(first: str, second: str) -> str:
     """Ann, who reads what the answers say: the longer one helps more, but for two that only talk."""
     talk = [any(each in answer for each in ("great care", "truly interesting")) for answer in (first, second)]
     return "ba"[(len(first) > len(second)) ^ any(talk)]
 
 
-def _ann_decides(admin: str, token: str, text: str) -> None:
-    """The last verdict waits for labels, which the judge's word cannot replace; then it is to ship."""
+_FIELDS = re.compile(r'name="(check|onwards|form_token|exchange)" value="([^"]*)"')
+_ANSWER = re.compile(r'aria-label="Answer [AB]">([^<]*)<')
+
+
+@contextmanager
+def _logged_in(admin: str, token: str) -> Iterator[httpx2.Client]:
+    """A browser's session with the admin page."""
+    with httpx2.Client(base_url=admin, trust_env=False, timeout=60.0) as browser:
+        fields = dict(_FIELDS.findall(browser.get("/login").text))
+        assert browser.post("/login", data={**fields, "token": token}).status_code == 303
+        yield browser
+
+
+def _sit(
+    browser: httpx2.Client, who: str, says: Callable[[str, str], str], labels: int, asked: str = ""
+) -> str:
+    """Somebody labels so many pairs with nothing but what the page shows; the page after them."""
+    for _ in range(labels):
+        page = browser.get(f"{LABEL}?who={who}{asked}").text
+        first, second = map(html.unescape, _ANSWER.findall(page))
+        form = {**dict(_FIELDS.findall(page)), "right": says(first, second), "who": who}
+        assert browser.post(LABEL, data=form).status_code == 303
+    return html.unescape(browser.get(f"{LABEL}?who={who}{asked}").text)
+
+
+LABEL = "/canaries/people-decide/label"
+
+
+def _people_decide(admin: str, token: str, text: str, clock: HandClock) -> None:
+    """The last verdict waits for labels, which the judge's word cannot replace, and for the look of the first
+    night: what is labelled later has no part in it."""
     verdict = re.findall(r"the verdict: (\S+)", text)[0]
-    with logged_in(admin, token) as browser:
-        sit(browser, "people-decide", looks_for_help, 20)
+    with _logged_in(admin, token) as browser:
+        page = _sit(browser, "ann", looks_for_help, 20)
+        assert "gpt-6" not in page  # it does not tell which answer is whose
+        assert "the candidate's, what the judge said, or how others labelled" in page
         page = browser.get(verdict).text
         assert "Extend the canary" in page
         assert "waits for labels: 20 of 50 of randomly drawn pairs" in page
         assert "the candidate’s in 100 %" in page
-        sit(browser, "people-decide", looks_for_help, 50)
-        assert "<h1>Ship" in browser.get(verdict).text
+        _sit(browser, "ann", looks_for_help, 50)
+        page = _sit(browser, "bob", looks_for_help, 30, "&second=1")
+        assert "Labelled by two people: 30 pairs. They agree on 30: 100" in page
+        assert "is open until day 1, the first on which a look may ship" in browser.get(verdict).text
+    _set(clock, NEXT_NIGHT)
+    with _logged_in(admin, token) as browser:
+        _sit(browser, "ann", lambda _, __: "neither", 1)  # the page then makes its report anew
+        page = html.unescape(browser.get(verdict).text)
+        assert "<h1>Ship" in page
+        assert "As of the look of day 1 (3 Mar 2027, 00:00 UTC)" in page
+        assert "Passes at a risk of under 0.01 %; 5 % is allowed." in page
 
 
 def _told(demo: subprocess.Popen[str]) -> str:
@@ -72,11 +130,12 @@ def _told(demo: subprocess.Popen[str]) -> str:
     return "".join(told)
 
 
+@needs_hand_clock
 @pytest.mark.more
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("demo", [["--open"]], indirect=True, ids=["open"])
 def test_the_demo_tells_its_stories_and_ends_with_all_that_it_started(
-    demo: subprocess.Popen[str], tmp_path: Path
+    demo: subprocess.Popen[str], tmp_path: Path, clock: HandClock
 ) -> None:
     text = _told(demo)
     assert text.count("rolled back after") == 2
@@ -90,8 +149,8 @@ def test_the_demo_tells_its_stories_and_ends_with_all_that_it_started(
     assert httpx2.get(f"{admin}/healthz", trust_env=False).status_code == 200
     token = re.findall(r"token (\w+)", text)[0]
     _shows_the_made_up(admin, token)
-    _ann_decides(admin, token, text)
     _is_copied(text, tmp_path)
+    _people_decide(admin, token, text, clock)
     ours = _below(demo.pid)
     assert len(ours) >= 3  # provider, supervisor, and the supervisor's own
 

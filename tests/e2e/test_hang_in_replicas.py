@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from common.whole_file import read_document
 from control.monitor.wait_limits import FEWEST, LEAST_S
-from records.shared import states_file
+from routing.states import States
 from tests.e2e.replicas import Fleet, fleet
 from tests.e2e.stage import chat
 from tests.reliability.answers import answer, hang
@@ -67,7 +68,9 @@ def test_the_leader_knows_of_those_who_wait_and_rolls_back_before_any_of_them_ha
         assert place.ask(0, user).status_code == 200
     for member in members.replicas:
         path = member.data / "plan.json"
-        known = eventually(lambda path=path: (plan := states_file.read(path)) and plan.patience.get("hangs"))  # type: ignore[misc]
+        known = eventually(
+            lambda path=path: (plan := read_document(path, States)) and plan.patience.get("hangs")
+        )  # type: ignore[misc]
         assert known == {"chat/json": LEAST_S}
     with ThreadPoolExecutor(FIRST) as pool:
         waiting = [

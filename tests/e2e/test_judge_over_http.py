@@ -5,6 +5,7 @@ happens to the server.
 import json
 import os
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -14,9 +15,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from canary.config import parse
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
 from judge.judgements import JudgedExchange, Judgements
+from pages.words.reasons import sentences
 from records.store import Store, tables
 from records.store.captures import CaptureStore
 from tests.e2e.judge_server import PRICES, Asked, JudgeServer, likes
@@ -25,6 +28,8 @@ from tests.e2e.stage import Stage, chat, on_stage
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.serving import ProviderThread, eventually
+from verdict.decision.document import Report
+from verdict.decision.reports import report_of
 
 CONFIG = """
 providers:
@@ -169,6 +174,55 @@ def test_single_answers_of_both_arms_are_marked_where_nothing_is_mirrored(tmp_pa
         assert told["baseline"] == {"marked": 3, "mean_mark": 3.0}
         assert told["candidate"] == {"marked": 3, "mean_mark": 4.0}
         assert len({asked.text for asked in judge.book}) == len(judge.book)
+
+
+ASSISTED = """    rubric:
+      - {{metric: csat, acceptable: ">= baseline - 20%", ideal: ">= baseline", weight: 1, minimum_days: 1,
+          assisted: judge, question: "Are users satisfied?"}}
+"""
+ANSWERED = 150
+
+
+def _in_two_days(stage: Stage) -> Report:
+    settings = parse(stage.server.config.read_text(), "canary.yaml", {}).control.reports
+    with closing(Store.open("sqlite:///canary.db", stage.server.data)) as store:
+        state = store.states()["trial"].state
+        assert state.started_at is not None
+        return report_of(settings, "trial", store, now=state.started_at + 2.2 * 86400)
+
+
+def test_a_judge_who_likes_the_candidate_is_put_right_by_the_ratings_of_a_few(tmp_path: Path) -> None:
+    """Every answer is marked, every second one is rated, and users like both arms alike."""
+    with JudgeServer(lambda asked: f"MARK: {4 if asked.first.startswith('Warm') else 2}") as judge:
+        text = config(judge, own="answers: 900").replace("\nprices:", f"\n{ASSISTED}prices:", 1)
+        with on_stage(tmp_path, text, provider=arms()) as up:
+            ask(up, range(ANSWERED))
+            ask(up, range(ANSWERED, 2 * ANSWERED), arm="candidate")
+            marked = done(up, 2 * ANSWERED)
+            by_arm = {arm: [each for each in marked if each.arm == arm] for arm in ("baseline", "candidate")}
+            ratings = [
+                {"exchange_id": each.exchange_id, "metric": "csat", "value": 3 + n % 3}
+                for found in by_arm.values()
+                for n, each in enumerate(found[::2])
+            ]
+            url = f"{up.server.traffic}/canary/feedback"
+            assert httpx2.post(url, json=ratings, trust_env=False).status_code == 202
+            eventually(lambda: _stored_ratings(up) == len(ratings))  # a look is made once, and kept
+            report = _in_two_days(up)
+    assert report.metrics[0].state in ("PASS", "IDEAL"), sentences(report)
+    assert report.judge is not None and report.judge.marks is not None
+    (found,) = report.judge.assisted
+    assert found.rated == len(ratings) // 2
+    assert (found.marked, found.decides) == (2 * ANSWERED, True)
+    assert report.judge.marks.difference is not None and found.means.difference is not None
+    assert report.judge.marks.difference.estimate == 2.0
+    assert abs(found.means.difference.estimate) < 1e-3
+
+
+def _stored_ratings(stage: Stage) -> int:
+    with closing(sqlite3.connect(stage.server.data / "canary.db")) as database:
+        found: int = database.execute("SELECT count(*) FROM feedback").fetchone()[0]
+        return found
 
 
 TOOL = {

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from bench.drift import CONFIRM_EVERY_S, REFERENCE, REFERENCE_EVERY_S, ProbeRound, assess
 from bench.models.prober import ModelProber
 from canary.config import Config, parse
-from control.jobs.drift import histories, rounds_of
+from control.jobs.drift import histories, since_drift
 from records.store import Store
 from records.store.drift import DriftStore
 from tests.control.test_drift import DAY_S, Watch
@@ -53,7 +53,7 @@ def test_a_real_model_is_found_once_it_is_quantised_otherwise_and_not_before(
     print(f"unchanged: {[len(each.outside) for each in history.probed.findings]} of 30 outside")
     assert (history.probed.state, len(history.probed.findings)) == ("steady", UNCHANGED_DAYS)
     assert watch.told == []
-    known, day = rounds_of(DriftStore(store).rounds("own/smollm2")), UNCHANGED_DAYS + 1
+    known, day = since_drift(DriftStore(store), "own/smollm2"), UNCHANGED_DAYS + 1
     for name, change in OTHERS.items():
         with small_model(port=port, **change(tmp_path)):
             (now,) = asyncio.run(asked(watch.config, day * DAY_S))

@@ -13,10 +13,11 @@ from itertools import islice
 
 import pytest
 
+from common.whole_file import read_document
 from control.monitor.wait_limits import FEWEST, LEAST_S
 from records.outcome import InFlight, Outcome, Record
-from records.shared import states_file
 from records.spool.reader import SpoolReader
+from routing.states import States
 from tests.e2e.stage import Stage, chat
 from tests.reliability.answers import JSON, answer, document, events, hang, whole
 from tests.reliability.callers import Answer, ask, connected, receive, request
@@ -162,7 +163,7 @@ def test_when_patience_is_over_the_baseline_answers(stage: Stage, pool: ThreadPo
     callers.hanging(FIRST)
     quick = callers.warm()
     plan = stage.server.data / "plan.json"
-    known = eventually(lambda: (read := states_file.read(plan)) and read.patience.get("patient"))
+    known = eventually(lambda: (read := read_document(plan, States)) and read.patience.get("patient"))
     assert known == {"chat/json": LEAST_S, "chat/stream": LEAST_S}
     ids = callers.answered(waiting)
     took = time.monotonic() - began

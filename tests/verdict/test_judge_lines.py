@@ -74,7 +74,7 @@ def test_without_labels_it_says_where_to_label() -> None:
 @pytest.mark.parametrize("figures", [NONE, replace(NONE, pairs=2, no_mark=2), MARKS, SESSIONS])
 def test_without_a_readable_pair_nobody_is_asked_to_label(figures: JudgeFigures) -> None:
     first = judge.worth(figures, "support")[0]
-    assert re.match("It is unknown whether|.* is not known", first)
+    assert "is not known" in first
     assert "label" not in re.sub("people label pairs of answers, not (single ones|sessions)", "", first)
 
 

@@ -159,6 +159,22 @@ def test_a_category_that_nobody_labelled_is_taken_to_be_like_the_others() -> Non
     assert (seen.labels, len(seen.unit)) == (80, 409)
 
 
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (1, "The config asks for 1 day of traffic (`minimum_days`); a real decision needs at least 2"),
+        (2, "The config asks for 2 days of traffic (`minimum_days`); weekdays differ."),
+    ],
+)
+def test_by_people_alone_two_days_are_a_real_decision(days: int, said: str) -> None:
+    pairs = _pairs(WON)
+    sample = replace(
+        sample_of(pairs, {"refund": 1000}, _labels(pairs, 80)), candidate_at=np.arange(0, 4 * 24) * 3600.0
+    )
+    canary = JudgedCanary(name="c", criteria=[ROW], minimum_days=days, shares={0: 0.5})
+    assert any(each.startswith(said) for each in sentences(build(sample, canary, now=4.5 * DAY_S)))
+
+
 def test_the_labels_still_needed_are_told() -> None:
     pairs = _pairs((1.0, 0.0))
     report = _report(pairs, _labels(pairs, 60, 3), 0)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from records.facts.metric import JUDGED, JUDGED_MARK
+from records.facts.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE
 from records.outcome import THROTTLED
 from verdict.decision.document import (
     CategoryLine,
@@ -83,7 +83,9 @@ def _of_part(part: Part) -> Miss:
     return Miss(name=name, metric=part.metric, low=found.low, estimate=found.estimate, high=found.high)
 
 
-HONEST_DAYS = 7
+WEEK_DAYS = 7
+_SITTING_DAYS = 2
+"""What a decision by people's preference alone takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,10 +310,12 @@ def _passing(findings: Findings) -> list[Reason]:
 
     near = tuple(each.metric for each in findings.rows if each.may_be_ideal)
     ideal, passed, days = metrics("IDEAL"), metrics("PASS"), findings.canary.minimum_days
+    alone = {row.metric for row in findings.canary.criteria} == {JUDGED_PREFERENCE}
+    needed = _SITTING_DAYS if alone else WEEK_DAYS
     return [
         *([RowsIdeal(metrics=ideal)] if ideal else []),
         *([RowsAcceptable(metrics=passed, may_be_ideal=near)] if passed else []),
-        *([FewDaysRequired(days=days, needed=HONEST_DAYS)] if days < HONEST_DAYS else []),
+        *([FewDaysRequired(days=days, needed=needed)] if days < WEEK_DAYS else []),
     ]
 
 

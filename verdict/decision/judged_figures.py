@@ -9,6 +9,7 @@ from scipy import special
 
 from common.interval import Interval, Range, recovered
 from judge.figures import (
+    FEWEST_LABELS,
     NEEDED_LABELS,
     AssistedMetric,
     JudgedArms,
@@ -33,7 +34,7 @@ from records.facts.metric import (
 from verdict.decision.document import vendor
 from verdict.rows.comparison import ALPHA, GATE, ArmComparison, arm_sums
 from verdict.rows.reading import read, stratified
-from verdict.rows.row import Row, half_width, labels_needed
+from verdict.rows.row import Row, half_width
 from verdict.sample.judged import JUDGE_PREFERS, assisted, judged_sample
 from verdict.sample.observations import Observations, measured, observe
 from verdict.sample.sample import Sample
@@ -62,6 +63,7 @@ def judge_figures(
         return None
     provider, _, model = shown.judge.partition("/")
     row = next((row for row in rows if row.metric == JUDGED_PREFERENCE), None)
+    asked = any(row.metric == JUDGED_PREFERENCE for row in canary.criteria)
     liked = judged_sample(sample, JUDGED_PREFERENCE)
     return JudgeFigures(
         provider=provider,
@@ -86,7 +88,7 @@ def judge_figures(
         assisted=_assisted(sample, canary, now=now),
         lost=_lost(pairs),
         left_out=judging.left_out(),
-        labels_needed=labels_needed(canary.criteria),
+        labels_needed=NEEDED_LABELS if asked else FEWEST_LABELS,
         labels_to_go=None if row is None else _labels_to_go(row, liked.labels or 0),
     )
 

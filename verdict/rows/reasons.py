@@ -412,7 +412,7 @@ class RowsAcceptable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewDaysRequired:
-    """The config asks for fewer days than a real decision needs."""
+    """The config asks for less than a week, and perhaps for fewer days than a real decision needs."""
 
     days: float
     needed: int

@@ -25,8 +25,8 @@ import numpy as np
 from scipy import special
 
 from common.interval import Interval
-from judge.figures import FEWEST_LABELS, NEEDED_LABELS
-from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
+from judge.figures import NEEDED_LABELS
+from records.facts.metric import JUDGED, Metric
 from routing.canary import ArmName
 from verdict.details import UnknownCosts
 from verdict.rows.comparison import ALPHA, GATE, ArmComparison, ArmSums, BracketedComparison
@@ -307,11 +307,6 @@ def _too_many(found: MissingShare, *, relative: bool) -> bool:
     ours = found.candidate > MOST_UNPRICED or (found.different and found.candidate > found.baseline)
     theirs = found.baseline > MOST_UNPRICED or found.different
     return ours or (theirs and relative)
-
-
-def labels_needed(criteria: Sequence[Criterion]) -> int:
-    """The labels that the judge's word takes: more where a row of the rubric is on it."""
-    return NEEDED_LABELS if any(row.metric == JUDGED_PREFERENCE for row in criteria) else FEWEST_LABELS
 
 
 def unknown_costs(criteria: Sequence[Criterion], sample: Sample) -> UnknownCosts | None:
