@@ -46,7 +46,7 @@ test-more: .venv/dev .venv/openid/node_modules test-programs  ## The same promis
 test-all: test test-more  ## All tests but the long simulations.
 
 test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Hours (CONTRIBUTING.md).
-	.venv/bin/pytest -q -s -m slow --ignore=tests/reliability
+	.venv/bin/pytest -q -s -m "slow and not real" --ignore=tests/reliability
 
 test-reliability: .venv/dev test-programs  ## The long forms of docs/reliability.md. Minutes.
 	.venv/bin/pytest -q -s -m slow tests/reliability
