@@ -231,7 +231,8 @@ def write_table(path: Path, form: Format, columns: Mapping[str, Kind], pages: It
     """
     with _replacing(path) as part:
         if form == "parquet":
-            return _write_parquet(part, columns, pages)
+            schema = pa.schema([(name, TYPES[kind]) for name, kind in columns.items()])
+            return _write_parquet(part, schema, (_batch(schema, columns, rows) for rows in pages))
         with part.open("w", newline="", encoding="utf-8") as file:
             return write_csv(file, columns, pages)
 
@@ -282,16 +283,8 @@ def _python_value(value: Any, kind: Kind) -> Any:
 
 def write_arrow(path: Path, tables: Iterable[Any]) -> int:
     """Write Arrow tables of outcomes to a Parquet file and return the number of rows, as `write_table`."""
-    count = 0
-    with (
-        _replacing(path) as part,
-        part.open("wb") as file,
-        ParquetWriter(file, SCHEMA, compression="zstd") as writer,
-    ):
-        for group in _groups(tables):
-            writer.write_table(group)
-            count += group.num_rows
-    return count
+    with _replacing(path) as part:
+        return _write_parquet(part, SCHEMA, _groups(tables))
 
 
 def _groups(tables: Iterable[Any]) -> Iterator[Any]:
@@ -306,19 +299,22 @@ def _groups(tables: Iterable[Any]) -> Iterator[Any]:
         yield pa.concat_tables(waiting)
 
 
-def _write_parquet(path: Path, columns: Mapping[str, Kind], pages: Iterable[Rows]) -> int:
-    schema = pa.schema([(name, TYPES[kind]) for name, kind in columns.items()])
-    times = [kind == "time" for kind in columns.values()]
+def _batch(schema: pa.Schema, columns: Mapping[str, Kind], rows: Rows) -> Any:
+    values = [
+        [_micros(value) for value in column] if kind == "time" else list(column)
+        for column, kind in zip(zip(*rows, strict=True), columns.values(), strict=True)
+    ]
+    arrays = [pa.array(column, type=field.type) for column, field in zip(values, schema, strict=True)]
+    return pa.record_batch(arrays, schema=schema)
+
+
+def _write_parquet(path: Path, schema: pa.Schema, parts: Iterable[Any]) -> int:
+    """Write tables or batches, and return the number of rows."""
     count = 0
     with path.open("wb") as file, ParquetWriter(file, schema, compression="zstd") as writer:
-        for rows in pages:
-            values = [
-                [_micros(value) for value in column] if is_time else list(column)
-                for column, is_time in zip(zip(*rows, strict=True), times, strict=True)
-            ]
-            arrays = [pa.array(column, type=field.type) for column, field in zip(values, schema, strict=True)]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
-            count += len(rows)
+        for part in parts:
+            writer.write(part)
+            count += part.num_rows
     return count
 
 
