@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from records.exports.prometheus import Meters
+from records.exports.prometheus import Meters, gauge
 
 
 class AgentMetrics(Collector):
@@ -20,7 +20,8 @@ class AgentMetrics(Collector):
         dropped = CounterMetricFamily("canary_stream_dropped", "Records that the stream did not take")
         dropped.add_metric((), self._dropped())
         yield dropped
-        yield _gauge("canary_shared_up", "1 while Redis answers this process", self._shared_up())
+        up = float(self._shared_up())
+        yield gauge("canary_shared_up", "1 while Redis answers this process", [((), up)])
 
 
 class ControllerMetrics(Collector):
@@ -40,16 +41,11 @@ class ControllerMetrics(Collector):
     def collect(self) -> Iterator[Family]:
         """Every family, for prometheus-client."""
         leads, lag_s = self._leads(), self._lag_s()
-        yield _gauge("canary_leader", "1 for the admin that leads", leads)
-        yield _gauge("canary_shared_up", "1 while Redis answers this process", self._shared_up())
+        yield gauge("canary_leader", "1 for the admin that leads", [((), float(leads))])
+        up = float(self._shared_up())
+        yield gauge("canary_shared_up", "1 while Redis answers this process", [((), up)])
         if leads:
             yield from self._meters.collect()
         if leads and lag_s is not None:
             says = "An exchange's end to the leader's knowledge"
-            yield _gauge("canary_evidence_lag_seconds", says, lag_s)
-
-
-def _gauge(name: str, says: str, value: float) -> Family:
-    family = GaugeMetricFamily(name, says)
-    family.add_metric((), float(value))
-    return family
+            yield gauge("canary_evidence_lag_seconds", says, [((), lag_s)])

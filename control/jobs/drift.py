@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -28,6 +27,7 @@ from control.jobs.aftermath import Aftermath, AftermathWords, Then
 from control.jobs.retirements import Uses, uses_of
 from control.settings import ControlSettings
 from records.errors import StoreDown
+from records.exports.prometheus import gauge
 from records.outcome import FINGERPRINT
 from records.store import Store
 from records.store.drift import AnswersOfDay, DriftStore, ModelChange, ProbesSpent, ServedModel
@@ -408,33 +408,25 @@ def families(
 ) -> Iterator[Family]:
     """The families of the models probed, of the changes told by model and kind, of the newest name of each
     model, and of the day's dollars and budget."""
-    info = GaugeMetricFamily("canary_model_info", "1; what answers call the model", labels=("model", "name"))
-    for each in names.items():
-        info.add_metric(each, 1.0)
-    changes = GaugeMetricFamily(
-        "canary_model_changes", "Changes of a model that were told", labels=("model", "kind")
+    model, found = ("model",), standings.items()
+    newest = [(name, each, each.findings[-1]) for name, each in found if each.findings]
+    named, changes = ((each, 1.0) for each in names.items()), "Changes of a model that were told"
+    asked = (((name,), each.pinned + len(each.findings)) for name, each in found)
+    strays = (((name,), len(last.outside) / last.of) for name, _, last in newest if last.of)
+    yield gauge("canary_model_info", "1; what answers call the model", named, (*model, "name"))
+    yield gauge("canary_model_changes", changes, told.items(), (*model, "kind"))
+    yield gauge("canary_probes_rounds", "Rounds since the reference began", asked, model)
+    says = "Of the newest round, the share that strays from the reference"
+    yield gauge("canary_probes_outside_ratio", says, strays, model)
+    evidence, says = (
+        (((name,), each.evidence) for name, each, _ in newest),
+        "The evidence that a model answers",
     )
-    for labels, count in told.items():
-        changes.add_metric(labels, count)
-    outside = GaugeMetricFamily(
-        "canary_probes_outside_ratio",
-        "Of the newest round, the share that strays from the reference",
-        labels=("model",),
-    )
-    evidence = GaugeMetricFamily(
-        "canary_probes_evidence", "The evidence that a model answers otherwise", labels=("model",)
-    )
-    rounds = GaugeMetricFamily("canary_probes_rounds", "Rounds since the reference began", labels=("model",))
-    for model, standing in standings.items():
-        rounds.add_metric((model,), standing.pinned + len(standing.findings))
-        for last in standing.findings[-1:]:
-            if last.of:
-                outside.add_metric((model,), len(last.outside) / last.of)
-            evidence.add_metric((model,), standing.evidence)
-    yield from (info, changes, rounds, outside, evidence)
-    dollars = (("cost", "Dollars of this UTC day"), ("budget", "Dollars that a UTC day may cost"))
-    for (what, says), value in zip(dollars, spending or (None, None), strict=True):
-        yield GaugeMetricFamily(f"canary_probes_{what}_usd", says, value=value)
+    yield gauge("canary_probes_evidence", f"{says} otherwise", evidence, model)
+    dollars = {"cost": "Dollars of this UTC day", "budget": "Dollars that a UTC day may cost"}
+    for place, (what, says) in enumerate(dollars.items()):
+        values = [] if spending is None else [((), spending[place])]
+        yield gauge(f"canary_probes_{what}_usd", says, values)
 
 
 def _drift(model: str, standing: "DriftStanding", now: float) -> ModelChange:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
-from records.exports.prometheus import after_scrapes
+from records.exports.prometheus import after_scrapes, gauge
 from records.store import Store, tables
 from records.store.releases import Releases
 
@@ -152,34 +151,32 @@ def _estimate(interval: Mapping[str, float] | None) -> float | None:
 
 def families(figures: Sequence[ReleaseFigures], looks: Mapping[str, int]) -> Iterator[Family]:
     """The families of these releases, and of canaries' days of looks. An unknown figure has no sample."""
-    look = GaugeMetricFamily("canary_look_day", "The day of the newest look", labels=("canary",))
-    for canary, day in looks.items():
-        look.add_metric((canary,), day)
-    info = GaugeMetricFamily(
-        "canary_release_info", "1; the release's candidate", labels=("release", "model", "fingerprint")
+    days = (((canary,), day) for canary, day in looks.items())
+    yield gauge("canary_look_day", "The day of the newest look", days, ("canary",))
+    of = ("release",)
+    named = (((each.release, each.model, each.fingerprint), 1.0) for each in figures)
+    yield gauge("canary_release_info", "1; the release's candidate", named, (*of, "model", "fingerprint"))
+    scores = (((each.release, layer), value) for each in figures for layer, value in each.scores.items())
+    yield gauge("canary_release_score", "A layer's score, 0 to 100", scores, (*of, "layer"))
+    verdicts = (
+        ((each.release, name), float(name == each.verdict))
+        for each in figures
+        if each.verdict is not None
+        for name in VERDICTS
     )
-    score = GaugeMetricFamily(
-        "canary_release_score", "A layer's score, 0 to 100", labels=("release", "layer")
-    )
-    verdict = GaugeMetricFamily(
-        "canary_release_verdict", "1 for the present verdict", labels=("release", "verdict")
-    )
-    for each in figures:
-        info.add_metric((each.release, each.model, each.fingerprint), 1.0)
-        for layer, value in each.scores.items():
-            score.add_metric((each.release, layer), value)
-        for name in VERDICTS if each.verdict is not None else ():
-            verdict.add_metric((each.release, name), float(name == each.verdict))
-    yield from (look, info, score, verdict)
-    yield _ratio(figures, "completion", "The candidate's share of right answers over the current model's")
-    yield _ratio(figures, "cost", "The candidate's mean cost per request over the current model's")
-    yield _ratio(figures, "latency", "The candidate's p95 latency over the current model's")
+    yield gauge("canary_release_verdict", "1 for the present verdict", verdicts, (*of, "verdict"))
+    for what, says in _RATIOS.items():
+        ratios = (
+            ((each.release, dataset), found[what])
+            for each in figures
+            for dataset, found in each.ratios.items()
+            if what in found
+        )
+        yield gauge(f"canary_bench_{what}_ratio", says, ratios, (*of, "dataset"))
 
 
-def _ratio(figures: Sequence[ReleaseFigures], what: str, says: str) -> Family:
-    family = GaugeMetricFamily(f"canary_bench_{what}_ratio", says, labels=("release", "dataset"))
-    for each in figures:
-        for dataset, ratios in each.ratios.items():
-            if what in ratios:
-                family.add_metric((each.release, dataset), ratios[what])
-    return family
+_RATIOS = {
+    "completion": "The candidate's share of right answers over the current model's",
+    "cost": "The candidate's mean cost per request over the current model's",
+    "latency": "The candidate's p95 latency over the current model's",
+}

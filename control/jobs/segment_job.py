@@ -12,12 +12,13 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from common.clock import every
 from records.errors import StoreDown
+from records.exports.prometheus import gauge
 from records.store import Store
 from records.store.arm_texts import ArmTextsInStore
 from records.store.captures import CaptureStore
@@ -168,14 +169,10 @@ class SegmentJob(Collector):
 
 def families(known: SegmentStanding | None, failures: int) -> Iterator[Family]:
     """The families, without gauges while nothing is known."""
-    fresh = GaugeMetricFamily("canary_outcomes_fresh", "Outcomes in no segment yet")
-    whole = GaugeMetricFamily("canary_segments", "Segments of outcomes")
-    if known is not None:
-        fresh.add_metric((), known.fresh)
-        whole.add_metric((), known.segments)
-    failed = CounterMetricFamily("canary_rolling_failures", "Turns of rolling that failed")
-    failed.add_metric((), failures)
-    yield from (fresh, whole, failed)
+    fresh, whole = ([((), known.fresh)], [((), known.segments)]) if known is not None else ((), ())
+    yield gauge("canary_outcomes_fresh", "Outcomes in no segment yet", fresh)
+    yield gauge("canary_segments", "Segments of outcomes", whole)
+    yield CounterMetricFamily("canary_rolling_failures", "Turns of rolling that failed", value=failures)
 
 
 EVERY_S = 3600.0

@@ -90,6 +90,16 @@ class Tally:
         self.values = {tuple(row[:-1]): float(row[-1]) for row in rows if len(row) == len(self.labels) + 1}
 
 
+def gauge(
+    name: str, says: str, values: Iterable[tuple[Labels, float]], labels: Labels = ()
+) -> GaugeMetricFamily:
+    """A family of these values by their labels, as Prometheus shows it."""
+    family = GaugeMetricFamily(name, says, labels=labels)
+    for of, value in values:
+        family.add_metric(of, value)
+    return family
+
+
 class LabeledGauge:
     """A gauge with labels. Its values are replaced together and do not survive the process."""
 
@@ -99,10 +109,7 @@ class LabeledGauge:
 
     def family(self) -> GaugeMetricFamily:
         """As Prometheus shows it."""
-        family = GaugeMetricFamily(self.name, self.help_text, labels=self.labels)
-        for labels, value in self.values.items():
-            family.add_metric(labels, value)
-        return family
+        return gauge(self.name, self.help_text, self.values.items(), self.labels)
 
 
 class Histogram:
