@@ -132,7 +132,12 @@ def test_a_data_folder_of_another_user_is_told_from_one_where_no_server_has_run(
 def test_who_gives_an_order_has_a_number_where_the_system_knows_no_name() -> None:
     nameless = {name: value for name, value in os.environ.items() if name not in NAMES}
     done = subprocess.run(
-        [sys.executable, "-c", NAMELESS], env=nameless, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", NAMELESS],
+        env=nameless,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert done.stdout == f"uid {os.getuid()}\n"
 

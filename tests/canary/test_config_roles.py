@@ -65,7 +65,7 @@ def test_replicas_without_the_shared_secret_do_not_start(tmp_path: Path) -> None
         [*command, "--data", str(tmp_path / "data"), "--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env={"PATH": "/usr/bin"},
     )

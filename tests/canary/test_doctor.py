@@ -40,7 +40,7 @@ from tests.records.samples import a_batch, an_outcome
 from tests.servers.object_store import S3Server
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
-from tests.serving import ProviderThread, Running
+from tests.serving import ProviderThread, Running, eventually
 
 CONFIG = """
 providers:
@@ -56,7 +56,7 @@ def doctor(config: Path, data: Path) -> tuple[int, list[Diagnosis]]:
     """The command's exit code and findings."""
     command = [sys.executable, "-m", "canary", "doctor", "-o", "json"]
     command += ["--config", str(config), "--data", str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     found = json.loads(done.stdout)
     assert found["ok"] == (done.returncode == 0)
     return done.returncode, [Diagnosis(**each) for each in found["findings"]]
@@ -68,8 +68,12 @@ def of(findings: list[Diagnosis], check: str) -> list[Diagnosis]:
 
 def test_all_is_well_with_a_running_server(provider: ProviderThread, serve: Callable[..., Running]) -> None:
     running = serve(CONFIG.format(url=provider.url), workers=1)
-    code, found = doctor(running.config, running.data)
-    assert code == 0, found
+
+    def well() -> list[Diagnosis] | None:
+        code, found = doctor(running.config, running.data)
+        return None if code else found  # a busy machine does not answer it within its six seconds
+
+    found = eventually(well)
     assert next(each.says for each in of(found, "server")) == "says: ready"
     assert [each.state for each in found if each.check.startswith(("provider", "notify"))] == ["ok"] * 3
     assert "a-secret-path" not in str(found)
@@ -148,7 +152,7 @@ def test_a_package_that_comes_before_a_room_of_ours_is_named(tmp_path: Path) -> 
         [*command, "--config", str(config)],
         env={"PYTHONPATH": str(tmp_path)},
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     found = [each for each in json.loads(done.stdout)["findings"] if each["check"] == "packages"]
     assert {each["state"] for each in found} == {"warning"}

@@ -23,7 +23,7 @@ except LookupError:
 def test_for_a_terminal_an_event_is_a_line_of_words() -> None:
     text = {**os.environ, "CANARY_LOG": "text"}
     command = [sys.executable, "-c", CRASH]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=text).stderr
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=text).stderr
     assert " Error: exchange crashed (exchange x1)\nTraceback" in said
     assert "LookupError: a defect" in said
     assert "where is my parcel" not in said
@@ -31,7 +31,7 @@ def test_for_a_terminal_an_event_is_a_line_of_words() -> None:
 
 def test_a_crash_is_logged_with_its_place_and_without_what_it_was_working_on() -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", CRASH], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", CRASH], capture_output=True, text=True, timeout=120, check=True
     )
     event = json.loads(ran.stderr)
     assert (event["event"], event["exchange"], event["level"]) == ("exchange.crashed", "x1", "error")

@@ -24,7 +24,7 @@ def serve(
     command = [sys.executable, "-m", "canary", "serve", "--config", str(folder / "canary.yaml")]
     command += ["--admin", "127.0.0.1:0", *options]
     env = {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=env)
 
 
 @pytest.mark.parametrize("name", [OPTIONAL[0], *map(in_more, OPTIONAL[1:])])

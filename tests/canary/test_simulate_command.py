@@ -99,7 +99,7 @@ def test_ctrl_c_ends_it_at_once_with_its_processes_and_without_a_traceback(confi
         assert "minutes at most" in running.stderr.readline()
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to all of them
         try:
-            _, left = running.communicate(timeout=60)  # ends when the last process of it has
+            _, left = running.communicate(timeout=120)  # ends when the last process of it has
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             raise

@@ -92,7 +92,7 @@ def test_who_asks_for_a_page_hears_why_its_program_cannot_start(
 
     async def story() -> httpx2.Response:
         keeping = asyncio.create_task(answered.keep())
-        answer = await asyncio.to_thread(httpx2.get, url, trust_env=False, timeout=10.0)
+        answer = await asyncio.to_thread(httpx2.get, url, trust_env=False)
         answered.stop(signal.SIGTERM)
         await keeping
         return answer

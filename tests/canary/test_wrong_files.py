@@ -116,7 +116,7 @@ def run(folder: Path, call: list[str], stdout: str, **environment: str) -> tuple
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | where(folder) | environment,
-            timeout=60,
+            timeout=120,
             check=False,
         )
     return done.returncode, done.stderr

@@ -27,6 +27,6 @@ def test_it_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
 
 def test_what_a_full_disk_refuses_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", b"first")
-    ran = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "file")], timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "file")], timeout=120, check=False)
     assert ran.returncode == 3
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("file", b"first")]

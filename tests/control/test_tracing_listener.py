@@ -20,7 +20,7 @@ def attached(environment: dict[str, str], first: str = "") -> tuple[list[str], s
     """A process of its own that attaches traces: the modules that it has imported, and what it logged."""
     program = _ATTACH.format(first=first, environment=environment)
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout.splitlines(), done.stderr
 
 

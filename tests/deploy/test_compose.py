@@ -45,7 +45,7 @@ providers:
 
 
 def run(*command: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
 def test_it_is_valid_compose() -> None:
@@ -228,7 +228,7 @@ def passes(data: Path) -> bool:
     program, *arguments = json.loads(check)
     assert program == "python"
     environment = os.environ | {"CANARY_DATA": str(data), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *arguments], env=environment, timeout=60, cwd=data.parent)
+    done = subprocess.run([sys.executable, *arguments], env=environment, timeout=120, cwd=data.parent)
     return done.returncode == 0
 
 

@@ -14,7 +14,7 @@ LOCKS = {"requirements-server.lock", "requirements-compile.lock"}
 
 def test_hadolint_finds_nothing() -> None:
     hadolint = str(Path(sys.executable).with_name("hadolint"))
-    done = subprocess.run([hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "")
 
 

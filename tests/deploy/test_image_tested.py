@@ -50,7 +50,7 @@ def make(checkout: Path, target: str, locale: str = "C.UTF-8") -> tuple[int, str
 def note(checkout: Path) -> None:
     """Write the note of these files, as sha256sum does."""
     done = subprocess.run(
-        ["sha256sum", *sorted(INPUTS)], cwd=checkout, capture_output=True, text=True, timeout=60, check=True
+        ["sha256sum", *sorted(INPUTS)], cwd=checkout, capture_output=True, text=True, timeout=120, check=True
     )
     (checkout / NOTE).write_text(done.stdout)
 

@@ -56,7 +56,7 @@ KNOWS = Behaviour(says={f"{n} + 1 = ?": str(n + 1) for n in reversed(range(60))}
 
 def tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name(name)), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_zizmor_and_the_schemas_find_nothing() -> None:

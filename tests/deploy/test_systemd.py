@@ -48,7 +48,7 @@ exec "$@"
 
 
 def analyzed(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=120)
 
 
 def setting(name: str) -> str:

@@ -53,7 +53,7 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
         env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 

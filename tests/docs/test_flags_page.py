@@ -51,7 +51,7 @@ def test_the_node_snippet() -> None:
         env={**os.environ, "CANARY_PIN_TOKEN": TOKEN},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     for user, headers in zip(USERS, json.loads(done.stdout), strict=True):

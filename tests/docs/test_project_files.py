@@ -26,7 +26,7 @@ def test_an_issue_form_is_one_that_github_takes(form: Path) -> None:
         [str(Path(sys.executable).with_name("check-jsonschema")), "--quiet", *schema, str(form)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout
 

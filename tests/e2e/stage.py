@@ -85,9 +85,7 @@ class Stage:
         headers = {"authorization": f"Bearer {self.server.token}"}
         url = f"{self.server.admin}{path}"
         verify = self.server.verify
-        return httpx2.request(
-            method, url, json=document, headers=headers, timeout=30.0, verify=verify, trust_env=False
-        )
+        return httpx2.request(method, url, json=document, headers=headers, verify=verify, trust_env=False)
 
     def status(self, canary: str) -> dict[str, Any]:
         """One canary's part of the status document."""

@@ -34,7 +34,7 @@ def session(stage: Stage, user: str, *, tools: bool) -> None:
     headers = {"authorization": "Bearer sk", "x-canary-session": f"of-{user}"}
     for _ in range(3):
         url = f"{stage.server.traffic}/v1/chat/completions"
-        assert httpx2.post(url, json=document, headers=headers, timeout=20.0).status_code == 200
+        assert httpx2.post(url, json=document, headers=headers).status_code == 200
 
 
 def said(rule: Mapping[str, str]) -> str:
@@ -61,7 +61,7 @@ def test_an_agent_that_repeats_its_calls_is_paged_within_five_sessions(tmp_path:
         assert {each["begun"] for each in arms.values()} == {5}
         assert [arms[arm]["tool_calls"] for arm in ("baseline", "candidate")] == [0.0, 3.0]
         assert (arms["candidate"]["exchanges"], arms["candidate"]["open"]) == (3.0, 5)
-        metrics = httpx2.get(f"{stage.server.admin}/metrics", timeout=20.0).text
+        metrics = httpx2.get(f"{stage.server.admin}/metrics").text
         assert 'canary_session_tool_calls{arm="candidate",canary="agents"} 3.0' in metrics
         assert (
             f'canary_session_cost_usd{{arm="candidate",canary="agents"}} {arms["candidate"]["cost_usd"]}'

@@ -333,7 +333,7 @@ def test_a_benchmark_stands_in_the_report_and_in_the_archive_and_the_canary_in_t
     assert (done.exit_code, begun["canary"], begun["verdict"]) == (4, None, None), done.stderr
     assert begun["examples"]["verdict"] == "ship"
     assert "Canary trial has begun, and has no report yet." in begun["reasons"]
-    with httpx2.Client(headers={"authorization": "Bearer k"}, timeout=10) as http:
+    with httpx2.Client(headers={"authorization": "Bearer k"}) as http:
         for number in range(40):
             body = {"model": "gpt-4o", "user": f"u{number}", "messages": [{"role": "user", "content": "Hi"}]}
             assert http.post(f"{server.traffic}/v1/chat/completions", json=body).status_code == 200
@@ -639,7 +639,7 @@ def test_a_benchmark_that_was_killed_asks_only_what_is_left(
             f"interrupted; {kept} of the answers are kept: the same command asks only what is missing\n"
         )
     second = subprocess.run(
-        [script, "new", *where], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [script, "new", *where], cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
     assert second.returncode == 0, second.stderr
     assert f"{kept} answers were saved by a run that did not end well" in second.stderr

@@ -60,7 +60,7 @@ def begin(stage: Stage, path: str, body: dict[str, object], request_id: str) -> 
     host, port = stage.server.traffic.removeprefix("http://").split(":")
     sent = json.dumps(body).encode()
     version = "anthropic-version: 2026-10-21\r\n" if path == "/v1/messages" else ""
-    line = socket.create_connection((host, int(port)), timeout=10.0)
+    line = socket.create_connection((host, int(port)), timeout=60.0)
     line.sendall(
         f"POST {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer sk-caller\r\n"
         f"{version}x-canary-request-id: {request_id}\r\n"
@@ -134,7 +134,7 @@ def test_a_caller_who_leaves_before_the_body_has_come_bothers_no_provider(stage:
     stage.provider.log.clear()
     before = len(stage.outcomes())
     host, port = stage.server.traffic.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10.0) as line:
+    with socket.create_connection((host, int(port)), timeout=60.0) as line:
         line.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
     rows = eventually(lambda: stage.outcomes()[before:])
     assert [(row["outcome"], row["canary"]) for row in rows] == [("aborted", "")]

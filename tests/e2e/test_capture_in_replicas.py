@@ -57,7 +57,7 @@ def test_every_replicas_captures_come_together_under_one_quota(replicas: Fleet) 
             "messages": [{"role": "user", "content": f"{number}: {SECRET}"}],
         }
         url = f"{replica.traffic}/v1/chat/completions"
-        answer = httpx2.post(url, json=body, headers={"x-canary-category": "billing"}, timeout=20.0)
+        answer = httpx2.post(url, json=body, headers={"x-canary-category": "billing"})
         assert SECRET in answer.text
 
     with closing(Store.open(replicas.store, replicas.replicas[0].data)) as store:

@@ -94,7 +94,7 @@ def ask(
     }
     headers = {"authorization": f"Bearer {CALLERS_KEY}", "x-canary-category": category}
     url = f"{server.traffic}/v1/chat/completions"
-    answer = httpx2.post(url, json=document, headers=headers, timeout=20.0, trust_env=False)
+    answer = httpx2.post(url, json=document, headers=headers, trust_env=False)
     assert answer.status_code == 200
     return answer
 

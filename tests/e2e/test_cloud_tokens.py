@@ -64,7 +64,7 @@ def asked(running: Running, entry: str = "cloud", model: str = "gpt-4o") -> http
 
 
 def ready(running: Running) -> str:
-    return httpx2.get(f"{running.traffic}/readyz", timeout=10.0).text.strip()
+    return httpx2.get(f"{running.traffic}/readyz").text.strip()
 
 
 def degraded(running: Running) -> list[str]:

@@ -123,7 +123,7 @@ def _ask(gone: Gone, path: str, body: dict[str, object]) -> None:
     url = f"{gone.stage.server.traffic}{path}/chat/completions?{QUERY}"
     with (
         suppress(httpx2.TransportError),
-        httpx2.stream("POST", url, json=body, headers=SENT, trust_env=False, timeout=10.0) as answer,
+        httpx2.stream("POST", url, json=body, headers=SENT, trust_env=False) as answer,
     ):
         gone.answers.append(str(answer.headers))
         for part in answer.iter_text():

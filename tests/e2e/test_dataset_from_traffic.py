@@ -38,7 +38,7 @@ def test_traffic_becomes_a_benchmark(
     server = serve(CONFIG.format(url=provider.url), workers=1)
     file = server.config.with_name("users.jsonl")
     where = ["--config", str(server.config), "--data", str(server.data), "-o", "json"]
-    with httpx2.Client(headers={"authorization": "Bearer k"}, timeout=10) as http:
+    with httpx2.Client(headers={"authorization": "Bearer k"}) as http:
         for number, each in enumerate(QUESTIONS):
             headers = {"x-canary-unit": f"u{number}", "x-canary-category": "rare" if number < 6 else "common"}
             body = {"model": "gpt-4o", "messages": [{"role": "user", "content": each}], **ASKED_WITH}

@@ -50,9 +50,9 @@ def test_in_a_terminal_serve_says_where_it_is_and_signs_in_once(tmp_path: Path) 
                 told += next(said)[1]
             link = re.search(r"http://\S+/login\?once=\S+", told)
             assert link is not None
-            with httpx2.Client(trust_env=False, follow_redirects=True, timeout=60) as browser:
+            with httpx2.Client(trust_env=False, follow_redirects=True, timeout=120) as browser:
                 assert "everybody gets" in browser.get(link[0]).text
-            assert httpx2.get(link[0], trust_env=False, timeout=60).status_code == 403
+            assert httpx2.get(link[0], trust_env=False, timeout=120).status_code == 403
         finally:
             server.send_signal(signal.SIGINT)
             told += "".join(text for _, text in said)
@@ -74,7 +74,7 @@ def test_the_demos_provider_answers_alone_without_a_key(tmp_path: Path) -> None:
             json=chat("any", "ann"),
             headers={"authorization": "Bearer any"},
             trust_env=False,
-            timeout=60,
+            timeout=120,
         )
     assert answer.json()["choices"][0]["message"]["content"]
 

@@ -76,7 +76,7 @@ def judged(folder: Path, judge: JudgeServer, **options: str) -> Iterator[Stage]:
 def ask(stage: Stage, numbers: range, *, category: str = "", arm: str = "baseline") -> None:
     """One question of one user of the arm each."""
     users = stage.users(arm, "trial", 0.5, f"user-{numbers.start}")  # type: ignore[arg-type]
-    with httpx2.Client(timeout=20.0, trust_env=False) as http:
+    with httpx2.Client(trust_env=False) as http:
         for number, user in zip(numbers, users, strict=False):
             body = chat("gpt-4o", user, text=f"question {number}.")
             headers = {"x-canary-category": category}
@@ -238,7 +238,7 @@ def work(stage: Stage, number: int, user: str) -> None:
     """One agent's session: a question, a tool's call with its result, and the answer."""
     messages = chat("gpt-4o", user, text=f"question {number}.")["messages"]
     headers = {"x-canary-unit": user, "x-canary-session": f"session-{number}"}
-    with httpx2.Client(timeout=20.0, trust_env=False, headers=headers) as http:
+    with httpx2.Client(trust_env=False, headers=headers) as http:
         for _ in range(2):
             body = {"model": "gpt-4o", "messages": messages, "tools": [TOOL]}
             answer = http.post(f"{stage.server.traffic}/v1/chat/completions", json=body)
@@ -498,7 +498,7 @@ def ask_replica(members: Fleet, numbers: range) -> None:
     for number, user in zip(numbers, islice(users, len(numbers)), strict=True):
         url = f"{members.replicas[0].traffic}/v1/chat/completions"
         body = chat("gpt-4o", user, text=f"question {number}.")
-        assert httpx2.post(url, json=body, timeout=20.0, trust_env=False).status_code == 200
+        assert httpx2.post(url, json=body, trust_env=False).status_code == 200
 
 
 def judge_of(member: Member) -> str:

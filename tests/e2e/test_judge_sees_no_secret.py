@@ -85,7 +85,7 @@ def ask(server: Running, number: int) -> None:
         "x-canary-request-id": "planted-request",
     }
     url = f"{server.traffic}/v1/chat/completions"
-    answer = httpx2.post(url, json=document, headers=headers, timeout=20.0, trust_env=False)
+    answer = httpx2.post(url, json=document, headers=headers, trust_env=False)
     assert answer.status_code == 200
 
 

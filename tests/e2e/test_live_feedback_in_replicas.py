@@ -50,14 +50,14 @@ def test_a_value_joins_the_exchange_of_another_replica(members: Fleet) -> None:
     for user in users:
         headers = {"authorization": "Bearer sk", "x-canary-session": f"s-{user}"}
         url = f"{first.traffic}/v1/chat/completions"
-        assert httpx2.post(url, json=chat("gpt-4o", user), headers=headers, timeout=20.0).status_code == 200
+        assert httpx2.post(url, json=chat("gpt-4o", user), headers=headers).status_code == 200
     values = [
         {"metric": "csat", "value": 1, "unit": users[0]},
         {"metric": "csat", "value": 2, "session": f"s-{users[1]}"},
     ]
     token = {"authorization": "Bearer tok"}
     url = f"{second.traffic}/canary/feedback"
-    assert httpx2.post(url, json=values, headers=token, timeout=20.0).status_code == 202
+    assert httpx2.post(url, json=values, headers=token).status_code == 202
     eventually(lambda: members.status("live")["guardrails"][0]["evidence"]["outcomes"] == 2.0)
     counted = {name: value for name, value in second.metrics().items() if "canary_feedback_total" in name}
     assert sum(value for name, value in counted.items() if 'arm="candidate"' in name) == 2.0
@@ -72,7 +72,7 @@ def test_a_session_that_changes_its_replica_is_one_to_the_leader(members: Fleet)
             headers = {"authorization": "Bearer sk", "x-canary-session": f"of-{user}"}
             for number in range(3):
                 url = f"{members.replicas[number % 2].traffic}/v1/chat/completions"
-                assert httpx2.post(url, json=document, headers=headers, timeout=20.0).status_code == 200
+                assert httpx2.post(url, json=document, headers=headers).status_code == 200
     eventually(lambda: members.status("live")["guardrails"][1]["state"] == "firing")
 
     def sessions() -> dict[str, Any]:

@@ -43,14 +43,14 @@ def talk(stage: Stage, arm: ArmName, prefix: str, users: int = 3) -> list[str]:
     for name in names:
         headers = {"authorization": "Bearer sk", "x-canary-session": f"s-{name}"}
         url = f"{stage.server.traffic}/v1/chat/completions"
-        answer = httpx2.post(url, json=chat("gpt-4o", name), headers=headers, timeout=20.0)
+        answer = httpx2.post(url, json=chat("gpt-4o", name), headers=headers)
         assert answer.status_code == 200
     return names
 
 
 def rate(stage: Stage, *values: dict[str, Any]) -> None:
     url = f"{stage.server.traffic}/canary/feedback"
-    assert httpx2.post(url, json=list(values), headers=TOKEN, timeout=20.0).status_code == 202
+    assert httpx2.post(url, json=list(values), headers=TOKEN).status_code == 202
 
 
 def counted(stage: Stage) -> dict[tuple[str, str], float]:

@@ -71,7 +71,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def _send(stage: Stage, document: Mapping[str, Any]) -> None:
     headers = {"authorization": "Bearer sk-caller"}
     url = f"{stage.server.traffic}/v1/chat/completions"
-    answer = httpx2.post(url, json=document, headers=headers, timeout=60.0, trust_env=False)
+    answer = httpx2.post(url, json=document, headers=headers, trust_env=False)
     assert answer.status_code == 200
 
 
@@ -227,7 +227,7 @@ def test_without_the_extra_the_command_says_how_to_install_it(tmp_path: Path) ->
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")

@@ -65,7 +65,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def ask(stage: Stage, name: str, user: str, *, stream: bool = False) -> httpx2.Response:
     url = f"{stage.server.traffic}/v1/chat/completions"
-    return httpx2.post(url, json=chat(name, user, stream=stream), headers=KEY, trust_env=False, timeout=10.0)
+    return httpx2.post(url, json=chat(name, user, stream=stream), headers=KEY, trust_env=False)
 
 
 def ask_as_baseline(stage: Stage, name: str, requests: int) -> list[httpx2.Response]:

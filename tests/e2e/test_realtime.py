@@ -222,7 +222,7 @@ def test_no_byte_is_changed_either_way(stage: Stage, byte_server: ByteServer, ga
     serving = threading.Thread(target=byte_server.serve, args=(down, len(up), came))
     serving.start()
     host, port = stage.server.traffic.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20.0) as line:
+    with socket.create_connection((host, int(port)), timeout=60.0) as line:
         line.sendall(ASKED + up[:10])
         head = got = b""
         while b"\r\n\r\n" not in head:

@@ -86,7 +86,7 @@ def ask(stage: Stage, api: str, text: str, session: str) -> None:
         del headers["x-api-key"], headers["anthropic-version"]
     if api != "gemini":
         del headers["x-goog-api-key"]
-    answer = httpx2.post(f"{stage.server.traffic}{path}", json=body, headers=headers, timeout=20.0)
+    answer = httpx2.post(f"{stage.server.traffic}{path}", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
 
 

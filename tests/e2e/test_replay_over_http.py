@@ -51,7 +51,7 @@ STEPS = SESSIONS * TURNS * 2
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Two agents' sessions, captured."""
     with on_stage(tmp_path_factory.mktemp("replay"), CONFIG) as up:
-        with httpx2.Client(base_url=up.server.traffic, timeout=10) as http:
+        with httpx2.Client(base_url=up.server.traffic) as http:
             for session in range(SESSIONS):
                 chat_agent(http, session)
                 messages_agent(http, session)

@@ -46,7 +46,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, lis
         ]
         token = {"authorization": "Bearer tok"}
         url = f"{stage.server.traffic}/canary/feedback"
-        assert httpx2.post(url, json=values, headers=token, timeout=20.0).status_code == 202
+        assert httpx2.post(url, json=values, headers=token).status_code == 202
         eventually(lambda: len(document(stage)["exchanges"]) == 4 and len(document(stage)["feedback"]) == 2)
         yield stage, ids
 
@@ -54,7 +54,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, lis
 def ask(stage: Stage, *, model: str = "gpt-4o", **more: Any) -> str:
     headers = {"authorization": "Bearer sk", "x-canary-session": SESSION}
     url = f"{stage.server.traffic}/v1/chat/completions"
-    answer = httpx2.post(url, json=chat(model, USER, text=SECRETLY) | more, headers=headers, timeout=20.0)
+    answer = httpx2.post(url, json=chat(model, USER, text=SECRETLY) | more, headers=headers)
     return str(answer.headers["x-canary-exchange"])
 
 

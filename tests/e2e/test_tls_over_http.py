@@ -79,7 +79,7 @@ def dialled(stage: Stage, authority: trustme.CA) -> Iterator[ssl.SSLSocket]:
     """A connection to the proxy by the name of its certificate."""
     host, port = stage.server.traffic.removeprefix("https://").split(":")
     with (
-        socket.create_connection((host, int(port)), timeout=60) as line,
+        socket.create_connection((host, int(port)), timeout=120) as line,
         trusting(authority).wrap_socket(line, server_hostname=NAME) as caller,
     ):
         yield caller

@@ -46,7 +46,7 @@ def test_every_exchange_of_every_replica_is_one_span(
                     f"{member.traffic}/v1/chat/completions",
                     json=chat("gpt-4o", f"user-{number}"),
                     headers={"authorization": "Bearer sk"},
-                    timeout=20.0,
+                    timeout=60.0,
                     trust_env=False,
                 ).headers["x-canary-exchange"]
                 for member in members.replicas

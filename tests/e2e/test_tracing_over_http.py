@@ -43,7 +43,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
 def ask(stage: Stage, user: str, **headers: str) -> httpx2.Response:
     url = f"{stage.server.traffic}/v1/chat/completions"
     named = {"authorization": "Bearer sk", **headers}
-    return httpx2.post(url, json=chat("gpt-4o", user), headers=named, timeout=20.0, trust_env=False)
+    return httpx2.post(url, json=chat("gpt-4o", user), headers=named, trust_env=False)
 
 
 def span_of(collector: Collector, answer: httpx2.Response) -> Span:

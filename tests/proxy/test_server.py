@@ -210,7 +210,7 @@ class Server:
         return context.wrap_socket(line, server_hostname="127.0.0.1")
 
     def connect_plain(self) -> socket.socket:
-        return socket.create_connection(self.address, timeout=10)
+        return socket.create_connection(self.address, timeout=60.0)
 
     def say(self, *pieces: bytes) -> bytes:
         """Send, and read until the server closes."""

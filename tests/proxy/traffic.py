@@ -91,7 +91,7 @@ class Traffic:
         )
         host, port = server.sockets[0].getsockname()
         async with httpx2.AsyncClient(
-            base_url=f"http://{host}:{port}", trust_env=False, timeout=20.0
+            base_url=f"http://{host}:{port}", trust_env=False, timeout=60.0
         ) as http:
             yield http
         server.close()

@@ -128,7 +128,7 @@ def test_programs_that_start_at_once_make_one_schema(empty_url: str, tmp_path: P
         program.stdin.write("go\n")
         program.stdin.flush()
     for program in programs:
-        out, err = program.communicate(timeout=60)
+        out, err = program.communicate(timeout=120)
         told.append((program.returncode, out, err))
     assert told == [(0, "0\n", "")] * 2
 

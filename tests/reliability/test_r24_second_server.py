@@ -39,7 +39,7 @@ def second(first: Running, folder: Path, *options: str) -> subprocess.CompletedP
     """A server that cannot start: what it said."""
     command = [sys.executable, "-m", "canary", "serve", "--config", str(first.config), "--data", str(folder)]
     command += ["--traffic", "127.0.0.1:0", "--admin", "127.0.0.1:0", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("listener", ["traffic", "admin"])

@@ -65,7 +65,7 @@ def test_r24_modules_of_the_working_folder_are_left_alone(
         )
         ran = subprocess.run(
             [*program, "report", "here", "--config", running.config, "--data", running.data],
-            cwd=folder, env={"PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=False,
+            cwd=folder, env={"PYTHONPATH": path}, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         log = running.log_file.read_text()
     finally:

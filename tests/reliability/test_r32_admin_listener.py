@@ -109,7 +109,7 @@ def admin(stage: Stage) -> httpx2.Client:
         base_url=stage.server.admin,
         headers={"authorization": f"Bearer {stage.server.token}"},
         limits=httpx2.Limits(max_keepalive_connections=0),
-        timeout=20.0,
+        timeout=60.0,
         trust_env=False,
     )
 
@@ -119,7 +119,7 @@ def roll_back(stage: Stage, person: httpx2.Client, name: str) -> float:
     asked after the order's answer, or after the status told the decision."""
     model = {"ordered": "one", "decided": "two"}[name]
     candidates = stage.users("candidate", name, 0.5)
-    with httpx2.Client(base_url=stage.server.traffic, trust_env=False, timeout=20.0) as http:
+    with httpx2.Client(base_url=stage.server.traffic, trust_env=False) as http:
         if name == "ordered":
             order = {"who": "ann", "reason": "complaints"}
             assert person.post(f"/api/canaries/{name}/rollback", json=order).status_code == 200
