@@ -150,8 +150,11 @@ def _wants(canary: Mapping[str, Any], verdict: VerdictSoFar | None) -> str:
         return "resume it or roll it back"
     if canary.get("traffic"):
         return _ASTRAY[canary["traffic"][0]["kind"]]
-    if canary["state"] != "running" or verdict is None or verdict.verdict != "extend":
+    if canary["state"] != "running" or verdict is None:
         return ""
+    if verdict.verdict != "extend":
+        decided = canary["decision"]["decision"] if canary.get("decision") else verdict.verdict
+        return {"dont_ship": "roll it back", "extend": ""}.get(decided, "promote it")
     lacks = (row for row in verdict.rows if row.words.endswith("missing") or row.words == TOO_FEW)
     missing = [f"{row.name}: {row.words}" for row in lacks]
     late = verdict.days is not None and verdict.days[0] >= verdict.days[1] - 1
@@ -279,9 +282,7 @@ def table(lines: Sequence[CanaryLine], asked: LinesWanted) -> OverviewTable:
 def _needs_you(line: CanaryLine) -> bool:
     if line.standing.state == "rolled_back":
         return bool(line.wants)
-    open_ = line.standing.state in ("running", "paused")
-    ships = line.verdict is not None and line.verdict.tone == "good"
-    return line.standing.tone in ("bad", "warn") or (open_ and ships) or bool(line.wants)
+    return line.standing.tone in ("bad", "warn") or bool(line.wants)
 
 
 def _shows(line: CanaryLine, asked: LinesWanted) -> bool:

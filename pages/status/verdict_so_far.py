@@ -123,8 +123,9 @@ def newer(one: VerdictSoFar | None, other: VerdictSoFar | None) -> VerdictSoFar 
     return max((each for each in (one, other) if each is not None), key=lambda each: each.ends, default=None)
 
 
-def _score(score: Mapping[str, float | None]) -> str:
-    if score["estimate"] is None:
+def _score(score: Mapping[str, Any]) -> str:
+    """83 of 100 (71 to 94); nothing while any score is possible."""
+    if score["estimate"] is None or (score["low"] <= 0 and score["high"] >= 100):
         return ""
     return f"{score['estimate']:.0f} of 100 ({score['low']:.0f} to {score['high']:.0f})"
 
