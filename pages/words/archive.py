@@ -117,20 +117,24 @@ def saving(step: TrendStep, *, year: bool = False) -> str:
 
 
 def year_saved(year: YearSaved) -> str:
-    """What the reports expect a year to save, what its evaluations cost, and what is left."""
+    """What the reports expect a year to save, what its evaluations cost, what is left, and what comes."""
     name = f"{year.year} so far" if year.goes_on else f"{year.year}"
     if not year.promoted:
         return f"{name}: no candidate was promoted; evaluations cost {usd(year.evaluated_usd)}."
     candidates = number(year.promoted, "promoted candidate")
     spent = f"{usd(year.evaluated_usd)} without people's time"
+    if year.in_vain_usd:
+        spent += f", {usd(year.in_vain_usd)} of it for what did not ship"
     if year.unknown == year.promoted:
         return f"{name}: what {candidates} should save is not known; evaluations cost {spent}."
     unknown = f" (of {year.unknown} of them it is not known)" if year.unknown else ""
-    return (
-        f"{name}: {candidates} should have saved {dollars(year.saved_usd)}{unknown}, as each report expected "
-        "of a month, for the time since its promotion; no bill was compared. Evaluations cost "
-        f"{spent}, which leaves {dollars(year.net_usd)}."
+    said = (
+        f"{name}: {candidates} should have saved {dollars(year.saved_usd)}{unknown}, each against the "
+        "model before it, as its report expected of a month, for the time since its promotion; no bill was "
+        f"compared. Evaluations cost {spent}, which leaves {dollars(year.net_usd)}."
     )
+    ahead = year.ahead_usd if year.goes_on else None
+    return said if ahead is None else f"{said} A year from now on should save {dollars(ahead)}."
 
 
 def became(step: TrendStep) -> str:

@@ -140,13 +140,25 @@ def test_a_year_saves_what_was_promoted_for_as_long_as_it_was_everybody_s() -> N
         50_000.0,
         100.0,
     )
-    assert (this.year, this.promoted, this.unknown, this.evaluated_usd) == (2026, 3, 1, 500.0)
+    assert (this.year, this.promoted, this.unknown, this.evaluated_usd, this.in_vain_usd) == (
+        2026,
+        3,
+        1,
+        500.0,
+        500.0,
+    )
+    assert this.ahead_usd is not None
+    assert this.ahead_usd.estimate == pytest.approx(50_000.0 * 365 / 30), (
+        "the first alone is still everybody's"
+    )
     assert this.saved_usd.estimate == pytest.approx(150_000.0)
     assert this.saved_usd.low == pytest.approx(150_000.0 - math.hypot(40_000.0, 20_000.0))
     assert words.year_saved(this) == (
         "2026 so far: 3 promoted candidates should have saved $150,000 ($105,279 to $194,721) (of 1 of them "
-        "it is not known), as each report expected of a month, for the time since its promotion; no bill was "
-        "compared. Evaluations cost $500 without people's time, which leaves $149,500 ($104,779 to $194,221)."
+        "it is not known), each against the model before it, as its report expected of a month, for the time "
+        "since its promotion; no bill was compared. Evaluations cost $500 without people's time, $500 of it "
+        "for what did not ship, which leaves $149,500 ($104,779 to $194,221). A year from now on should save "
+        "$608,333 ($365,000 to $851,667)."
     )
     assert words.year_saved(last).startswith("2025: 1 promoted candidate should have saved $50,000 ")
     (only,) = trends(archive[-1:], now=begin + 60.0 * DAY_S).years

@@ -15,7 +15,7 @@ from records.facts.metric import Per, parse_bound
 from verdict.archive.evaluations import Evaluation, moment
 from verdict.archive.week_after import PromisesHeld, promises_held
 from verdict.decision.document import MetricLine, vendor
-from verdict.details import MONTH_DAYS, savings
+from verdict.details import MONTH_DAYS, YEAR_DAYS, savings
 from verdict.statistics.types import Floats
 from verdict.terms.measures import Unit, source
 from verdict.terms.plan import DAY_S
@@ -293,8 +293,9 @@ class YearSaved:
     """What a calendar year of UTC has saved so far, in dollars: each report's monthly figure for the months
     in which its candidate, `promoted` of them, was everybody's. Ends are None if unknown.
 
-    `evaluated_usd` is what the evaluations that ended in the year cost, those of what did not ship too.
-    `unknown` of the promoted have no known saving. `goes_on`: the year is not over.
+    `evaluated_usd` is what the evaluations that ended in the year cost, `in_vain_usd` of it those of what is
+    not everybody's. `unknown` of the promoted have no known saving. `goes_on`: the year is not over.
+    `ahead_usd` is what a year from now should save if nothing changes; None where no saving is known.
     """
 
     year: int
@@ -303,6 +304,8 @@ class YearSaved:
     unknown: int
     saved_usd: Range
     evaluated_usd: float
+    in_vain_usd: float
+    ahead_usd: Range | None
 
     @property
     def net_usd(self) -> Range:
@@ -324,14 +327,22 @@ def _saved_in(year: int, runs: Sequence[Sequence[Evaluation]], now: float) -> Ye
     given = [(savings(last.report.details), months) for last, months in in_force if months > 0.0]
     known = [saved.monthly.scaled(months) for saved, months in given if saved is not None]
     ended = [last for last, _ in in_force if begin <= last.at < end]
+    in_use = [savings(run[-1].report.details) for run in runs if run[-1].event == "promoted"]
+    ahead = [saved.monthly.scaled(YEAR_DAYS / MONTH_DAYS) for saved in in_use if saved is not None]
     return YearSaved(
         year=year,
         goes_on=now < end,
         promoted=len(given),
         unknown=len(given) - len(known),
         saved_usd=_summed(known),
-        evaluated_usd=sum(each.report.details.evaluation.total_usd for each in ended),
+        evaluated_usd=_spent(ended),
+        in_vain_usd=_spent(last for last in ended if last.event != "promoted"),
+        ahead_usd=_summed(ahead) if ahead else None,
     )
+
+
+def _spent(evaluations: Iterable[Evaluation]) -> float:
+    return sum(each.report.details.evaluation.total_usd for each in evaluations)
 
 
 def _months(run: Sequence[Evaluation], begin: float, end: float) -> float:
