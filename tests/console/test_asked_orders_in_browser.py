@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from alerts.incidents.notice import offer_url
 from tests.console.chromium import WITHIN_MS, chromium, opened
 from tests.e2e.stage import Stage, on_stage
+from tests.effort import in_more
 from tests.serving import eventually
 
 CONFIG = """
@@ -94,7 +95,7 @@ def test_the_dialog_of_a_link_carries_out_the_order_once_a_person_says_so(page: 
     stage.api("POST", "/api/canaries/support-nov/resume", {"who": "ben", "reason": "so that it runs"})
 
 
-@pytest.mark.parametrize("order", ["delete", "", "<script>"])
+@pytest.mark.parametrize("order", ["delete", in_more(""), in_more("<script>")])
 def test_a_link_to_no_order_is_the_page(page: Page, order: str) -> None:
     page.goto(f"/canaries/support-nov?order={order}&reason=x")
     expect(page.get_by_role("button", name="Roll back…")).to_be_visible()

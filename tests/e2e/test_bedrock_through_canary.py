@@ -26,6 +26,7 @@ from tests.servers.bedrock import ACCESS_KEY, BEARER_KEY, SECRET_KEY, LocalBedro
 from tests.servers.bedrock_answers import INPUT, OUTPUT, READ, Behaviour, says
 from tests.serving import eventually
 
+pytestmark = pytest.mark.more
 CONFIG = """
 providers:
   anthropic: {{{{api: anthropic, base_url: "{{url}}"}}}}

@@ -3,10 +3,13 @@
 import math
 from pathlib import Path
 
+import pytest
+
 from tests.grafana.reading import Asked, annotations, filled, queries
 from tests.grafana.scene import Scene, played
 from tests.servers.prometheus import Series, needs_prometheus
 
+pytestmark = pytest.mark.more
 RATE_S = 5
 CANARIES = "(goes-bad|passes)"
 

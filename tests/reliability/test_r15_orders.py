@@ -1,7 +1,7 @@
 """R15: ramp, rollback, stop, again and again, with two workers in each of two replicas. All of them follow
 within a second, no candidate is asked a second after a rollback was confirmed, FLUSHALL changes nothing.
 
-Four rounds in the quick form, ten in `make test-more`, a hundred in the long one (`-m slow`). That no plan
+Ten rounds in the quick form, a hundred in the long one (`-m slow`). That no plan
 outlives its admins by more than 15 minutes, a replica that is cut off included:
 `tests/records/test_states_file.py`, `tests/control/test_states_follower.py`.
 """
@@ -38,7 +38,7 @@ canaries:
 CANDIDATE = "gpt-4o-2024-11-20"
 WORKERS = 4
 ALL_WITHIN_S = 1.0
-pytestmark = pytest.mark.alone  # that second is held to
+pytestmark = [pytest.mark.alone, pytest.mark.more]  # that second is held to
 
 
 class Rounds:
@@ -131,9 +131,8 @@ def play(rounds: Rounds, count: int, *, waiting: int) -> None:
     assert len(rounds.provider.log.of(CANDIDATE)) > 0
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(10, marks=pytest.mark.more)])
-def test_every_order_reaches_every_worker(rounds: Rounds, redis_server: RedisServer, count: int) -> None:
-    play(rounds, count, waiting=2)
+def test_every_order_reaches_every_worker(rounds: Rounds, redis_server: RedisServer) -> None:
+    play(rounds, 10, waiting=2)
     flushed(rounds, redis_server)
 
 

@@ -114,6 +114,7 @@ def over_http(folder: Path, count: int) -> None:
     assert ten == again == by_the_rule
 
 
+@pytest.mark.more
 def test_over_http_nobody_flips_over_a_ramp_and_a_workers_death(tmp_path: Path) -> None:
     over_http(tmp_path, 1500)
 

@@ -149,7 +149,8 @@ def besieged(stage: Stage) -> Siege:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("most", [None, pytest.param(256, marks=pytest.mark.more)])
+@pytest.mark.more
+@pytest.mark.parametrize("most", [None, 256])
 def test_r32_half_heads_at_the_admin_listener_hold_up_no_order(tmp_path: Path, most: int | None) -> None:
     plays = {"model": answer, "bad": saying(whole(b'{"error": {"message": "no"}}', 500))}
     wrapper = limit(most, most) if most is not None else ()
