@@ -73,7 +73,8 @@ def marks(found: Happenings, since: float = 0.0) -> list[Mark]:
 def _of_act(entry: AuditEntry) -> Mark:
     before = entry.before.effective_share if entry.before is not None else 0.0
     share = shares(before, entry.after.effective_share)
-    words = f"{act(entry.act.action).capitalize()} by {entry.act.who}: share {share}"
+    words = f"{act(entry.act.action).capitalize()} by {entry.act.who}"
+    words += f": share {share}" if entry.act.action != "end" else ""
     return Mark(at=entry.act.at, kind="rollback" if entry.act.action == "rollback" else "share", words=words)
 
 

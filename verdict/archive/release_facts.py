@@ -257,7 +257,7 @@ def _acts(releases: Releases, run: RunStanding, *, first: bool) -> Iterator[Time
             who=act.who,
             action=act.action,
             reason=act.reason,
-            shares=shares,
+            shares=shares if act.action != "end" else None,  # nobody loses a promoted model by it
             against=act.against,
             minutes=act.minutes,
             stage=stage_of(act) if act.minutes else "",
