@@ -171,7 +171,8 @@ def test_one_evaluation_of_it_is_in_the_archive(story: Story, tmp_path: Path) ->
 
 
 def test_metrics_summed_over_all_targets_are_right(story: Story) -> None:
-    rows = story.members.outcomes()
+    asked = len(story.crowd.statuses)
+    rows = eventually(lambda: rows if len(rows := story.members.outcomes()) >= asked else None)
     arms = {(arm, outcome): 0 for arm in ("baseline", "candidate") for outcome in ("ok", "fallback")}
     for row in rows:
         arms[row["arm"], row["outcome"]] += 1
