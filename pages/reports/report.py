@@ -388,7 +388,7 @@ def _places(parts: Sequence[verdict.Part], report: Report, few: int | None = Non
     rows: list[Row] = [
         [
             Cell(
-                verdict.PART_STATES[part.state] + (", blocks" if part.blocks else ""),
+                verdict.part_word(part) + (", blocks" if part.blocks else ""),
                 tone=part.state,
                 mark=True,
             ),

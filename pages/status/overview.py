@@ -300,8 +300,10 @@ def _head(name: str, words: str, asked: LinesWanted) -> TableLink:
 
 def _filters(lines: Sequence[CanaryLine], asked: LinesWanted) -> list[TableLink]:
     states = sorted({line.standing.state for line in lines})
-    numbers = {"": len(lines), NEEDS_YOU: sum(map(_needs_you, lines))}
-    numbers |= {state: sum(line.standing.state == state for line in lines) for state in states}
+    numbers = {
+        name: sum(_shows(line, replace(asked, show=name)) for line in lines)
+        for name in ("", NEEDS_YOU, *states)
+    }
     words = {"": "All", NEEDS_YOU: "Needs you"}
     return [
         TableLink(

@@ -151,6 +151,17 @@ class RuleView:
         return "near its limit" if self.near else self.waits or rule_word(self.found["state"])
 
     @property
+    def restraint(self) -> str:
+        """Why it pages nobody though it is over its limit."""
+        if self.found["state"] != "warn":
+            return ""
+        return (
+            ", a rule that only warns"
+            if self.found["action"] == "warn"
+            else ", but not enough evidence to page"
+        )
+
+    @property
     def tone(self) -> Tone:
         """The tone of its state."""
         return "warn" if self.near else rule_tone(self.found["state"])

@@ -279,8 +279,7 @@ def _worst(rules: Sequence[RuleView], not_seen: str) -> str:
         found = [rule for rule in rules if rule.tone == tone and not rule.near]
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            unproven = ", but not enough evidence to page" if tone == "warn" else ""
-            return f"{rule_name(found[0].key)}: {found[0].word}{unproven}{more}."
+            return f"{rule_name(found[0].key)}: {found[0].word}{found[0].restraint}{more}."
     near = [rule for rule in rules if rule.near]
     if near:
         return f"Near its limit: {', '.join(rule_name(rule.key) for rule in near)}."

@@ -90,11 +90,13 @@ def chance(value: float) -> str:
 
 def all_chance(rows: Iterable[float | None]) -> str:
     """The chance that all rows pass, as if they were independent: 84 %; at most 79 % where that of a row is
-    not known; "" where none is."""
+    not known; "" where that leaves it open."""
     chances = list(rows)
     known = [each for each in chances if each is not None]
-    limit = "" if len(known) == len(chances) else "at most "
-    return f"{limit}{chance(math.prod(known))}" if known else ""
+    of_known = math.prod(known)
+    if len(known) == len(chances):
+        return chance(of_known) if known else ""
+    return f"at most {chance(of_known)}" if of_known < 0.99 else ""
 
 
 def due(day: int, last: tuple[int, date] | None, start: date | None) -> date | None:

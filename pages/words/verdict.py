@@ -317,6 +317,14 @@ def worst_first(parts: Sequence[Part]) -> list[Part]:
     return sorted(parts, key=rank)
 
 
+def part_word(part: Part) -> str:
+    """Worse; what may be chance, since so many parts are looked at, though its interval has no 0."""
+    p = part.difference.p_value
+    if part.state == "NO_DIFFERENCE" and p is not None and p < 0.05:
+        return "may be chance"
+    return PART_STATES[part.state]
+
+
 def differs(part: Part) -> bool:
     """True if the part blocks or differs."""
     return part.blocks or part.state in ("WORSE", "BETTER")

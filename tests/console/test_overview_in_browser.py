@@ -273,6 +273,7 @@ def test_what_is_asked_for_is_kept_by_updates_and_in_the_address(page: Page) -> 
     expect(page.locator(".entry")).to_have_count(9)
     page.get_by_role("link", name="search", exact=True).click()
     expect(page.locator(".entry")).to_have_count(4)
+    expect(page.get_by_role("link", name="Needs you 4")).to_be_visible()
     assert page.url.endswith("/?show=trouble&owner=search")
     with page.expect_response("**/?show=trouble&owner=search"):
         page.evaluate("document.querySelector('#all').dispatchEvent(new Event('refresh'))")

@@ -124,6 +124,7 @@ def test_a_candidate_that_no_request_reached_is_not_told_as_healthy() -> None:
         ([rule(value=0.041)], "Near its limit: Error rate."),
         ([rule(evidence=HALFWAY)], "Near its limit: Error rate."),
         ([rule(), P95], "p95 latency: over its limit, but not enough evidence to page."),
+        ([rule(), P95 | {"action": "warn"}], "p95 latency: over its limit, a rule that only warns."),
         ([rule(state="warn"), rule(rule="cost_per_request", state="firing")], "Cost per request: firing."),
         ([rule(state="latched"), rule(rule="csat", state="firing")], "Error rate: tripped (and 1 more)."),
         ([IN_PART], "Error rate (category billing, plan pro): firing."),

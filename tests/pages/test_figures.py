@@ -161,6 +161,7 @@ def test_of_an_event_every_user_tells() -> None:
     [
         ((0.9, 0.5, 1.0), "45 %"),
         ((0.79, None), "at most 79 %"),
+        ((0.995, None), ""),
         ((None, None), ""),
         ((0.0, 0.9), "under 1 %"),
     ],
