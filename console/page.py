@@ -465,7 +465,9 @@ class ReadOnlyPages:
         made, night = self._reports.newest(name, run), self._nights.get(name)
         kept = verdict_so_far(night.document) if night is not None and night.run == run else None
         found = newer(kept, verdict_so_far(made) if made is not None else None)
-        return found.over if found is not None and canary["state"] in _OVER else found
+        if found is None or canary["state"] not in _OVER:
+            return found
+        return found.over(rolled_back=canary["state"] == "rolled_back")
 
     async def _read_reports(self) -> None:
         """Read last night's reports; while the store is down, what was read stays."""

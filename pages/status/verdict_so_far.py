@@ -76,11 +76,14 @@ class VerdictSoFar:
     critical: str
     ends: str
 
-    @property
-    def over(self) -> Self:
-        """The same of a run that is over: no row has a chance any more, and no look comes."""
+    def over(self, *, rolled_back: bool) -> Self:
+        """The same of a run that is over: no row has a chance any more, and no look comes. What was rolled
+        back since the report ships no more."""
         rows = [row for row in self.rows if row.chance is None]
-        return replace(self, rows=rows, next_look="", decides="", decides_at=None, ships="")
+        ended = replace(self, rows=rows, next_look="", decides="", decides_at=None, ships="")
+        if not rolled_back:
+            return ended
+        return replace(ended, verdict="dont_ship", word=status.verdict("dont_ship"), tone=_TONES["dont_ship"])
 
 
 def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:

@@ -80,11 +80,12 @@ def test_the_verdict_so_far_is_as_of_its_look_with_each_row_s_chance() -> None:
 def test_a_run_that_is_over_has_no_chances_and_no_next_look() -> None:
     found = verdict_so_far(to_json(PLANNED, sentences))
     passed = replace(found.rows[0], name="Cost", words="passed", chance=None)
-    over = replace(found, rows=[*found.rows, passed]).over
+    over = replace(found, rows=[*found.rows, passed]).over(rolled_back=False)
     assert (over.rows, over.next_look, over.decides, over.day) == ([passed], "", "", "9 of 14")
     shown = Templates().text("figures.html", values_of() | {"verdict": over, "whole": False})
     assert not re.search("Chance|Next look|Decides about", shown)
     assert "passed" in shown
+    assert (over.word, over.over(rolled_back=True).word) == ("Extend", "Don't ship")
 
 
 def test_a_report_without_a_plan_is_told_without_looks() -> None:
