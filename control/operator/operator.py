@@ -31,7 +31,7 @@ from control.operator.orders import (
     request_of,
     transition_for,
 )
-from control.operator.standing import StandingOrders
+from control.operator.standing import SOON_S, TAKEN_WITHIN_S, StandingOrders
 from control.operator.status import (
     KnownRetirements,
     LastDecisions,
@@ -275,6 +275,7 @@ class Operator:
         say so (`against_verdict`).
         """
         _must_be_storable(who, reason)
+        await self._entered(canary)
         wanted, before = self._orderable(canary, order)
         if against_verdict and order != "promote":
             raise BadOrder(400, f'only promote may be "against_verdict", not {order}')
@@ -707,6 +708,14 @@ class Operator:
 
     def _unpriced_of(self, name: str) -> list[UnpricedArm]:
         return [each for each in self.unpriced() if each.canary == name]
+
+    async def _entered(self, canary: str) -> None:
+        """Wait up to ten seconds until a canary that has just come into the config has its state."""
+        until = time.monotonic() + TAKEN_WITHIN_S
+        while self.rollouts.known and canary in self.settings().canaries and time.monotonic() < until:
+            if self.rollouts.state(canary) is not None:
+                return
+            await asyncio.sleep(SOON_S)
 
     def _orderable(self, canary: str, order: Order) -> tuple[CanarySettings, State]:
         """The canary that is ordered about, and its state. Raises BadOrder (404, 409, 503)."""

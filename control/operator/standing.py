@@ -26,7 +26,7 @@ from records.store.standing import OVER, CannotStand, Standings
 log = structlog.get_logger()
 
 TAKEN_WITHIN_S = 10.0
-_SOON_S = 0.05
+SOON_S = 0.05
 _NAME = 63
 
 Misfit = Callable[[str, Mapping[str, BegunTrial]], str]
@@ -155,7 +155,7 @@ class StandingOrders:
         while time.monotonic() < until:
             if trial in self._settings().canaries and self._rollouts.in_force.is_settled([trial]):
                 break
-            await asyncio.sleep(_SOON_S)
+            await asyncio.sleep(SOON_S)
         state = self._rollouts.state(trial)
         known = self._settings().canaries.get(trial)
         by_hand = known is not None and known.canary.start_by_hand

@@ -4,10 +4,11 @@ order starts, counts and refuses beside."""
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -164,6 +165,23 @@ def test_a_waiting_canary_does_not_start_as_what_the_file_no_longer_says(desks: 
     start = operator.order("later", "start", who="ann", reason="", share=None)
     with pytest.raises(BadOrder, match="changed in the file a moment ago"):
         asyncio.run(start)  # type: ignore[arg-type]
+
+
+def test_an_order_waits_for_a_canary_that_has_just_come_into_the_config(desks: tuple[Desk, Desk]) -> None:
+    ann, _ = desks
+    config = CONFIG.replace("trial", "later").replace("share: 5%", "share: 5%\n    start: manual")
+    settings = parse(config, "canary.yaml", {}).control
+    operator = ann.operator
+    operator.settings = lambda: settings
+
+    async def scene() -> Mapping[str, Any]:
+        given = asyncio.create_task(operator.order("later", "start", who="ann", reason="", share=None))
+        await asyncio.sleep(0)
+        assert operator.rollouts.state("later") is None
+        operator.rollouts.reconcile(settings, time.time())
+        return await given
+
+    assert asyncio.run(scene())["state"] == "running"
 
 
 def test_a_canary_started_by_hand_is_judged_by_the_rubric_that_stood_at_its_start(
