@@ -176,7 +176,8 @@ class ReadOnlyPages:
 
     async def overview(self, request: Request) -> Response:
         """All canaries as a table, the worst first; what does not work; the latest changes; past ones."""
-        status, changes = self._operator.status(), await self._last_changes()
+        status, standings = self._operator.status(), self._operator.settings().standing
+        changes = await self._last_changes()
         judge = status["judge"] or {}
         degraded = [
             f"judge: {judge['sentence']}" if each.startswith("judge: ") and judge else each
@@ -208,7 +209,7 @@ class ReadOnlyPages:
             standing_canaries=[(each, standing_said(each, time.time())) for each in status["standing"]],
             next_candidates={
                 name: next_candidate(each.candidate({}), each.taken_over({}))
-                for name, each in self._operator.settings().standing.items()
+                for name, each in standings.items()
             },
             callers=self._operator.callers(),
         )

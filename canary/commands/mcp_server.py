@@ -100,7 +100,7 @@ def explained_rollback(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_quotes(document: Any) -> Any:
-    """A report or a release without a judge's words and without those of the benchmark's providers."""
+    """A report or a release without wrong answers, a judge's words and those of the benchmark's providers."""
     return _without(document, frozenset(_provider_words(document)))
 
 
@@ -120,7 +120,7 @@ def _provider_words(document: Any) -> Iterator[str]:
 def _without(document: Any, quotes: Collection[str]) -> Any:
     match document:
         case dict():
-            hidden = ("said", "reason") if "exchange_id" in document else ("said",)
+            hidden = ("said", "wrong_answers", *(("reason",) if "exchange_id" in document else ()))
             return {name: _without(each, quotes) for name, each in document.items() if name not in hidden}
         case list():
             return [_without(each, quotes) for each in document]

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import astuple
 from pathlib import Path
 
@@ -44,6 +44,14 @@ COMPANION: Mapping[Role, str] = {
     "admin": "canary.programs.controller",
 }
 """The program that runs beside the workers, behind the admin listener."""
+
+_CONTROLLER = ("admin process", "no guardrail watches, and no order is taken")
+STOPPED: Mapping[Role, tuple[str, str]] = {
+    "all": _CONTROLLER,
+    "traffic": ("agent", "records wait in the spool, and no order reaches the workers"),
+    "admin": _CONTROLLER,
+}
+"""What that program is called, and what does not happen without it."""
 
 WIND_UP_S = 2.0
 """What a worker gets beyond the grace: it ends then what is left by itself, and records how that ended."""
@@ -106,9 +114,10 @@ class ChildProgram:
         args: WorkerArgs,
         config: WatchedConfig,
         *,
-        answered: bool = False,
+        answered: tuple[str, str] | None = None,
     ) -> None:
-        """Where it cannot start, and its callers are to be `answered`, they hear why instead of waiting."""
+        """Where it cannot start, callers hear why instead of waiting if they are to be `answered`: what it is
+        called, and what does not happen without it."""
         self.module = module
         self._answered = answered
         self.config = config
@@ -162,12 +171,18 @@ class ChildProgram:
     async def _wait_a_little(self, lived_s: float, why: str) -> None:
         """A child that dies at once is started again at growing intervals."""
         self._soon = self._soon + 1 if lived_s < _SOON_S else 0
-        wait_s = min(0.05 * 2**self._soon, _LONGEST_WAIT_S) if self._soon else 0.0
-        stands_in = self._answered and (self._soon > 1 or (self._soon and why))
-        shown = why if is_loopback(self.args.host) else ""
-        async with StandIn(self.listener, self.config, shown) if stands_in else nullcontext():
+        wait_s = min(0.05 * 2 ** min(self._soon, 10), _LONGEST_WAIT_S) if self._soon else 0.0
+        async with self._instead(why):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait_s)
+
+    def _instead(self, why: str) -> AbstractAsyncContextManager[None]:
+        """What answers while it does not run: nothing, unless it cannot start and is not told to stop."""
+        unable = self._soon > 1 or (self._soon and why)
+        if self._answered is None or not unable or self._stopping.is_set():
+            return nullcontext()
+        shown = why if is_loopback(self.args.host) else ""
+        return StandIn(self.listener, self.config, self._answered, shown)
 
     def stop(self, number: signal.Signals) -> None:
         """Ask it to drain and end, as long as the signal leaves it."""
@@ -186,25 +201,32 @@ class StandIn:
     """Answers at a listener in place of a program that cannot start: what, why and what to do. Who waited in
     its queue is answered first."""
 
-    def __init__(self, listener: socket.socket, config: WatchedConfig, why: str) -> None:
+    def __init__(
+        self, listener: socket.socket, config: WatchedConfig, stopped: tuple[str, str], why: str
+    ) -> None:
         """`why` may be "": the log says it."""
-        pair = config.reading.certificate
-        self._tls = None if pair is None else server_context(pair.chain, pair.key)
+        what, but = stopped
+        self._config = config
         self._listener = listener
+        self._server: asyncio.Server | None = None
         self._says = (
-            "canary's admin process cannot start.",
+            f"canary's {what} cannot start.",
             f"Why: {why or 'see the log'}",
-            "Users get answers: the workers go on as they last were told. But no guardrail watches, and no "
-            "order is taken.",
+            f"Users get answers: the workers go on as they last were told. But {but}.",
             "What to do: read the log of `canary serve` (its stderr), and mend what it names. The process is "
             f"started again every {_LONGEST_WAIT_S:g} s.",
         )
 
     async def __aenter__(self) -> None:
-        self._server = await asyncio.start_server(self._answer, sock=self._listener.dup(), ssl=self._tls)
+        """Listen; without a descriptor left, callers wait as they would without us."""
+        with suppress(OSError):  # an SSLError, too
+            pair = self._config.reading.certificate
+            tls = None if pair is None else server_context(pair.chain, pair.key)
+            self._server = await asyncio.start_server(self._answer, sock=self._listener.dup(), ssl=tls)
 
     async def __aexit__(self, *raised: object) -> None:
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -341,7 +363,9 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
             for slot, listener in enumerate(traffic)
         ]
         args = _worker_args(data, settings, admin[0], -1)
-        admin_child = ChildProgram(COMPANION[settings.role], admin[0], args, watched, answered=True)
+        admin_child = ChildProgram(
+            COMPANION[settings.role], admin[0], args, watched, answered=STOPPED[settings.role]
+        )
         if log_form() == "json" or not sys.stderr.isatty():
             about = {"role": settings.role, "workers": len(workers), "descriptors": descriptors}
             log.info("serve.listening", **addresses, **about)

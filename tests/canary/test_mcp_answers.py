@@ -93,6 +93,7 @@ def test_a_benchmarks_sentences_lose_their_quotes() -> None:
             "judge": {"says": [f"openai/the-judge marked none of 8 pairs; the first time: {QUESTION}"]},
         },
         "runs": [{"reason": "invents refunds"}],
+        "wrong_answers": [{"example": {"asked": QUESTION}}],
     }
     assert without_quotes(release) == {
         "reasons": ["basics: refuses every request; 8 times caller_rejected"],

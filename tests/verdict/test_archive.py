@@ -126,6 +126,7 @@ def test_a_year_saves_what_was_promoted_for_as_long_as_it_was_everybody_s() -> N
 
     archive = [
         told(1, "promoted", -30.0, spent=100.0),  # 60 days of this year
+        told(1, "ended", -29.0, spent=100.0),  # which takes it from nobody
         told(2, "promoted", 0.0),
         told(2, "rolled_back", 30.0, spent=200.0),
         told(3, "rolled_back", 40.0, spent=300.0),  # never everybody's

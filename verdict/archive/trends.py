@@ -148,7 +148,7 @@ def _relative(line: MetricLine | None) -> Range | None:
 def _shipped(run: Sequence[Evaluation]) -> bool | None:
     """What the newest promotion, rollback or decision says; an end says nothing."""
     for evaluation in reversed(run):
-        if evaluation.event in ("promoted", "rolled_back"):
+        if evaluation.event in _MOVES:
             return evaluation.event == "promoted"
         if evaluation.event == "decided" and evaluation.report.decision is not None:
             return evaluation.report.decision.decision == "ship"
@@ -288,6 +288,10 @@ def _with_interval(x: Floats, y: Floats, variance: float, alpha: float) -> Inter
 # What the promoted candidates saved, by year.
 
 
+_MOVES = ("promoted", "rolled_back")
+"""The events that make a candidate everybody's, or nobody's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class YearSaved:
     """What a calendar year of UTC has saved so far, in dollars: each report's monthly figure for the months
@@ -327,7 +331,7 @@ def _saved_in(year: int, runs: Sequence[Sequence[Evaluation]], now: float) -> Ye
     given = [(savings(last.report.details), months) for last, months in in_force if months > 0.0]
     known = [saved.monthly.scaled(months) for saved, months in given if saved is not None]
     ended = [last for last, _ in in_force if begin <= last.at < end]
-    in_use = [savings(run[-1].report.details) for run in runs if run[-1].event == "promoted"]
+    in_use = [savings(run[-1].report.details) for run in runs if _in_use(run)]
     ahead = [saved.monthly.scaled(YEAR_DAYS / MONTH_DAYS) for saved in in_use if saved is not None]
     return YearSaved(
         year=year,
@@ -336,9 +340,14 @@ def _saved_in(year: int, runs: Sequence[Sequence[Evaluation]], now: float) -> Ye
         unknown=len(given) - len(known),
         saved_usd=_summed(known),
         evaluated_usd=_spent(ended),
-        in_vain_usd=_spent(last for last in ended if last.event != "promoted"),
+        in_vain_usd=_spent(run[-1] for run in runs if begin <= run[-1].at < end and not _in_use(run)),
         ahead_usd=_summed(ahead) if ahead else None,
     )
+
+
+def _in_use(run: Sequence[Evaluation]) -> bool:
+    """Whether its candidate is everybody's: the newest promotion or rollback says it."""
+    return next((one.event == "promoted" for one in reversed(run) if one.event in _MOVES), False)
 
 
 def _spent(evaluations: Iterable[Evaluation]) -> float:
