@@ -52,7 +52,7 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def write_document(path: Path, value: object) -> None:
-    """Replace a JSON file of what the store has, too, unless the file says this already. Raises OSError."""
+    """Write a JSON file, unless it says this already. The store has the same. Raises OSError."""
     data = msgspec.json.encode(value, order="deterministic")
     if not path.exists() or path.read_bytes() != data:
         write_whole(path, data, durable=False)

@@ -446,7 +446,7 @@ def read(api: Api, body: bytes) -> ParsedAnswer:
     assert asked.read_json is not None and asked.output is not None  # each has them  # noqa: S101
     found, output = asked.read_json(body), CollectedOutput(len(body))
     collect(asked.output.read, output, body)
-    first = output.choices.get(0, ChoiceOutput())
+    first = ChoiceOutput() if output.lost else output.choices.get(0, ChoiceOutput())
     failure: Failure | None = None if found.valid and not found.failed else "provider_malformed"
     return ParsedAnswer(
         first.text,

@@ -9,7 +9,7 @@ import msgspec
 
 from common.text import UNREADABLE
 from proxy.answers.aws_event_stream import EventFrameCutter, StreamForm
-from proxy.dialects.operation import CollectedCall, CollectedOutput, OutputForm, collect
+from proxy.dialects.operation import ChoiceOutput, CollectedCall, CollectedOutput, OutputForm, collect
 from records.captures.capture import CapturedToolCall
 
 MOST_BYTES = 256 << 10
@@ -18,7 +18,8 @@ streamed."""
 
 
 class AnswerRecorder:
-    """Gets a copy of an answer. `truncated`: it was longer than the bound. `lost`: recording failed."""
+    """Gets a copy of an answer. `truncated`: not all of it is recorded, as `recorded` finally knows. `lost`:
+    recording failed."""
 
     def __init__(self) -> None:
         self.truncated = self.lost = False
@@ -35,18 +36,18 @@ class AnswerRecorder:
         self._frames = EventFrameCutter() if form == "frames" else None
 
     def recorded(self) -> tuple[str, tuple[CapturedToolCall, ...]]:
-        """The text of the first choice, and its calls; of an answer that was too long the beginning of the
-        text, if it was streamed. Nothing when recording failed."""
-        if self.lost or self._form is None or (self.truncated and not self._streamed):
+        """The text of the first choice, and its calls; only the text's beginning of a stream that was too
+        long, or whose calls cannot be read. Nothing when recording failed."""
+        if self.lost or self._form is None or (not self._streamed and len(self._rest) > MOST_BYTES):
             return "", ()
-        if not self._streamed:
-            self._output.restart()
+        if not self._streamed and not self._output.choices:
             collect(self._form.read, self._output, self._rest)
-        first = self._output.choices.get(0)
-        if first is None:
-            return "", ()
-        text = first.text.encode("utf-8", "replace")[:MOST_BYTES].decode("utf-8", "ignore")
-        return text, () if self.truncated else tuple(map(captured_call, first.calls))
+        first = self._output.choices.get(0) or ChoiceOutput()
+        text = first.text.encode("utf-8", "replace")
+        size = len(text) + sum(len(call.arguments.encode("utf-8", "replace")) for call in first.calls)
+        self.truncated = self.truncated or self._output.lost or size > MOST_BYTES
+        kept = text[:MOST_BYTES].decode("utf-8", "ignore")
+        return kept, () if self.truncated else tuple(map(captured_call, first.calls))
 
     def record(self, data: bytes) -> None:
         """Take the next bytes. Never raises."""
@@ -71,7 +72,7 @@ class AnswerRecorder:
         self.truncated = self._output.lost or max(len(self._rest), self._output.size) > MOST_BYTES
 
     def _collect(self, event: bytes) -> None:
-        if self._form is not None:
+        if self._form is not None and not self._output.lost:
             with suppress(*UNREADABLE):
                 self._form.take(self._output, event)
 

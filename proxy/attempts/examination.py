@@ -143,7 +143,7 @@ _skim = msgspec.json.Decoder(msgspec.Raw).decode  # checks the syntax, and build
 
 def tool_calls(key: bytes, output: CollectedOutput | None) -> tuple[ToolCall, ...]:
     """The calls in an output, hashed with `key` of 16 to 64 bytes."""
-    if output is None or not output.choices:
+    if output is None or output.lost:
         return ()
     written = (call for choice in output.choices.values() for call in choice.calls)
     return tuple([_tool_call(key, call) for call in islice(written, MOST_TOOL_CALLS)])

@@ -109,8 +109,8 @@ class _Block(msgspec.Struct, gc=False):
 
     type: str = ""
     text: str | None = None
-    id: str = ""
-    name: str = ""
+    id: str | None = None
+    name: str | None = None
     input: msgspec.Raw = msgspec.Raw()
 
 

@@ -77,8 +77,8 @@ class _Reasoning(msgspec.Struct, gc=False):
 class _Call(msgspec.Struct, rename="camel", gc=False):
     """A call, its beginning, or a piece of its input, which is text in streams alone."""
 
-    tool_use_id: str = ""
-    name: str = ""
+    tool_use_id: str | None = None
+    name: str | None = None
     type: str = ""
     input: msgspec.Raw = msgspec.Raw()
 

@@ -57,7 +57,7 @@ class _Call(msgspec.Struct, rename="camel", gc=False):
     """A call. Pieces of arguments (`partialArgs`) come where a request asks for them."""
 
     id: str | None = None
-    name: str = ""
+    name: str | None = None
     args: msgspec.Raw = msgspec.Raw()
     partial_args: Any = None
     will_continue: bool | None = None
@@ -235,7 +235,7 @@ def _take_part(output: CollectedOutput, index: int, part: _Part) -> None:
         choice = output.choices.get(index)
         arguments = bytes(call.args).decode() or "{}"
         place = len(choice.calls) if choice is not None else 0
-        output.add_whole_call(index, place, id=call.id or "", name=call.name, arguments=arguments)
+        output.add_whole_call(index, place, id=call.id, name=call.name, arguments=arguments)
 
 
 class _Declared(msgspec.Struct, gc=False):

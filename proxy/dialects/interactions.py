@@ -19,6 +19,7 @@ from proxy.dialects.operation import (
     OutputRequest,
     Texts,
     decode_counted,
+    given,
     is_given,
     is_json_object,
     named,
@@ -59,8 +60,8 @@ class _Step(msgspec.Struct, gc=False):
     """A step: the model's output, a thought, a call of some tool, or its result."""
 
     type: str = ""
-    id: str = ""
-    name: str = ""
+    id: str | None = None
+    name: str | None = None
     arguments: msgspec.Raw = msgspec.Raw()
     content: list[_Part] | None = None
     error: Any = None
@@ -76,9 +77,11 @@ class _Interaction(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
+    """What an event adds to a step. Arguments for a tool that Google runs are objects."""
+
     type: str = ""
     text: str | None = None
-    arguments: str | None = None
+    arguments: Any = None
     content: Any = None
 
 
@@ -235,7 +238,7 @@ def take_output(output: CollectedOutput, data: bytes) -> None:
         output.add_text(0, delta.text or "")
     elif delta is not None and delta.type == "arguments_delta" and output.is_open(event.index):
         output.add_call(0, event.index, arguments=delta.arguments or "")
-    elif event.interaction and (steps := _decode(event.interaction).steps):
+    elif given(event.interaction) and (steps := _decode(event.interaction).steps):
         output.restart()
         _take_steps(output, steps)
 

@@ -366,14 +366,14 @@ def _take_message(output: CollectedOutput, index: int, message: _OutputMessage) 
         added = output.add_call(
             index,
             place if call.index is None else call.index,
-            id=call.id or "",
-            name=function.name or "",
+            id=call.id,
+            name=function.name,
             arguments=function.arguments or function.input or "",
         )
         added.free = added.free or call.custom is not None
     function_call = message.function_call
     if function_call is not None:
-        output.add_call(index, 0, name=function_call.name or "", arguments=function_call.arguments or "")
+        output.add_call(index, 0, name=function_call.name, arguments=function_call.arguments or "")
 
 
 def _text(content: Any) -> str:

@@ -208,20 +208,25 @@ class CollectedOutput:
             self._choice(index).texts.append(text)
 
     def add_call(
-        self, index: int, place: int, *, id: str = "", name: str = "", arguments: str = ""
+        self, index: int, place: int, *, id: str | None = "", name: str | None = "", arguments: Any = ""
     ) -> CollectedCall:
-        """Add to the call at `place`; it begins when it is first named, or with another id."""
+        """Add to the call at `place`; it begins when it is first named, or with another id. With arguments
+        that are no text the output is lost."""
         choice = self._choice(index)
         call = choice.open.get(place)
         if call is None or (id and call.id and id != call.id):
-            call = choice.open[place] = CollectedCall(id)
+            call = choice.open[place] = CollectedCall(id or "")
             choice.calls.append(call)
-        call.name = call.name or name
-        if self._fits(arguments):
+        call.name = call.name or name or ""
+        if not isinstance(arguments, str):
+            self.lose()
+        elif self._fits(arguments):
             call.pieces.append(arguments)
         return call
 
-    def add_whole_call(self, index: int, place: int, *, arguments: str, id: str = "", name: str = "") -> None:
+    def add_whole_call(
+        self, index: int, place: int, *, arguments: str, id: str | None, name: str | None
+    ) -> None:
         """Add a call with all of its arguments, which are an object unless they are broken."""
         call = self.add_call(index, place, id=id, name=name, arguments=arguments)
         call.broken = not arguments.startswith("{")
@@ -231,9 +236,8 @@ class CollectedOutput:
         return bool(self.choices) and place in self.choices[0].open
 
     def lose(self) -> None:
-        """Give the answer up: it will not be judged."""
+        """Give the answer up: it will not be judged. What has been collected stays until `restart`."""
         self.lost = True
-        self.choices.clear()
 
     def restart(self) -> None:
         """Forget what has been collected: the whole output follows."""

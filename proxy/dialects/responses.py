@@ -17,6 +17,7 @@ from proxy.dialects.operation import (
     OutputRequest,
     Texts,
     decode_counted,
+    given,
     is_given,
     named,
     read_counted,
@@ -114,14 +115,15 @@ class _Part(msgspec.Struct, gc=False):
 
 
 class _Item(msgspec.Struct, gc=False):
-    """An output item: a message, reasoning, a call of some tool, an image."""
+    """An output item: a message, reasoning, a call of some tool, an image. Arguments and input of calls that
+    the provider runs may be objects."""
 
     type: str = ""
     content: list[_Part] | None = None
     call_id: str | None = None
     name: str | None = None
-    arguments: str | None = None
-    input: str | None = None
+    arguments: Any = None
+    input: Any = None
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -188,7 +190,7 @@ class ResponsesEvents:
             self.seen.failed = True
         if event.error:
             self.seen.failed = True
-        if event.response and (counted := readable(decode_counted, event.response)) is not None:
+        if given(event.response) and (counted := readable(decode_counted, event.response)) is not None:
             self.seen.usage = usage_in(decode_usage, counted.usage) or self.seen.usage
             self.seen.model = named(counted.model) or self.seen.model
         return False
@@ -253,9 +255,9 @@ def take_output(output: CollectedOutput, data: bytes) -> None:
     if not any(kind in data for kind in _MATTERS):
         return
     event = _decode_event(data)
-    if event.type == "response.output_item.done" and event.item:
+    if event.type == "response.output_item.done" and given(event.item):
         _take_item(output, _decode_item(event.item))
-    elif event.response and (items := _decode(event.response).output):
+    elif given(event.response) and (items := _decode(event.response).output):
         output.restart()
         for item in items:
             _take_item(output, item)
@@ -275,7 +277,7 @@ def _take_item(output: CollectedOutput, item: _Item) -> None:
     elif item.type in ("function_call", "custom_tool_call"):
         place = len(output.choices[0].calls) if output.choices else 0
         arguments = item.arguments or item.input or ""
-        call = output.add_call(0, place, id=item.call_id or "", name=item.name or "", arguments=arguments)
+        call = output.add_call(0, place, id=item.call_id, name=item.name, arguments=arguments)
         call.free = item.type == "custom_tool_call"
 
 
@@ -307,8 +309,8 @@ _OWN_ITEMS = (
 
 
 def expected_output(request: OutputRequest) -> ExpectedOutput:
-    given = _decode_tools(request.tools) if is_given(request.tools) else []
-    tools = [*given, *[nested for tool in given for nested in tool.tools or ()]]
+    listed = _decode_tools(request.tools) if is_given(request.tools) else []
+    tools = [*listed, *[nested for tool in listed for nested in tool.tools or ()]]
     named = [tool for tool in tools if tool.type in ("function", "custom")]
     wanted = (_decode_text(request.form).format if is_given(request.form) else None) or _Format()
     return ExpectedOutput(

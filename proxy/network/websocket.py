@@ -90,7 +90,7 @@ class FrameReader:
 
     def __init__(self, fresh: bool | None = None, *, bound: int = MESSAGE_BOUND, keeps: bool = False) -> None:
         """`fresh`: the compression of this direction, as `agreed` has it. `keeps`: the bytes of each message
-        as they came; one over the bound ends the reading."""
+        as they came; one over the bound, which then counts the frames' heads too, ends the reading."""
         self._keeps = keeps
         self._raw, self._control_raw = bytearray(), bytearray()
         self.close_code: int | None = None
@@ -154,7 +154,7 @@ class FrameReader:
             understood = not first & _RESERVED and (not self._zipped or self._inflater is not None)
             self._parts, self._size = [] if understood else None, 0
         if self._opcode < CLOSE:
-            self._size += self._left
+            self._size += self._left + len(head) * self._keeps
             if self._size > self._bound:
                 self._parts, self.lost = None, self.lost or self._keeps
 

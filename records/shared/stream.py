@@ -39,12 +39,13 @@ _LEFT_OUT: Mapping[str, Any] = {
 
 
 def brief(outcome: Outcome) -> Outcome:
-    """The outcome with only what guardrails need: of its attempts the assigned arm's own, where the other arm
-    answered for it."""
+    """The outcome with only what guardrails need: of its attempts the assigned arm's own, where it was asked
+    and the other arm answered for it."""
+    own = [attempt for attempt in outcome.attempts[:1] if attempt.arm == outcome.arm]
     return structs.replace(
         outcome,
         **_LEFT_OUT,
-        attempts=outcome.attempts[:1] if outcome.outcome == "fallback" else (),
+        attempts=tuple(own) if outcome.outcome == "fallback" else (),
         provider_request_id=outcome.provider_request_id if outcome.failed or outcome.faults else "",
     )
 

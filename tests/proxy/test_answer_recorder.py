@@ -168,3 +168,40 @@ def test_whatever_comes_goes_on_as_it_came_and_is_kept_within_bounds(
     assert [listening.feed(piece, 1.0) for piece in pieces] == pieces
     text, calls = recorder.recorded()
     assert len(text.encode()) <= MOST_BYTES and not calls and not recorder.lost
+
+
+CALLS = {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]}
+
+
+@pytest.mark.parametrize(("more", "cut"), [(0, False), (1, True)])
+def test_the_bound_is_one_of_bytes_in_every_script(more: int, cut: bool) -> None:
+    recorder = AnswerRecorder()
+    listening = reader(recorder, kind=STREAM)
+    said = ["\u5bc6" * 1000] * (MOST_BYTES // 3000) + ["x" * (MOST_BYTES % 3000 - 2 + more)]
+    listening.feed(stream([{"choices": [{"delta": {"content": each}}]} for each in said]), 1.0)
+    listening.feed(stream([{"choices": [{"delta": CALLS}]}]), 1.0)
+    text, calls = recorder.recorded()
+    assert (len(text.encode()) + 2, bool(calls), recorder.truncated) == (MOST_BYTES + more, not cut, cut)
+    assert recorder.recorded() == (text, calls)
+
+
+def test_a_text_that_is_cut_within_a_letter_is_truncated() -> None:
+    recorder = AnswerRecorder()
+    words = stream([{"choices": [{"delta": {"content": "\u5bc6" * (MOST_BYTES // 3 + 1)}}]}])
+    reader(recorder, kind=STREAM).feed(words, 1.0)
+    text, _ = recorder.recorded()
+    assert (text, recorder.truncated) == ("\u5bc6" * (MOST_BYTES // 3), True)
+
+
+PARTIAL = {"functionCall": {"name": "f", "partialArgs": [{"jsonPath": "$.a"}], "willContinue": True}}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_of_calls_in_pieces_the_text_before_them_is_kept(streamed: bool) -> None:
+    recorder = AnswerRecorder()
+    parts = [[{"text": "Blue."}], [PARTIAL, {"functionCall": {"name": "g", "args": {}}}], [{"text": "no"}]]
+    answers = [{"candidates": [{"content": {"parts": each}}]} for each in parts]
+    data = stream(answers) if streamed else json.dumps(answers).encode()
+    reader(recorder, GEMINI_STREAM, kind=STREAM if streamed else b"application/json").feed(data, 1.0)
+    assert (recorder.recorded(), recorder.truncated) == (("Blue.", ()), True)
+    assert recorder.recorded() == ("Blue.", ())

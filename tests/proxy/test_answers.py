@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.answers.reader import reader_for
-from proxy.attempts.examination import judge
+from proxy.attempts.examination import judge, tool_calls
 from proxy.dialects import anthropic, gemini, openai, responses
 from proxy.dialects.operation import OUTPUT_BOUND, AnswerChoices, CollectedOutput, Operation, OutputRequest
 from records.outcome import Fault, Finish
@@ -422,7 +422,7 @@ def test_output_beyond_the_bound_is_lost(more: int) -> None:
     stream = sse(*[chunk({"content": word}) for word in words], END)
     output = collected("chat", stream)
     assert output.lost == bool(more)
-    assert bool(output.choices) != output.lost
+    assert len(output.choices[0].text) <= OUTPUT_BOUND
     form = OPERATIONS["chat"].output
     assert form is not None
     request = OutputRequest(form=raw({"type": "json_object"}))
@@ -459,3 +459,41 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
 
 def raw(value: Any) -> Any:
     return msgspec.Raw(json.dumps(value).encode())
+
+
+SEARCHES = {"type": "tool_search_call", "arguments": {"goal": "weather"}, "call_id": None, "input": {"a": 1}}
+
+
+def test_a_call_that_the_provider_runs_may_have_objects_and_hides_no_answer() -> None:
+    items = [SEARCHES, SAYS, CALLS]
+    ended = {"status": "completed", "output": items}
+    stream = sse({"type": "response.completed", "response": ended}, named=True)
+    done = sse(*[{"type": "response.output_item.done", "item": each} for each in items], named=True)
+    for body in (json.dumps(ended).encode(), stream, done + stream):
+        assert told("responses", body) == ("tool_calls", set())
+    for body in (stream, done):
+        output = collected("responses", body)
+        assert (len(calls(output)), output.lost) == (1, False)
+    odd = {"type": "response.output_item.done", "item": CALLS | {"arguments": {"a": 1}}}
+    output = collected("responses", sse(odd, named=True))
+    assert (output.lost, tool_calls(b"k" * 16, output)) == (True, ())  # the API has no such call
+
+
+def test_an_item_or_a_response_that_is_null_is_none() -> None:
+    nothing = [
+        {"type": "response.output_item.done", "item": None},
+        {"type": "response.completed", "response": None},
+    ]
+    said = {"type": "response.output_item.done", "item": SAYS}
+    assert not collected("responses", sse(said, *nothing, named=True)).lost
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        ("anthropic", {"content": [{"type": "text", "text": "Hi", "id": None, "name": None}]}),
+        ("gemini", {"candidates": [{"content": {"parts": [{"functionCall": {"name": None, "id": None}}]}}]}),
+    ],
+)
+def test_a_name_that_is_null_hides_no_answer(api: str, body: dict[str, Any]) -> None:
+    assert not told(api, json.dumps(body).encode())[1]

@@ -302,6 +302,26 @@ def test_a_streamed_call_has_its_arguments_in_pieces() -> None:
     assert (call.id, call.name, call.arguments, output.lost) == ("c1", "weather", '{"city":"Oslo"}', False)
 
 
+def test_a_call_that_google_runs_has_its_arguments_as_an_object() -> None:
+    runs = delta("code_execution_call", 1, id="c", arguments={"language": "python", "code": "1"})
+    named = {"type": "text", "text": "Hello", "id": None, "name": None}
+    events = [
+        started({"type": "code_execution_call", "id": None, "name": None}, 1),
+        {"event_type": "interaction.status_update", "interaction": None},
+        runs | {"usage": COUNTS},
+        delta("text", text="Hello"),
+    ]
+    assert told(*events).seen.usage == COUNTED
+    output = CollectedOutput()
+    for event in events:
+        collect(take, output, json.dumps(event).encode())
+    assert (output.lost, output.choices[0].text) == (False, "Hello")
+    answer = read_json(
+        whole("completed", OUTPUT | named, {"type": "model_output", "content": [named]})
+    ).answer
+    assert answer is not None
+
+
 def test_the_steps_at_the_end_replace_what_came_before() -> None:
     output = collected(started(OUTPUT), completed(steps=[OUTPUT, CALL]))
     assert output.choices[0].text == "Hello"

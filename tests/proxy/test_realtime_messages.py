@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from proxy.network.websocket import CLOSE, PIECE_BOUND, PING, TEXT, MessageCutter, WholeMessage, frame, masked
+from proxy.network.websocket import (
+    CLOSE,
+    PIECE_BOUND,
+    PING,
+    TEXT,
+    FrameReader,
+    MessageCutter,
+    WholeMessage,
+    frame,
+    masked,
+)
 from tests.effort import examples
 from tests.proxy.test_realtime_frames import conversations, whole, wire
 
@@ -86,3 +96,12 @@ def test_a_control_frame_does_not_wait_for_the_message_around_it() -> None:
     assert (text.opcode, text.data) == (TEXT, b"ab")
     (close,) = cutter.feed(Frame(Opcode.CLOSE, Close(1000, "").serialize()).serialize(mask=True))
     assert (close.opcode, close.data[:2]) == (CLOSE, b"\x03\xe8")
+
+
+def test_frames_without_a_payload_count_too() -> None:
+    frames = FrameReader(bound=1000, keeps=True)
+    head = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True)
+    frames.feed(Frame(Opcode.TEXT, b"a", fin=False).serialize(mask=True))
+    for _ in range(1000):
+        frames.feed(head)
+    assert frames.lost and len(frames._raw) <= 1000 + len(head)

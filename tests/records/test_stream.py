@@ -105,6 +105,11 @@ def test_what_the_candidate_itself_said_and_how_long_it_took_survives_the_way_of
     assert brief(OUTCOME).attempts == ()
 
 
+def test_the_other_arms_attempt_is_not_taken_for_that_of_a_candidate_that_was_never_asked() -> None:
+    other = AttemptRecord(arm="baseline", provider="p", model="o", status=200, latency_s=2.0)
+    assert brief(structs.replace(OUTCOME, error_type="breaker_open", attempts=(other,))).attempts == ()
+
+
 def test_dispatches_arrive_whole_and_in_order(redis_server: RedisServer) -> None:
     async def there(redis: Any) -> None:
         incoming = StreamCursor(redis)

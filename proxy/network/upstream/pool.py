@@ -320,9 +320,9 @@ class Upstreams:
     ) -> Tunnel | UpstreamResponse:
         """Request a WebSocket on a new connection; return the tunnel, or the complete refusal.
 
-        `target`, `headers` and `limit_key` are as in `send`. A tunnel holds its slot until it is gone. Raises
-        UpstreamError when there is neither, ValueError when the request cannot be sent. After an error
-        nothing is left open.
+        `target`, `headers` and `limit_key` are as in `send`. A tunnel holds its slot until it is gone or
+        aborted. Raises UpstreamError when there is neither, ValueError when the request cannot be sent. After
+        an error nothing is left open.
         """
         address, origin = self._way(provider)
         timeout = timeout or provider.timeout

@@ -14,7 +14,7 @@ class Tunnel:
     when the socket is closed.
 
     Its user decides how long it may be silent, since silence is no fault of one side alone. It holds a slot
-    of its connection limit until it is gone, so close or abort it.
+    of its connection limit until it is gone or aborted, so do close or abort it.
     """
 
     def __init__(self, connection: Connection, response: UpstreamResponse) -> None:
