@@ -186,8 +186,8 @@ RUNS = 500
 
 
 def _first(name: str, seed: int) -> float:
-    """The day of the first look that ships; of worlds that get worse on day 10, from day 11 on. One day's 27
-    ratings tell nobody, so of ratings alone from day 12 on."""
+    """The day of the first look that ships; of worlds that get worse on day 10, from day 11 on. The first
+    days' 27 ratings each tell too little, so of ratings alone from day 13 on."""
     since = WORSE.get(name, 1)
     return min((day for day in told(name, seed).ships if day >= since), default=np.inf)
 
@@ -200,7 +200,7 @@ def _good(name: str, seed: int) -> float:
 
 WORSE = {
     "errors 8 % from day 10": 11,
-    "csat 3.4 from day 10": 12,
+    "csat 3.4 from day 10": 13,
     "both from day 10": 11,
     "both from day 10, 20 %": 11,
     "p95 1.4 s from day 10": 11,
