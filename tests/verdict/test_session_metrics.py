@@ -138,4 +138,4 @@ def test_a_session_s_cost_is_open_while_prices_are_unknown(tmp_path: Path) -> No
     row = Criterion(metric="session_cost", acceptable=bound, ideal=bound, weight=1, question="")
     observed = observe(sample, "session_cost", BUILT_IN, now=AT + 1e6)
     assert sample.candidate[observed.row].all() and np.all(observed.count == 1)
-    assert condition(row, sample, observed, BUILT_IN, enough=True, now=AT + 1e6) is not None
+    assert condition(row, sample, observed, BUILT_IN, enough=True) is not None
