@@ -47,7 +47,7 @@ def test_an_alias_that_moves_is_rolled_back_to_its_snapshot_and_one_that_does_no
         finally:
             moved.set()
             asking.join()
-        why = stage.status(NAME)["rollback"]
+        why = eventually(lambda: stage.status(NAME)["rollback"])
         asked = len(stage.provider.log.entries)
         crowd.ask(threading.Event(), 100)
         models = [each.model for each in stage.provider.log.entries[asked:]]
