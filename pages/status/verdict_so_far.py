@@ -95,7 +95,7 @@ def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:
         plan["planned_days"] * (1 if last < plan["planned_days"] else 2) if plan is not None and waits else 0
     )
     rows = [_row(each, report) for each in report["metrics"]]
-    blocked = report["srm"]["blocked"] or _blocking(report)  # nobody knows when that ends
+    blocked = report["srm"]["blocked"] or bool(_blocking(report))
     saved = report["details"].get("savings")
     monthly: Mapping[str, Any] = saved["monthly"] if saved is not None else {}
     return VerdictSoFar(
@@ -110,7 +110,7 @@ def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:
         next_look=_next_look(report, last),
         decides=_dated(end, report, last) if end else "",
         decides_at=_due(end, report, last) if end else None,
-        ships=all_chance([*map(_of_all, rows), *([None] if blocked else [])]) if end else "",
+        ships=all_chance(map(_of_all, rows), blocked=blocked) if end else "",
         rows=rows,
         users=report["units"]["candidate"],
         saving=_saving(monthly) if monthly else UNKNOWN,

@@ -88,13 +88,13 @@ def chance(value: float) -> str:
     return "over 99 %" if value > 0.99 else rough_percent(value)
 
 
-def all_chance(rows: Iterable[float | None]) -> str:
+def all_chance(rows: Iterable[float | None], *, blocked: bool = False) -> str:
     """The chance that all rows pass, as if they were independent: 84 %; at most 79 % where that of a row is
-    not known; "" where that leaves it open."""
+    not known, or something else has `blocked` the verdict so far; "" where that leaves it open."""
     chances = list(rows)
     known = [each for each in chances if each is not None]
     of_known = math.prod(known)
-    if len(known) == len(chances):
+    if len(known) == len(chances) and not blocked:
         return chance(of_known) if known else ""
     return f"at most {chance(of_known)}" if of_known < 0.99 else ""
 

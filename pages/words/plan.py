@@ -100,8 +100,7 @@ def forecast(report: Report) -> str:
     end = end_of(plan)
     places: list[verdict.Part] = [*report.categories, *report.segments]
     blocked = report.srm.blocked or any(part.blocks for part in places)
-    rows = [*map(_chance, report.metrics), *([None] if blocked else [])]  # nobody knows when that ends
-    at, ships = _due(end, report), all_chance(rows)
+    at, ships = _due(end, report), all_chance(map(_chance, report.metrics), blocked=blocked)
     when = f"Decides about {weekday(at)}, day {end}" if at is not None else f"Decides on day {end}"
     return f"{when}; chance to ship by then: {ships}." if ships else f"{when}."
 
