@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import msgspec
@@ -38,20 +38,25 @@ from proxy.network.server.listeners import LOCK, listeners, url
 log = structlog.get_logger()
 
 WORKER = "canary.programs.worker"
-COMPANION: Mapping[Role, str] = {
-    "all": "canary.programs.controller",
-    "traffic": "canary.programs.agent",
-    "admin": "canary.programs.controller",
-}
-"""The program that runs beside the workers, behind the admin listener."""
 
-_CONTROLLER = ("admin process", "no guardrail watches, and no order is taken")
-STOPPED: Mapping[Role, tuple[str, str]] = {
-    "all": _CONTROLLER,
-    "traffic": ("agent", "records wait in the spool, and no order reaches the workers"),
-    "admin": _CONTROLLER,
-}
-"""What that program is called, and what does not happen without it."""
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """The program that runs beside the workers, behind the admin listener; `missed`: what does not happen
+    without it."""
+
+    module: str
+    name: str
+    missed: str
+
+
+_CONTROLLER = Companion(
+    "canary.programs.controller", "admin process", "no guardrail watches, and no order is taken"
+)
+_AGENT = Companion(
+    "canary.programs.agent", "agent", "records wait in the spool, and no order reaches the workers"
+)
+COMPANION: Mapping[Role, Companion] = {"all": _CONTROLLER, "traffic": _AGENT, "admin": _CONTROLLER}
 
 WIND_UP_S = 2.0
 """What a worker gets beyond the grace: it ends then what is left by itself, and records how that ended."""
@@ -114,10 +119,9 @@ class ChildProgram:
         args: WorkerArgs,
         config: WatchedConfig,
         *,
-        answered: tuple[str, str] | None = None,
+        answered: Companion | None = None,
     ) -> None:
-        """Where it cannot start, callers hear why instead of waiting if they are to be `answered`: what it is
-        called, and what does not happen without it."""
+        """Where it cannot start, and it is `answered` for, callers hear why instead of waiting."""
         self.module = module
         self._answered = answered
         self.config = config
@@ -201,18 +205,15 @@ class StandIn:
     """Answers at a listener in place of a program that cannot start: what, why and what to do. Who waited in
     its queue is answered first."""
 
-    def __init__(
-        self, listener: socket.socket, config: WatchedConfig, stopped: tuple[str, str], why: str
-    ) -> None:
+    def __init__(self, listener: socket.socket, config: WatchedConfig, stopped: Companion, why: str) -> None:
         """`why` may be "": the log says it."""
-        what, but = stopped
         self._config = config
         self._listener = listener
         self._server: asyncio.Server | None = None
         self._says = (
-            f"canary's {what} cannot start.",
+            f"canary's {stopped.name} cannot start.",
             f"Why: {why or 'see the log'}",
-            f"Users get answers: the workers go on as they last were told. But {but}.",
+            f"Users get answers: the workers go on as they last were told. But {stopped.missed}.",
             "What to do: read the log of `canary serve` (its stderr), and mend what it names. The process is "
             f"started again every {_LONGEST_WAIT_S:g} s.",
         )
@@ -363,9 +364,8 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
             for slot, listener in enumerate(traffic)
         ]
         args = _worker_args(data, settings, admin[0], -1)
-        admin_child = ChildProgram(
-            COMPANION[settings.role], admin[0], args, watched, answered=STOPPED[settings.role]
-        )
+        companion = COMPANION[settings.role]
+        admin_child = ChildProgram(companion.module, admin[0], args, watched, answered=companion)
         if log_form() == "json" or not sys.stderr.isatty():
             about = {"role": settings.role, "workers": len(workers), "descriptors": descriptors}
             log.info("serve.listening", **addresses, **about)

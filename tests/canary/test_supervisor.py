@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from canary.programs.config_pipe import WatchedConfig
 from canary.programs.process import WorkerArgs
-from canary.programs.serve import STOPPED, ChildProgram, StandIn
+from canary.programs.serve import COMPANION, ChildProgram, StandIn
 from tests.serving import eventually
 
 CONFIG = 'providers: {openai: {api: openai, base_url: "http://127.0.0.1:9/v1"}}'
@@ -87,7 +87,7 @@ def test_who_asks_for_a_page_hears_why_its_program_cannot_start(
     child: ChildProgram, tmp_path: Path, path: str, kind: str
 ) -> None:
     (tmp_path / "sleeper.py").write_text(BROKEN)
-    answered = ChildProgram("sleeper", child.listener, child.args, child.config, answered=STOPPED["all"])
+    answered = ChildProgram("sleeper", child.listener, child.args, child.config, answered=COMPANION["all"])
     url = f"http://127.0.0.1:{child.listener.getsockname()[1]}{path}"
 
     async def story() -> httpx2.Response:
@@ -110,7 +110,7 @@ def test_where_nothing_can_stand_in_callers_wait_and_the_program_is_started_agai
     closed.close()
 
     async def story() -> bool:
-        async with StandIn(closed, child.config, STOPPED["traffic"], ""):
+        async with StandIn(closed, child.config, COMPANION["traffic"], ""):
             return True
 
     assert asyncio.run(story())
