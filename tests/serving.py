@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -188,8 +188,11 @@ class Running:
 
     def children(self) -> list[int]:
         """The pids of workers and admin process."""
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for task in tasks for pid in task.read_text().split()]
+        return list(child_processes(self.process.pid))
+
+    def children_of(self, program: str) -> list[int]:
+        """The pids of those that run this program, for example `canary.programs.worker`."""
+        return [pid for pid, command in child_processes(self.process.pid).items() if program in command]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal the supervisor and wait for its end: its exit code. A minute later the rest is killed."""
@@ -254,11 +257,26 @@ class Running:
         assert code is None, f"canary serve ended with {code}:\n{self.log_file.read_text()[-4000:]}"
 
 
+def child_processes(pid: int) -> dict[int, str]:
+    """The command lines, by pid, of the processes that this one has started and that run at this moment."""
+    found: dict[int, str] = {}
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            found |= {int(each): command_line(int(each)) for each in task.read_text().split()}
+    return {each: command for each, command in found.items() if command}
+
+
+def command_line(pid: int) -> str:
+    """A process's command line, its words separated by spaces; "" once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def _kill(pids: list[int]) -> None:
     """Kill the children that outlived their supervisor, each known to be ours by its command line."""
     for pid in pids:
-        try:
-            if b"canary." in Path(f"/proc/{pid}/cmdline").read_bytes():
+        with suppress(ProcessLookupError):
+            if "canary." in command_line(pid):
                 os.kill(pid, signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
-            continue

@@ -196,8 +196,9 @@ class _File:
 class SpoolReader:
     """One consumer's reader of a spool folder. Not thread-safe.
 
-    `cursors` are the offsets that this consumer has committed (file name → offset or DONE). With
-    `quarantine=False` damage is counted but not copied; use this for the second consumer of a folder.
+    The folder is made if no writer has begun yet. `cursors` are the offsets that this consumer has committed
+    (file name → offset or DONE). With `quarantine=False` damage is counted but not copied; use this for the
+    second consumer of a folder.
     `ahead` is another reader of the folder, in another thread: what it has decoded is not decoded again.
     """
 
@@ -209,6 +210,7 @@ class SpoolReader:
         quarantine: bool = True,
         ahead: "SpoolReader | None" = None,
     ) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._quarantines = quarantine
         self.decoded = DecodedScans()
@@ -375,7 +377,11 @@ def _orphaned(fd: int) -> bool:
 
 
 def _read_back(file: _File) -> list[Record]:
-    data = file.path.read_bytes()
+    """The records before the cursor; none of a file that has been swept since it was listed."""
+    try:
+        data = file.path.read_bytes()
+    except FileNotFoundError:
+        return []
     return scan(data if file.offset == DONE else data[: file.offset], limit=1 << 60, final=True).records
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from alerts.incidents.apprise_receiver import REFUSED_URL, wrong_with
 from alerts.incidents.notice import Notice, Receiver
 from alerts.incidents.notifier import Announcement, Outbox, announce, deliver, notifier_client, receivers_of
 from tests.e2e.mailbox import Mailbox, smtp_server
+from tests.serving import child_processes
 
 NOW = 1_790_000_000.0
 PAGE = Notice(
@@ -183,17 +185,9 @@ def test_a_server_that_never_answers_costs_ten_seconds_and_no_thread(monkeypatch
     assert not Path("/proc/self/task").exists() or not _children()
 
 
-def _children() -> list[str]:
-    """The processes that this one has started and that still run."""
-    tasks = Path("/proc/self/task").iterdir()
-    return [pid for task in tasks for pid in (task / "children").read_text().split() if _is_ours(pid)]
-
-
-def _is_ours(pid: str) -> bool:
-    try:
-        return b"apprise_receiver" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+def _children() -> list[int]:
+    """The receivers that this process has started and that still run."""
+    return [pid for pid, command in child_processes(os.getpid()).items() if "apprise_receiver" in command]
 
 
 def test_a_url_that_apprise_does_not_know_is_told_apart() -> None:

@@ -17,7 +17,7 @@ from control.jobs.segment_job import SegmentJob, SegmentProgram, passed
 from records.store import Store
 from tests.records.samples import DAY, a_batch, an_outcome
 from tests.records.stored import stored
-from tests.serving import eventually
+from tests.serving import child_processes, command_line, eventually
 
 SQLITE = "sqlite:///canary.db"
 NOW = 20_001 * DAY
@@ -147,23 +147,11 @@ asyncio.run(roller.turn(0.0))
 def test_the_program_ends_with_its_parent_however_that_ends(store: Store, tmp_path: Path) -> None:
     with store.rolling(1.0):  # so that it waits
         parent = subprocess.Popen([sys.executable, "-c", _ROLLS, str(tmp_path)])
-        (child,) = eventually(lambda: _children(parent.pid))
-        eventually(lambda: b"roller" in _command(child))
+        (child,) = eventually(lambda: [*child_processes(parent.pid)])
+        eventually(lambda: "roller" in command_line(child))
         parent.kill()
         parent.wait()
-        eventually(lambda: not _command(child))
-
-
-def _children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _command(pid: int) -> bytes:
-    """ "" for a process that has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+        eventually(lambda: not command_line(child))
 
 
 def test_the_admin_process_loads_no_arrow() -> None:

@@ -18,7 +18,7 @@ from records.store import Store
 from routing.canary import ArmName
 from routing.cohort import derive_key, in_cohort
 from tests.records.stored import stored
-from tests.serving import WAIT_S, eventually
+from tests.serving import WAIT_S, child_processes, eventually
 
 SECRET = "a-secret-that-all-replicas-share-0123456789"
 TOKEN = "the-admins-token"
@@ -81,11 +81,8 @@ class Member:
     def children(self) -> dict[str, list[int]]:
         """The pids of its children by their program."""
         found: dict[str, list[int]] = {}
-        for each in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
-            for pid in each.read_text().split():
-                with suppress(FileNotFoundError, ProcessLookupError):
-                    program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[2].decode()
-                    found.setdefault(program, []).append(int(pid))
+        for pid, command in child_processes(self.process.pid).items():
+            found.setdefault(command.split(" ")[2], []).append(pid)
         return found
 
     def kill(self) -> None:

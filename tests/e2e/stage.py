@@ -126,9 +126,4 @@ def chat(model: str, user: str | None, *, stream: bool = False, text: str = "hel
 
 def worker_pids(server: Running) -> list[int]:
     """The traffic workers' pids: the supervisor's children but for the admin process."""
-    commands = {pid: Path(f"/proc/{pid}/cmdline") for pid in server.children()}
-    return [
-        pid
-        for pid, line in commands.items()
-        if line.exists() and b"canary.programs.worker" in line.read_bytes()
-    ]
+    return server.children_of("canary.programs.worker")

@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx2
 
@@ -31,8 +30,7 @@ KEY = "caller-secret-0123456789"
 @contextmanager
 def readers_stopped(server: Running) -> Iterator[None]:
     """Stop the admin process meanwhile, so that it ships nothing and deletes no file of the spool."""
-    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in server.children()}
-    (admin,) = [pid for pid, line in lines.items() if b"canary.programs.controller" in line]
+    (admin,) = server.children_of("canary.programs.controller")
     os.kill(admin, signal.SIGSTOP)
     try:
         yield

@@ -5,7 +5,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,7 +16,7 @@ from records.store.captures import CaptureStore
 from tests.e2e.echo_provider import EchoProvider
 from tests.e2e.planted import holding
 from tests.e2e.stage import worker_pids
-from tests.serving import Running, eventually
+from tests.serving import Running, child_processes, eventually
 
 CONFIG = """
 redact: ['N-\\d{{4,}}']
@@ -189,22 +188,7 @@ def capturers(server: Running) -> list[int]:
     """The pids of the workers' capture processes that live."""
     found = []
     for worker in worker_pids(server):
-        for children in Path(f"/proc/{worker}/task").glob("*/children"):
-            found += [
-                int(pid)
-                for pid in _text(children).split()
-                if "canary.programs.capturer" in _text(_command(pid))
-            ]
+        found += [
+            pid for pid, command in child_processes(worker).items() if "canary.programs.capturer" in command
+        ]
     return found
-
-
-def _command(pid: str) -> Path:
-    return Path(f"/proc/{pid}/cmdline")
-
-
-def _text(path: Path) -> str:
-    """A file's text; "" where its process has ended."""
-    try:
-        return path.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""

@@ -354,9 +354,7 @@ def test_a_judge_without_price_or_credential_says_so(tmp_path: Path) -> None:
 
 def kill(stage: Stage, *, all_of_it: bool) -> None:
     """kill -9 of the server with all its processes, or of the admin process, which is started again."""
-    children = stage.server.children()
-    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
-    pids = [pid for pid, line in commands.items() if all_of_it or b"canary.programs.controller" in line]
+    pids = stage.server.children() if all_of_it else stage.server.children_of("canary.programs.controller")
     for pid in ([stage.server.process.pid] if all_of_it else []) + pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

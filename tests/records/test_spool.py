@@ -101,6 +101,21 @@ def test_a_reader_goes_on_from_its_cursors(tmp_path: Path, writer: SpoolWriter) 
     assert drain(second) == ["exchange-2", "exchange-3"]
 
 
+def test_a_reader_may_begin_before_any_writer(tmp_path: Path) -> None:
+    reader = SpoolReader(tmp_path / "spool")
+    assert reader.read().is_empty
+    writer = SpoolWriter(tmp_path / "spool", worker=0)
+    writer.append(an_outcome(0))
+    assert drain(reader) == ["exchange-0"]
+    writer.close()
+
+
+def test_a_file_may_be_swept_between_listing_and_reading(tmp_path: Path) -> None:
+    gone = f"w0-{'0' * 16}-1-0.spool"
+    (tmp_path / gone).symlink_to(tmp_path / "swept")  # listed, and not to be opened
+    assert SpoolReader(tmp_path, {gone: DONE}).read().is_empty
+
+
 def test_records_larger_than_a_chunk_are_read(tmp_path: Path, writer: SpoolWriter) -> None:
     sizes = [(1 << 20) - 2000, 10, (1 << 20) - 1000, 700_000, 700_000]
     for n, size in enumerate(sizes):

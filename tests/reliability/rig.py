@@ -8,6 +8,9 @@ from typing import Any
 from tests.e2e.stage import Stage
 from tests.reliability.fault_provider import FaultProvider, Play
 
+MOST_LOG = 20_000
+"""Characters of the server's log that a failed test prints: a traceback and what led to it."""
+
 
 @contextmanager
 def rigged(
@@ -34,7 +37,7 @@ def rigged(
             stage.server.kill()
         assert alive, "the server ended by itself"
         found = crashes(stage) if crash_free else []
-        assert not found, "\n".join(found[:5])
+        assert not found, "\n".join([*found[:5], "The log:", stage.server.log_file.read_text()[-MOST_LOG:]])
 
 
 def crashes(stage: Stage) -> list[str]:

@@ -78,11 +78,7 @@ class Scene:
 
 def admin_pid(stage: Stage) -> int:
     """The admin process's pid; 0 while there is none."""
-    for pid in stage.server.children():
-        line = Path(f"/proc/{pid}/cmdline")
-        if line.exists() and b"canary.programs.controller" in line.read_bytes():
-            return pid
-    return 0
+    return next(iter(stage.server.children_of("canary.programs.controller")), 0)
 
 
 def answers(stage: Stage) -> bool:
