@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from records.outcome import Heartbeat, Outcome, Record
+from records.outcome import Feedback, Heartbeat, Outcome, Record
 from records.spool.frame import FrameScan, scan
 
 MOST = 2_500
@@ -172,6 +172,12 @@ class SpoolBatch:
     def is_empty(self) -> bool:
         """True when there is nothing to commit."""
         return not self.cursors
+
+    @property
+    def has_news(self) -> bool:
+        """False when it only passes heartbeats and exchanges in flight, of files that go on."""
+        counts = self.dropped or self.quarantined or self.deaths or DONE in self.cursors.values()
+        return bool(counts) or any(type(record) in (Outcome, Feedback) for record in self.records())
 
     def add(self, file: "_File", records: list[Record], bad: int, dropped: int, moved: int) -> None:
         """Add what was read of a file, `moved` bytes on."""

@@ -113,6 +113,9 @@ SHIP_EVERY_S = 0.25
 BACKOFF_S = (0.1, 5.0)
 LATE_S = 5.0
 BATCH = 5000
+PASSED_EVERY_S = 5.0
+"""How often a server without traffic stores its cursors, which heartbeats alone move: it notices a store that
+does not answer by that, and reads the heartbeats since then again after a crash."""
 
 T = TypeVar("T")
 
@@ -150,6 +153,7 @@ class Shipper:
         self._totals: SpoolCounts | None = None
         self._mono = mono
         self._asked_at: float | None = None
+        self._answered_at = mono()
         self._problem: str | None = None
         self.spooled = 0
         self.counts: SpoolStanding | None = None
@@ -197,13 +201,14 @@ class Shipper:
             self._clean(reader, stop)
             self._update_counts()
             return None
-        self._unshipped = batch
-        if self._wait_for(lambda: self._store_batch(batch), stop) is None:
-            return None
-        self._unshipped = None
+        if batch.has_news or self._mono() - self._answered_at >= PASSED_EVERY_S:
+            self._unshipped = batch
+            if self._wait_for(lambda: self._store_batch(batch), stop) is None:
+                return None
+            self._unshipped = None
+            self._shipped(batch)
         reader.commit(batch)
         self._backlog.committed(batch)
-        self._shipped(batch)
         self._clean(reader, stop)
         self._update_counts()
         return batch
@@ -234,7 +239,7 @@ class Shipper:
             except StoreDown as error:
                 self._problem = str(error)
             else:
-                self._problem = None
+                self._problem, self._answered_at = None, self._mono()
                 return answer
             finally:
                 self._asked_at = None

@@ -160,6 +160,22 @@ def test_exchanges_in_flight_are_read_past_and_neither_stored_nor_counted(
     assert (totals.accepted, totals.stored, totals.dropped, totals.quarantined) == (25, 25, 0, 0)
 
 
+def test_heartbeats_alone_move_the_stored_cursor_every_five_seconds_and_news_at_once(
+    spool: Path, writer: SpoolWriter, store: Store
+) -> None:
+    now, batches = [0.0], list[SpoolBatch]()
+    shipper = Shipper(spool, store, shipped=batches.append, mono=lambda: now[0])
+    for _ in range(20):
+        now[0] += 1.0
+        writer.append(a_heartbeat())
+        assert shipper.drain()
+    assert [len(batches), store.cursors(name_of_spool(spool))] == [3, batches[-1].cursors]
+    writer.append(an_outcome(1))
+    assert shipper.drain() and len(batches) == 4 and stored(store) == ["exchange-1"]
+    writer.append(a_heartbeat(dropped=2))
+    assert Shipper(spool, store).drain() and store.totals().dropped == 2
+
+
 def test_deaths_are_counted_once(spool: Path, open_store: Callable[[], Store], store: Store) -> None:
     writer = SpoolWriter(spool, worker=0)
     writer.append(a_heartbeat())
