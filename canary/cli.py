@@ -69,7 +69,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command, usage in COMMANDS:
-    app.command(epilog=shell.example(usage))(command)
+    shell.command(app, usage)(command)
 for group in (feedback, records, archive, dataset, issues, release, callers):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 

@@ -16,28 +16,22 @@ app = typer.Typer(help="Show, summarize and export past evaluations.", no_args_i
 OfCanary = Annotated[str | None, typer.Option("--canary", help="Only evaluations of this canary.")]
 
 
-@app.command("list", epilog=shell.example("archive list --canary support-nov"))
-def list_(
-    canary: OfCanary = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
-) -> None:
+@shell.command(app, "archive list --canary support-nov")
+def list_(at: shell.Local, canary: OfCanary = None) -> None:
     """List the evaluations, oldest first."""
     from pages.reports.archive import listed, summary
 
-    found = _read(config, data, canary)
+    found = _read(at, canary)
     text = listed(found) if found else f"no evaluation{f' of {canary}' if canary else ''} yet"
-    shell.answer(output, {"evaluations": [summary(each) for each in found]}, text)
+    shell.answer(at.output, {"evaluations": [summary(each) for each in found]}, text)
 
 
-@app.command(epilog=shell.example("archive show support-nov -o markdown"))
+@shell.command(app, "archive show support-nov -o markdown")
 def show(
+    at: shell.Local,
     which: Annotated[
         str, typer.Argument(help="An evaluation's key, or a canary's name for its latest evaluation.")
     ],
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
     output: Annotated[
         Literal["text", "json", "markdown", "html"], typer.Option("-o", "--output", help="The output format.")
     ] = "text",
@@ -47,7 +41,7 @@ def show(
     from pages.words.reasons import sentences
     from verdict.archive.evaluations import to_document
 
-    found = [each for each in _read(config, data, None) if which in (each.key, each.canary)]
+    found = [each for each in _read(at, None) if which in (each.key, each.canary)]
     if not found:
         shell.fail(f"there is no evaluation {which!r}; `canary archive list` lists them")
     if output == "json":
@@ -55,10 +49,8 @@ def show(
     return shell.print_text(rendered(found[-1].report, output).rstrip("\n"))
 
 
-@app.command(epilog=shell.example("archive trends -o json"))
-def trends(
-    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
-) -> None:
+@shell.command(app, "archive trends -o json")
+def trends(at: shell.Local) -> None:
     """Summarize the evaluations: what a year saved, changes by vendor, how well synthetic tasks predict."""
     from pages.reports.archive import summarized
     from records.store.benchmarks import Benchmarks
@@ -67,25 +59,24 @@ def trends(
     from verdict.archive.trends import to_json
     from verdict.archive.trends import trends as sum_up
 
-    with shell.opened(shell.read_config(config, data), data) as store:
+    with at.store() as store:
         found = sum_up(map(from_document, Evaluations(store).all()), Benchmarks(store).refused())
-    shell.answer(output, to_json(found), summarized(found))
+    shell.answer(at.output, to_json(found), summarized(found))
 
 
-@app.command(epilog=shell.example("archive export -o evaluations.jsonl"))
+@shell.command(app, "archive export -o evaluations.jsonl")
 def export(
+    at: shell.Local,
     canary: OfCanary = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="A file, - for stdout, or json to print one document.")
     ] = Path("-"),
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
 ) -> None:
     """Write the evaluations as JSON lines, for another archive or program."""
     from pages.words.reasons import sentences
     from verdict.archive.evaluations import to_document, to_line
 
-    found = _read(config, data, canary)
+    found = _read(at, canary)
     if str(output) == "json":
         return shell.print_json({"evaluations": [to_document(each, sentences) for each in found]})
     text = "".join(f"{to_line(each, sentences)}\n" for each in found)
@@ -97,12 +88,9 @@ def export(
     return shell.say(f"{len(found)} evaluation(s)")
 
 
-@app.command("import", epilog=shell.example("archive import evaluations.jsonl"))
+@shell.command(app, "archive import evaluations.jsonl")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file from `canary archive export`.")],
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
+    at: shell.Local, file: Annotated[Path, typer.Argument(help="A file from `canary archive export`.")]
 ) -> None:
     """Add evaluations from a file, all or none. Existing evaluations do not change."""
     from pages.words.reasons import sentences
@@ -111,16 +99,16 @@ def import_(
 
     with shell.ended_by(BadEvaluation, about=file):
         found = parse(shell.read_file(file))
-    with shell.opened(shell.read_config(config, data), data) as store:
+    with at.store() as store:
         added = Evaluations(store).add([to_stored(each, sentences) for each in found])
     others = "; the others existed already" if added < len(found) else ""
     text = f"{added} of {len(found)} evaluation(s) added{others}"
-    shell.answer(output, {"read": len(found), "added": added}, text, by=shell.say)
+    shell.answer(at.output, {"read": len(found), "added": added}, text, by=shell.say)
 
 
-def _read(config: Path, data: Path, canary: str | None) -> "list[Evaluation]":
+def _read(at: shell.Local, canary: str | None) -> "list[Evaluation]":
     from records.store.reports import Evaluations
     from verdict.archive.evaluations import from_document
 
-    with shell.opened(shell.read_config(config, data), data) as store:
+    with at.store() as store:
         return [from_document(each) for each in Evaluations(store).all(canary)]

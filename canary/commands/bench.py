@@ -38,6 +38,7 @@ _CHARACTERS_OF_A_TOKEN = 4
 
 
 def bench(
+    at: shell.Local,
     model: Annotated[str | None, typer.Argument(help="The new model: MODEL or PROVIDER/MODEL.")] = None,
     against: Annotated[
         str | None, typer.Option("--against", help="The current model. Default: the canary's baseline.")
@@ -88,9 +89,6 @@ def bench(
             help="A file (.html, .md, .json) for the one report of all four layers, or for the replay.",
         ),
     ] = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Compare a new model with the current one on the same examples.
 
@@ -121,41 +119,41 @@ def bench(
         shell.fail("--sessions and --steps are about --replay", code=2)
     shell.without_log_lines()
     written = _report_file(report, dry=dry and not replay, partial=bool(dataset or quick) and not replay)
-    read = shell.read_config(config, data)
-    settings = settings_now(read, data)
+    read = at.read()
+    settings = settings_now(read, at.data)
     with shell.ended_by(AmbiguousModel, code=2):
         pair = pair_of(settings, model, against)
     if dry:
         pair = replace(pair, candidate=None)
-    taken = _steps(read, pair, data, sessions=sessions, steps=steps, quick=quick) if replay else None
+    taken = _steps(read, pair, at.data, sessions=sessions, steps=steps, quick=quick) if replay else None
     if taken is not None:
         settings, datasets = without_rows(settings), [(SOURCE, taken.dataset)]
     else:
-        datasets = _datasets(settings, config, dataset or [])
+        datasets = _datasets(settings, at.config, dataset or [])
         if quick:
             datasets = [(source, part_of(each, QUICK)) for source, each in datasets]
     document, found, judged = measure(
-        settings, pair, datasets, data=data, at_once=at_once, progress=progress(), batch=batch, judge=judge
+        settings, pair, datasets, data=at.data, at_once=at_once, progress=progress(), batch=batch, judge=judge
     )
     wrong = failures_of(found, {} if judged is None else judged.answers)
     if taken is not None:
         if failures is not None:
             write_failures(failures, wrong)
-        raise typer.Exit(_tell(taken, found, document, output, written))
+        raise typer.Exit(_tell(taken, found, document, at.output, written))
     began = time.perf_counter()
     asked = pair.candidate
-    document["issues"] = rechecked(read, config, asked.name, data) if asked is not None else None
+    document["issues"] = rechecked(read, at.config, asked.name, at.data) if asked is not None else None
     if document["issues"] is not None:
         document["stages"]["known issues"] = round(time.perf_counter() - began, 3)
     document["sanity"] = sanity(document) if quick and pair.candidate is not None else None
-    document |= _saved(read, pair, document, found, wrong, data, whole=not (dataset or quick))
+    document |= _saved(read, pair, document, found, wrong, at.data, whole=not (dataset or quick))
     if failures is not None:
         write_failures(failures, wrong)
     if dry or dataset or quick:  # no verdict on the model, or only on a part of the examples
-        _print(document, output)
+        _print(document, at.output)
         raise typer.Exit(0 if found.verdict is None else shell.VERDICT_EXITS[found.verdict])
-    release = release_of(read, document, data)
-    _print(with_verdict(document, release), output)
+    release = release_of(read, document, at.data)
+    _print(with_verdict(document, release), at.output)
     if written is not None:
         write_report(release, written)
     raise typer.Exit(shell.VERDICT_EXITS[release.verdict or "extend"])

@@ -14,7 +14,7 @@ KEY_BYTES = 32
 app = typer.Typer(help="Make a caller's key, and list who calls.", no_args_is_help=True)
 
 
-@app.command(epilog=shell.example("callers new web"))
+@shell.command(app, "callers new web")
 def new(name: Annotated[str, typer.Argument(help="The caller's name.")], output: shell.Form = "text") -> None:
     """Print a new key, once, and the caller's line for the config. Stores nothing."""
     from canary.config.field_types import KEY_PREFIX  # pydantic, which most commands do without
@@ -36,16 +36,11 @@ def new(name: Annotated[str, typer.Argument(help="The caller's name.")], output:
     return None
 
 
-@app.command("list", epilog=shell.example("callers list"))
-def list_(
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
-) -> None:
+@shell.command(app, "callers list")
+def list_(at: shell.Server) -> None:
     """List the callers of the server's config: requests, refusals, and when each was last seen."""
-    document = shell.ask(lambda: shell.admin_client(admin, data).get("/api/callers"))
-    if output == "json":
+    document = shell.ask(lambda: at.client().get("/api/callers"))
+    if at.output == "json":
         return shell.print_json(document)
     if not document["callers"]:
         shell.print_text("the config names no callers: whoever reaches the traffic listener may use it")

@@ -31,8 +31,9 @@ _CHOICES = "[a]ccept, [e]dit, am[b]iguous, [s]kip, [q]uit"
 app = typer.Typer(help="Make, label and check datasets for benchmarks.", no_args_is_help=True)
 
 
-@app.command(epilog=shell.example("dataset sample support-nov support.jsonl --size 200 --since 30d"))
+@shell.command(app, "dataset sample support-nov support.jsonl --size 200 --since 30d")
 def sample(
+    at: shell.Local,
     name: Annotated[
         str,
         typer.Argument(
@@ -51,9 +52,6 @@ def sample(
     propose: Annotated[
         bool, typer.Option("--propose", help="Let the dataset's judge propose the labels instead.")
     ] = False,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Sample captured exchanges, rare categories first. Their answers become proposed labels."""
     from bench.dataset.file import extend
@@ -65,8 +63,8 @@ def sample(
         shell.fail(f"--propose asks for answers; the label of the task {task} is what the model did", code=2)
     begin = moment(since, 0.0, time.time())
     before = _existing(file)
-    read = shell.read_config(config, data)
-    with shell.opened(read, data) as store:
+    read = at.read()
+    with shell.opened(read, at.data) as store:
         found = list(captured(store, name, since=begin))
         if name in _models(read) and canaries_of(name, store.states()):
             shell.say(f"{name} is a canary and a model: sampled from the canary")
@@ -76,7 +74,7 @@ def sample(
     examples = before.examples if before is not None else ()
     lines = lines_of(found, size, task, examples, at=time.time())
     if propose:
-        lines = _proposed(read, config, file, lines)
+        lines = _proposed(read, at.config, file, lines)
     with (
         shell.ended_by(BadDataset, about=f"an answer is not a valid label for the task {task}"),
         shell.writing(file),
@@ -88,10 +86,10 @@ def sample(
     document = {"file": str(file), "sha256": dataset.sha256, "examples": count, "added": added}
     kinds, version = f"{count} examples in {len(categories)} categories", f"version {dataset.sha256[:12]}"
     text = f"{kinds}, {added} of them new, {version}"
-    shell.answer(output, {**document, "categories": categories}, text, by=shell.say)
+    shell.answer(at.output, {**document, "categories": categories}, text, by=shell.say)
 
 
-@app.command("import", epilog=shell.example("dataset import promptfooconfig.yaml datasets/support.jsonl"))
+@shell.command(app, "dataset import promptfooconfig.yaml datasets/support.jsonl")
 def import_(
     source: Annotated[
         Path,
@@ -175,7 +173,7 @@ def _tell_import(file: Path, dataset: "Dataset", found: "ImportedExamples", outp
     return None
 
 
-@app.command(epilog=shell.example("dataset label support.jsonl"))
+@shell.command(app, "dataset label support.jsonl")
 def label(
     file: Annotated[Path, typer.Argument(help="A dataset from `canary dataset sample`.")],
     output: shell.Form = "text",
@@ -273,7 +271,7 @@ def _edit(line: dict[str, Any]) -> dict[str, Any] | None:
     return changed
 
 
-@app.command(epilog=shell.example("dataset retire support.jsonl --older 180d"))
+@shell.command(app, "dataset retire support.jsonl --older 180d")
 def retire(
     file: Annotated[Path, typer.Argument(help="A dataset from `canary dataset sample`.")],
     older: Annotated[
@@ -303,7 +301,7 @@ def _is_older(line: Mapping[str, Any], before: float) -> bool:
     return bool(line.get("sampled")) and moment(line["sampled"], before, before) < before
 
 
-@app.command(epilog=shell.example("dataset check support.jsonl"))
+@shell.command(app, "dataset check support.jsonl")
 def check(
     file: Annotated[Path, typer.Argument(help="The dataset: JSON lines, one example per line.")],
     output: shell.Form = "text",

@@ -26,23 +26,20 @@ MARKS = {"ok": "✓", "warning": "!", "broken": "✗"}
 
 
 def doctor(
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    admin: shell.Admin = None,
+    at: shell.Server,
     probe: Annotated[
         bool,
         typer.Option("--probe", help="Send each arm one small request of each operation; it costs tokens."),
     ] = False,
-    output: shell.Form = "text",
 ) -> None:
     """Check everything a server needs, and say how to fix problems. Works without a server.
 
     Exits 1 if anything is broken.
     """
     shell.without_log_lines()
-    findings = examine(config, os.environ, data=data, admin=admin, probe=probe)
+    findings = examine(at.config, os.environ, data=at.data, admin=at.admin, probe=probe)
     result = document(findings)
-    if output == "json":
+    if at.output == "json":
         shell.print_json(result)
     else:
         for each in findings:

@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 
 
 def drift(
+    at: shell.Local,
     model: Annotated[str | None, typer.Argument(help="MODEL or PROVIDER/MODEL; by default all.")] = None,
     now: Annotated[
         bool,
         typer.Option("--now", help="Ask the model the probes at once, again if they raise a suspicion."),
     ] = False,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Show what models call themselves, and whether they answer as they did. Exits 3 if one does not."""
     from control.jobs.drift import histories
@@ -30,16 +28,16 @@ def drift(
     from records.errors import StoreDown
 
     shell.without_log_lines()
-    read = shell.read_config(config, data)
+    read = at.read()
     if now and model is None:
         shell.fail("name the model to probe", code=2)
-    with shell.opened(read, data) as store, shell.ended_by(StoreDown):
+    with shell.opened(read, at.data) as store, shell.ended_by(StoreDown):
         if now and model is not None:
             asyncio.run(_probe(store, read.bench, model))
         found = [each for each in histories(store) if model in (None, each.model, _short(each.model))]
     if model is not None and not found:
         shell.fail(f"nothing is known of {model}: no answer named its model, and it was not probed")
-    if output == "json":
+    if at.output == "json":
         shell.print_json({"models": [history_document(each) for each in found]})
     else:
         for each in found:

@@ -209,23 +209,21 @@ MappingName = Annotated[
 ]
 
 
-@app.command("import", epilog=shell.example("feedback import november.csv"))
+@shell.command(app, "feedback import november.csv")
 def import_(
+    at: shell.Local,
     file: Annotated[Path, typer.Argument(help="A CSV file; docs/feedback.md lists its columns.")],
     mapping: MappingName = None,
     traffic: Traffic = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Send every row of a CSV file to the server, or none if one is invalid. Repeating it changes nothing."""
     from canary.secrets import BadSecret, Secret
     from records.facts.feedback import COLUMNS, BadFeedbackFile
 
-    read = feedback_lines if mapping is None else _mapped_reader(shell.read_config(config, data), mapping)
+    read = feedback_lines if mapping is None else _mapped_reader(at.read(), mapping)
     try:
         token = Secret("CANARY_FEEDBACK_TOKEN", os.environ).value()
-        client = FeedbackClient(ServerAddress.of("traffic", traffic, data), token)
+        client = FeedbackClient(ServerAddress.of("traffic", traffic, at.data), token)
         done = import_file(file, client, now=time.time(), read=read)
     except BadFeedbackFile as problem:
         shell.fail(f"{file}: {problem}")
@@ -236,7 +234,7 @@ def import_(
         shell.fail(str(problem))
     for each in done.problems:
         shell.say(f"{file} line {each['line']}: {each['error']}")
-    if output == "json":
+    if at.output == "json":
         shell.print_json(asdict(done))
     if done.bad:
         shell.fail(f"{done.bad} of {done.rows} rows are invalid; nothing was sent")

@@ -25,30 +25,27 @@ Judge = Annotated[
 ]
 
 
-@app.command("list", epilog=shell.example("issues list"))
-def list_(
-    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
-) -> None:
+@shell.command(app, "issues list")
+def list_(at: shell.Local) -> None:
     """List the known issues, oldest first, each with the models that were asked: which has it, since when, in
     which it is cured, or back."""
     from bench.known_issues import modes_of
     from pages.words.issues import mode_document, mode_lines
 
-    read = shell.read_config(config, data)
-    found = modes_of(*known(read, config, data))
-    if output == "json":
+    read = at.read()
+    found = modes_of(*known(read, at.config, at.data))
+    if at.output == "json":
         return shell.print_json({"issues": [mode_document(each) for each in found]})
     for each in found:
         shell.print_text("\n".join(mode_lines(each)))
     return shell.say(f"{len(found)} known issue(s)")
 
 
-@app.command(
-    epilog=shell.example(
-        'issues add "invents refund policy" --description "Grants 60 days; it is 30." --example support:r-17'
-    )
+@shell.command(
+    app, 'issues add "invents refund policy" --description "Grants 60 days; it is 30." --example support:r-17'
 )
 def add(
+    at: shell.Local,
     name: Annotated[str, typer.Argument(help="The issue's name, new or known.")],
     description: Annotated[str, typer.Option("--description", help="What goes wrong, for the judge.")] = "",
     from_: Annotated[
@@ -63,9 +60,6 @@ def add(
     since: Annotated[
         str, typer.Option("--since", help="With --example, the first model with the issue.")
     ] = "",
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Add an example of a known issue, which every new model is tested for."""
     from bench.errors import BadDataset
@@ -75,61 +69,57 @@ def add(
 
     if (from_ is None) == (shown_by is None) or not name.strip():
         shell.fail("give a name, and one of --from EXCHANGE and --example DATASET:ID", code=2)
-    read, who, at, name = shell.read_config(config, data), shell.user(), time.time(), name.strip()
-    listed, _ = known(read, config, data)
-    data.mkdir(mode=0o700, exist_ok=True)
-    with shell.ended_by(BadDataset, NoExample, StoreDown, OSError), closing(read.open_store(data)) as store:
+    read, who, now, name = at.read(), shell.user(), time.time(), name.strip()
+    listed, _ = known(read, at.config, at.data)
+    at.data.mkdir(mode=0o700, exist_ok=True)
+    with (
+        shell.ended_by(BadDataset, NoExample, StoreDown, OSError),
+        closing(read.open_store(at.data)) as store,
+    ):
         if from_ is not None:
-            issue, had = issue_of_exchange(failed_exchange(store, from_), name, description, who=who, at=at)
+            issue, had = issue_of_exchange(failed_exchange(store, from_), name, description, who=who, at=now)
         else:
             source = shown_by or ""
-            line = _line_of(read, config, source)
-            issue, had = issue_of_example(line, source, name, description, who=who, at=at, since=since)
+            line = _line_of(read, at.config, source)
+            issue, had = issue_of_example(line, source, name, description, who=who, at=now, since=since)
         is_new = issue.hash not in {each.example.hash for each in listed}
         if not (is_new and StoredIssues(store).add(issue, had)):
             shell.fail("the example is one of a known issue already")
     id_ = issue.example["id"]
     text = f"{name}: {id_} is asked of every model from now on"
-    shell.answer(output, {"issue": name, "example": id_, "since": issue.since}, text, by=shell.say)
+    shell.answer(at.output, {"issue": name, "example": id_, "since": issue.since}, text, by=shell.say)
 
 
-@app.command(epilog=shell.example('issues remove "invents refund policy"'))
-def remove(
-    name: Annotated[str, typer.Argument(help="The issue's name.")],
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
-) -> None:
+@shell.command(app, 'issues remove "invents refund policy"')
+def remove(at: shell.Local, name: Annotated[str, typer.Argument(help="The issue's name.")]) -> None:
     """Delete a known issue with its examples from the store. What models had it stays."""
     from records.errors import StoreDown
     from records.store.benchmarks import StoredIssues
 
-    with shell.ended_by(StoreDown), shell.opened(shell.read_config(config, data), data) as store:
+    with shell.ended_by(StoreDown), at.store() as store:
         count = StoredIssues(store).remove(name)
     if not count:
         shell.fail(f"the store has no known issue {name!r}")
     shell.answer(
-        output, {"issue": name, "examples": count}, f"{name}: {count} example(s) deleted", by=shell.say
+        at.output, {"issue": name, "examples": count}, f"{name}: {count} example(s) deleted", by=shell.say
     )
 
 
-@app.command(epilog=shell.example("issues recheck gpt-6.1-terra"))
+@shell.command(app, "issues recheck gpt-6.1-terra")
 def recheck(
+    at: shell.Local,
     model: Annotated[str, typer.Argument(help="The model to test: MODEL or PROVIDER/MODEL.")],
     judge: Judge = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
     from pages.reports.bench_text import issue_lines
 
     shell.without_log_lines()
-    read = shell.read_config(config, data)
-    found = rechecked(read, config, model, data, judge=judge)
+    read = at.read()
+    found = rechecked(read, at.config, model, at.data, judge=judge)
     if found is None:
         shell.fail("there are no known issues; add one with `canary issues add`")
-    shell.answer(output, found, "\n".join(issue_lines(found)))
+    shell.answer(at.output, found, "\n".join(issue_lines(found)))
     raise typer.Exit(3 if found["still_there"] else 4 if found["unknown"] else 0)
 
 

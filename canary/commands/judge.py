@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def judge(
+    at: shell.Local,
     name: Annotated[str, typer.Argument(help="The canary.")],
     pairs: Annotated[int | None, typer.Option("--pairs", min=1, help="Judge so many mirrored pairs.")] = None,
     answers: Annotated[
@@ -31,9 +32,6 @@ def judge(
     sessions: Annotated[
         int | None, typer.Option("--sessions", min=1, help="Mark so many whole sessions of both arms.")
     ] = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Judge captured pairs, answers or sessions of a canary's run now, within the day's budget.
 
@@ -54,16 +52,16 @@ def judge(
             "give --pairs N (of mirrored requests), --answers N or --sessions N (of both arms)", code=2
         )
     shell.without_log_lines()
-    read = shell.read_config(config, data)
+    read = at.read()
     shell.must_not_stand(read, name)
     wanted = shell.canary_of(read, name)
     if wanted.judge is None:
-        shell.fail(f"{name} has no judge in {config}; give it one: `judge: {{pairs: 200}}`")
-    with shell.opened(read, data) as store:
+        shell.fail(f"{name} has no judge in {at.config}; give it one: `judge: {{pairs: 200}}`")
+    with shell.opened(read, at.data) as store:
         run = _run(store, wanted, *asked.popitem())
         due = more(store, run, time.time()) or _nothing(read, run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))
-    shell.answer(output, told, judged_now_text(told))
+    shell.answer(at.output, told, judged_now_text(told))
     _end(told, run)
 
 

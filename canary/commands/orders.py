@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import quote
 
@@ -13,6 +12,7 @@ from records.facts.prices import UnpricedArm, said_once
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason, for the audit log.")]
+NeededReason = Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")]
 _WITHIN_S, _REPORT_WITHIN_S = 30.0, 600.0
 """How long an answer may take; a promotion or decision makes the report first, which may take minutes."""
 
@@ -20,60 +20,37 @@ ASKED = 4
 """The exit code of a promotion that is only asked for: not decided yet."""
 
 
-def start(
-    name: Name,
-    reason: Reason = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
-) -> None:
+def start(at: shell.Server, name: Name, reason: Reason = "") -> None:
     """Start a canary that has `start: manual`."""
-    _order("start", name, reason, admin, data, output)
+    _order(at, "start", name, reason)
 
 
 def ramp(
+    at: shell.Server,
     name: Name,
     share: Annotated[str, typer.Argument(help="The new share, for example 10%.")],
     reason: Reason = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Set the candidate's share. A higher share keeps the users who are already in the cohort."""
     from canary.config.quantity import parse_share
 
     with shell.ended_by(ValueError, code=2):
         wanted = parse_share(share)
-    _order("ramp", name, reason, admin, data, output, share=wanted)
+    _order(at, "ramp", name, reason, share=wanted)
 
 
-def pause(
-    name: Name,
-    reason: Reason = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
-) -> None:
+def pause(at: shell.Server, name: Name, reason: Reason = "") -> None:
     """Pause the ramp. The share stays."""
-    _order("pause", name, reason, admin, data, output)
+    _order(at, "pause", name, reason)
 
 
-def resume(
-    name: Name,
-    reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
-) -> None:
+def resume(at: shell.Server, name: Name, reason: NeededReason) -> None:
     """Resume a canary. After a rollback it starts again at the first step, with fresh evidence."""
-    _order("resume", name, reason, admin, data, output)
+    _order(at, "resume", name, reason)
 
 
 def rollback(
+    at: shell.Server,
     name: Name,
     reason: Reason = "",
     hard: Annotated[
@@ -84,18 +61,15 @@ def rollback(
     ] = False,
     minutes: shell.Minutes = None,
     stage: shell.Stage = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Roll back now: set the share to 0 until somebody resumes the canary."""
-    _order("rollback", name, reason, admin, data, output, hard=hard, **shell.spent(minutes, stage))
+    _order(at, "rollback", name, reason, hard=hard, **shell.spent(minutes, stage))
 
 
 def promote(
+    at: shell.Server,
     name: Name,
-    reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
+    reason: NeededReason,
     by: Annotated[
         str | None, typer.Option("--by", help="The person who promotes; by default the system's user name.")
     ] = None,
@@ -107,10 +81,6 @@ def promote(
     ] = False,
     minutes: shell.Minutes = None,
     stage: shell.Stage = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Send all users to the candidate, in a lane those of the lane. Never happens automatically.
 
@@ -120,24 +90,16 @@ def promote(
     if by is not None and not by.strip():
         shell.fail("--by must not be empty", code=2)
     more = {**shell.spent(minutes, stage), "against_verdict": against_verdict}
-    _order("promote", name, reason, admin, data, output, by=by, **more)
+    _order(at, "promote", name, reason, by=by, **more)
 
 
 def _order(
-    order: str,
-    name: str,
-    reason: str,
-    admin: str | None,
-    data: Path,
-    output: str,
-    *,
-    by: str | None = None,
-    **more: float | str | None,
+    at: shell.Server, order: str, name: str, reason: str, *, by: str | None = None, **more: float | str | None
 ) -> None:
     """Give the order with what `more` is known, and say what came of it."""
     known = {key: value for key, value in more.items() if value is not None and value is not False}
-    done = give(admin, data, name, order, {"who": by or shell.user(), "reason": reason, **known})
-    if output == "json":
+    done = give(at, name, order, {"who": by or shell.user(), "reason": reason, **known})
+    if at.output == "json":
         shell.print_json(done)
     else:
         _tell(order, name, done)
@@ -146,8 +108,7 @@ def _order(
 
 
 def give(
-    admin: str | None,
-    data: Path,
+    at: shell.Server,
     name: str,
     order: str,
     document: Mapping[str, Any],
@@ -158,7 +119,7 @@ def give(
     path = f"/api/{of}/{quote(name, safe='')}/{order}"
     within_s = _REPORT_WITHIN_S if order in ("promote", "decide") else _WITHIN_S
     whole = {"who": shell.user(), **document}
-    return shell.ask(lambda: shell.admin_client(admin, data).post(path, whole, within_s=within_s))
+    return shell.ask(lambda: at.client().post(path, whole, within_s=within_s))
 
 
 def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
@@ -191,6 +152,7 @@ Choice: TypeAlias = Literal["ship", "dont_ship", "extend"]
 
 
 def decide(
+    at: shell.Server,
     name: Annotated[str, typer.Argument(help="The canary's name.")],
     reason: Annotated[str, typer.Option("--reason", help="The reason.")],
     choice: Annotated[Choice | None, typer.Argument(metavar="[DECISION]", help="The decision.")] = None,
@@ -207,10 +169,6 @@ def decide(
     ] = "",
     minutes: shell.Minutes = None,
     stage: shell.Stage = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Record a decision on a canary. Changes no share; use promote, ramp or rollback for that.
 
@@ -227,7 +185,7 @@ def decide(
     if names and wanted != "ship":
         shell.fail("--despite needs the decision ship: it names the misses that this outweighs", code=2)
     document = {"decision": wanted, "who": who, "reason": reason, "despite": names}
-    done = give(admin, data, name, "decide", document | shell.spent(minutes, stage))
+    done = give(at, name, "decide", document | shell.spent(minutes, stage))
     weighed = f" despite {', '.join(names)}" if names else ""
     text = f"{name}, run {done['run']}: {wanted.replace('_', ' ')}{weighed}, by {who}\n{done['note']}"
-    shell.answer(output, done, text, by=shell.say)
+    shell.answer(at.output, done, text, by=shell.say)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def plan(
+    at: shell.Local,
     name: Annotated[str | None, typer.Argument(help="The canary.")] = None,
     rubric: Annotated[
         Path | None, typer.Option("--rubric", help="Plan for the rubric in this file instead.")
@@ -51,9 +52,6 @@ def plan(
         list[str] | None,
         typer.Option("--assume", help="Baselines, spreads, rated shares: csat.sd=1.1,escalated=4%."),
     ] = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Say how likely a good candidate ships by the plan, and what would raise that chance.
 
@@ -70,14 +68,14 @@ def plan(
     )
     from verdict.planner.prospect import USUAL_STEPS, prospect_of, ramp_length
 
-    read = shell.read_config(config, data) if rubric is None or name is not None or config.exists() else None
+    read = at.read() if rubric is None or name is not None or at.config.exists() else None
     known = shell.canary_of(read, name) if read is not None and (rubric is None or name is not None) else None
     judged = _judged(read, known, rubric)
     wanted = _wanted(judged, users, days, share, requests, assume or ())
     lane, seen = 1.0, None
     if read is not None and known is not None:
-        lanes = lanes_now(read, data)
-        lane, seen = lanes.of(read, known.canary.name), recorded_traffic(read, data, lanes, known, judged)
+        lanes = lanes_now(read, at.data)
+        lane, seen = lanes.of(read, known.canary.name), recorded_traffic(read, at.data, lanes, known, judged)
     steps = known.canary.steps if known is not None else USUAL_STEPS
     unpriced = (
         [each for each in read.unpriced() if each.canary == known.canary.name] if read and known else []
@@ -90,7 +88,7 @@ def plan(
             said = unplanned(judged)
             return (
                 shell.print_json({"ship": None, "sentence": said})
-                if output == "json"
+                if at.output == "json"
                 else shell.print_text(said)
             )
         if why := unplanned(judged):
@@ -99,7 +97,7 @@ def plan(
         shell.fail(f"{judged.name} has {why}, so there is nothing to plan", code=2)
     worked_out = outlook(found)
     ramp = ramp_document(ramp_length(judged, found.steps, wanted, seen))
-    if output == "json":
+    if at.output == "json":
         return shell.print_json(outlook_document(worked_out) | {"ramp": ramp})
     shell.print_text(outlook_text(worked_out))
     if ramp is not None:

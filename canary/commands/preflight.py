@@ -22,6 +22,7 @@ SAMPLE = 20
 
 
 def preflight(
+    at: shell.Local,
     name: Annotated[str, typer.Argument(help="The canary.")],
     file: Annotated[
         Path | None,
@@ -30,9 +31,6 @@ def preflight(
     sample: Annotated[
         int, typer.Option("--sample", min=1, help="Ask so many of the newest captured requests.")
     ] = SAMPLE,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Ask the candidate before any user does, and say which requests it refuses and what would cure that.
 
@@ -46,16 +44,16 @@ def preflight(
     from pages.words.preflight import document, text
 
     shell.without_log_lines()
-    read = shell.read_config(config, data)
+    read = at.read()
     shell.canary_of(read, name)
     shell.must_not_stand(read, name)
     requests = _requests(file, read, name) if file is not None else None
-    captured = _captured(read, data, name, sample) if file is None else []
+    captured = _captured(read, at.data, name, sample) if file is None else []
     with shell.ended_by(NothingToAsk):
         result = uvloop.run(_asked(read, name, requests, captured, sample))
     for each in said_once(each for each in read.unpriced() if each.canary == name):
         shell.say(f"warning: {each.sentence}")
-    shell.answer(output, document(result), text(result))
+    shell.answer(at.output, document(result), text(result))
     missed = result.prompt is not None and result.prompt.too_few
     raise typer.Exit(REFUSED if result.refused or missed else 0 if result.taken else 1)
 

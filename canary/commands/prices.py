@@ -27,19 +27,17 @@ USUALLY = {"cached_input": "input", "cache_write": "input", "cache_write_1h": "c
 
 
 def prices(
+    at: shell.Local,
     update: Annotated[
         bool, typer.Option("--update", help="Fetch the newest list now, as `prices: {update: daily}` does.")
     ] = False,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Show how each model of the config is priced, by which list, and since when."""
-    read = shell.read_config(config, data)
+    read = at.read()
     if update:
         _update(read)
     about, models = _list(read), list(_models(read))
-    if output == "json":
+    if at.output == "json":
         return shell.print_json({"list": about, "models": models})
     for line in _list_lines(about):
         shell.print_text(line)

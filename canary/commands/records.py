@@ -16,10 +16,8 @@ FileForm = Literal["csv", "parquet"]
 app = typer.Typer(help="Export records, or roll outcomes into files.", no_args_is_help=True)
 
 
-@app.command(epilog=shell.example("records roll"))
-def roll(
-    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
-) -> None:
+@shell.command(app, "records roll")
+def roll(at: shell.Local) -> None:
     """Write the outcomes that are stored now as Parquet files, without waiting for their hour to end.
 
     Works with and without a running server. A file each hour for itself, so many calls make many small files.
@@ -27,19 +25,23 @@ def roll(
     from records.store.segment_writer import TIMEOUTS
     from records.store.segment_writer import roll as roll_outcomes
 
-    read = shell.read_config(config, data)
-    with shell.opened(read, data, TIMEOUTS) as store:
+    read = at.read()
+    with shell.opened(read, at.data, TIMEOUTS) as store:
         rolled = roll_outcomes(store, time.time(), all_of_it=True)
         where = store.folder.place if store.folder is not None else "the database"
     files = count(rolled.segments, "file" if store.folder is not None else "segment")
     text = f"{rolled.outcomes} outcomes in {files} in {where}"
     shell.answer(
-        output, {"outcomes": rolled.outcomes, "segments": rolled.segments, "place": where}, text, by=shell.say
+        at.output,
+        {"outcomes": rolled.outcomes, "segments": rolled.segments, "place": where},
+        text,
+        by=shell.say,
     )
 
 
-@app.command(epilog=shell.example("records export --canary support-nov --since 7d -o week.csv"))
+@shell.command(app, "records export --canary support-nov --since 7d -o week.csv")
 def export(
+    at: shell.Local,
     canary: Annotated[
         str | None, typer.Option("--canary", help="Only records of this canary. Default: all.")
     ] = None,
@@ -60,8 +62,6 @@ def export(
             "-o", "--output", help="A file (.csv, .parquet), - to print CSV, or json to print JSON."
         ),
     ] = Path("-"),
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
 ) -> None:
     """Export records, sessions or feedback, without prompts or answers. Needs no server."""
     from records.exports.files import (
@@ -77,9 +77,9 @@ def export(
     now = time.time()
     form = _form(form, output)
     begin, end = moment(since, 0.0, now), moment(until, float("inf"), now)
-    read = shell.read_config(config, data)
-    with shell.opened(read, data) as store, shell.writing(output):
-        spooled = _spooled(data, read.store) if what in ("outcomes", "sessions", "feedback") else 0
+    read = at.read()
+    with shell.opened(read, at.data) as store, shell.writing(output):
+        spooled = _spooled(at.data, read.store) if what in ("outcomes", "sessions", "feedback") else 0
         shown = export_columns(what)
         found = export_pages(store, what, canary=canary, since=begin, until=end)
         if what == "feedback":

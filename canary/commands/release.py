@@ -22,22 +22,21 @@ app = typer.Typer(
 Model = Annotated[str, typer.Argument(help="The candidate, MODEL or PROVIDER/MODEL, or a release's id.")]
 
 
-@app.command("list", epilog=shell.example("release list -o json"))
-def list_(
-    config: shell.ConfigFile = shell.CONFIG, data: shell.DataFolder = shell.DATA, output: shell.Form = "text"
-) -> None:
+@shell.command(app, "release list -o json")
+def list_(at: shell.Local) -> None:
     """List the releases, newest first, each with its verdict, its days and people's minutes."""
     from pages.reports.release import line, listed
     from verdict.archive.releases import all_releases
 
-    with shell.opened(shell.read_config(config, data), data) as store:
+    with at.store() as store:
         found = all_releases(store)
     text = listed(found) if found else "no release yet"
-    shell.answer(output, {"releases": [line(each) for each in found]}, text)
+    shell.answer(at.output, {"releases": [line(each) for each in found]}, text)
 
 
-@app.command(epilog=shell.example("release show gpt-6.1-terra --for finance -o release.html"))
+@shell.command(app, "release show gpt-6.1-terra --for finance -o release.html")
 def show(
+    at: shell.Local,
     model: Model,
     failures: Annotated[
         Path | None,
@@ -54,8 +53,6 @@ def show(
     texts: Annotated[
         bool, typer.Option("--texts", help="With captured texts of some failed requests, redacted.")
     ] = False,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
     output: Annotated[
         str,
         typer.Option("-o", "--output", help="text, json, markdown or html, or a file .html, .md or .json."),
@@ -69,8 +66,8 @@ def show(
     wanted = ReportOutput.asked(None, output)
     if texts and reader is None:
         shell.fail("--texts needs --for", code=2)
-    read, now = shell.read_config(config, data), time.time()
-    with shell.opened(read, data) as store, shell.ended_by(NoSuchRelease):
+    read, now = at.read(), time.time()
+    with shell.opened(read, at.data) as store, shell.ended_by(NoSuchRelease):
         found = release_of(read.control.reports, store, model, now=now)
         if reader is None or texts:
             found = with_texts(store, found, now=now)
@@ -90,15 +87,13 @@ def show(
     return shell.say(f"wrote {wanted.file}") if wanted.file is not None else None
 
 
-@app.command(epilog=shell.example('release note gpt-6.1-terra "read 40 answers side by side" --minutes 25'))
+@shell.command(app, 'release note gpt-6.1-terra "read 40 answers side by side" --minutes 25')
 def note(
+    at: shell.Local,
     model: Model,
     text: Annotated[str, typer.Argument(help="What to note.")],
     minutes: shell.Minutes = None,
     stage: shell.Stage = "",
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Note something about a release, and the minutes that it took."""
     from records.store.releases import ReleaseNote, Releases
@@ -107,13 +102,16 @@ def note(
     if not text.strip():
         shell.fail("the note is empty", code=2)
     worked = shell.spent(minutes, stage)
-    with shell.opened(shell.read_config(config, data), data) as store, shell.ended_by(NoSuchRelease):
+    with at.store() as store, shell.ended_by(NoSuchRelease):
         about = history_of(store, model).release
         added = ReleaseNote(at=time.time(), release=about.id, who=shell.user(), text=text.strip(), **worked)
         Releases(store).note(added)
     noted = {"release": about.id, "who": added.who, "text": added.text, **worked}
     shell.answer(
-        output, noted, f"noted for {about.candidate} against {about.baseline or 'no model yet'}", by=shell.say
+        at.output,
+        noted,
+        f"noted for {about.candidate} against {about.baseline or 'no model yet'}",
+        by=shell.say,
     )
 
 

@@ -68,6 +68,7 @@ class ReportOutput:
 
 
 def report(
+    at: shell.Local,
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="The canary's name; several with --compare."),
@@ -81,8 +82,6 @@ def report(
     rubric: Annotated[
         Path | None, typer.Option("--rubric", help="Judge by the rubric in this file instead.")
     ] = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
     form: Annotated[
         str | None, typer.Option("-f", "--form", help="The format: text, json, markdown or html.")
     ] = None,
@@ -97,7 +96,7 @@ def report(
     if compare and (source is not None or rubric is not None):
         shell.fail("--compare reads the canaries' own reports: leave --from and --rubric out", code=2)
     if compare:
-        return _compare(names or [], config, data, form, output)
+        return _compare(names or [], at.config, at.data, form, output)
     if names is not None and len(names) > 1:
         shell.fail("name one canary, or compare several: canary report --compare A B", code=2)
     name = names[0] if names else None
@@ -105,7 +104,7 @@ def report(
     from pages.reports.report import rendered
     from verdict.decision.reports import NoSuchCanary, report_from_csv, report_from_store
 
-    read = shell.read_config(config, data)
+    read = at.read()
     shell.must_not_stand(read, *names or ())
     wanted = ReportOutput.asked(form, output)
     with shell.ended_by(ConfigError, code=2):
@@ -115,7 +114,7 @@ def report(
             if source is not None:
                 result = report_from_csv(read.control.reports, name, source, now=time.time(), retro=retro)
             else:
-                with shell.opened(read, data) as store:
+                with shell.opened(read, at.data) as store:
                     result = report_from_store(
                         read.control.reports, name, store, now=time.time(), retro=retro
                     )

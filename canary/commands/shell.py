@@ -1,10 +1,13 @@
 """What all commands share: options, server calls, output. Results go to stdout, all else to stderr."""
 
 import getpass
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -81,14 +84,71 @@ VERDICT_EXITS = {"ship_now": 0, "ship": 0, "ship_with_caveats": 0, "dont_ship": 
 T = TypeVar("T")
 
 
-def example(call: str) -> str:
-    """The last line of a command's help."""
-    return f"Example: canary {call}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """The options of a command that works without a server."""
+
+    config: ConfigFile = CONFIG
+    data: DataFolder = DATA
+    output: Form = "text"
+
+    def read(self) -> Config:
+        """The config, with what was begun on its server. Exits 2 if it is invalid."""
+        return read_config(self.config, self.data)
+
+    def store(self) -> AbstractContextManager["Store"]:
+        """The config's store, as `opened`."""
+        return opened(self.read(), self.data)
 
 
-def admin_client(admin: str | None, data: Path) -> AdminClient:
-    """A client of the server's admin API. Exits 1 if the server's address is unknown."""
-    return ask(lambda: AdminClient(admin=admin, data=data, environment=os.environ))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The options of a command that asks the server. The config names its data folder."""
+
+    admin: Admin = None
+    config: ConfigFile = CONFIG
+    data: DataFolder = DATA
+    output: Form = "text"
+
+    def client(self) -> AdminClient:
+        """A client of the server's admin API. Exits 1 if the server's address is unknown."""
+        return ask(lambda: AdminClient(admin=self.admin, data=self.data, environment=os.environ))
+
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def command(app: typer.Typer, usage: str) -> Callable[[Command], Command]:
+    """Adds a command by its function's name, with an example of its use.
+
+    What a parameter `at` holds, Local or Server, become the command's last options, but for those that it has
+    itself.
+    """
+
+    def add(function: Command) -> Command:
+        name = function.__name__.rstrip("_")
+        app.command(name, epilog=f"Example: canary {usage}")(_with_options(function))
+        return function
+
+    return add
+
+
+def _with_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as Typer reads it: each field of `at` is a parameter."""
+    own = dict(inspect.signature(function, eval_str=True).parameters)
+    if (at := own.pop("at", None)) is None:
+        return function
+    fields = inspect.signature(at.annotation, eval_str=True).parameters
+    options = {name: each for name, each in fields.items() if name not in own}
+
+    @wraps(function)
+    def called(**given: Any) -> None:
+        function(at.annotation(**{name: given.pop(name) for name in options}), **given)
+
+    every = [each.replace(kind=each.KEYWORD_ONLY) for each in (own | options).values()]
+    vars(called)["__signature__"] = inspect.Signature(every)
+    called.__annotations__ = {each.name: each.annotation for each in every}
+    return called
 
 
 def ask(call: Callable[[], T]) -> T:

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from canary.commands import shell
-from canary.commands.orders import Name, Reason, give, warn_of_prices
+from canary.commands.orders import Name, NeededReason, Reason, give, warn_of_prices
 from canary.config import ConfigError
 
 Standing = Annotated[str, typer.Argument(help="The standing canary's name.")]
 
 
 def begin(
+    at: shell.Server,
     name: Standing,
     model: Annotated[str | None, typer.Option("--model", help="The candidate's model.")] = None,
     arm: Annotated[
@@ -24,10 +25,6 @@ def begin(
         ),
     ] = None,
     reason: Reason = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Begin a trial of a standing canary: the next model needs only its name. Writes no file."""
     wanted = _arm(arm) if arm is not None else {}
@@ -36,8 +33,8 @@ def begin(
     if not wanted.get("model"):
         shell.fail("name the model: canary begin NAME --model MODEL", code=2)
     _warn_of_line_ends(wanted)
-    done = give(admin, data, name, "begin", {"arm": wanted, "reason": reason}, of="standing")
-    if output == "json":
+    done = give(at, name, "begin", {"arm": wanted, "reason": reason}, of="standing")
+    if at.output == "json":
         return shell.print_json(done)
     if done["same_arm"]:
         shell.say(f"warning: both arms are {wanted['model']}: this is an A/A test")
@@ -50,43 +47,28 @@ def begin(
     return shell.say(f"{done['canary']}: {done['state'].replace('_', ' ')}{why}{has}{waits}")
 
 
-def end(
-    name: Name,
-    reason: Reason = "",
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
-) -> None:
+def end(at: shell.Server, name: Name, reason: Reason = "") -> None:
     """End a trial of a standing canary that never ran. It appears in no history."""
-    shell.answer(output, give(admin, data, name, "end", {"reason": reason}), f"{name}: ended", by=shell.say)
+    shell.answer(at.output, give(at, name, "end", {"reason": reason}), f"{name}: ended", by=shell.say)
 
 
-def revert(
-    name: Standing,
-    reason: Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")],
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
-) -> None:
+def revert(at: shell.Server, name: Standing, reason: NeededReason) -> None:
     """Give everybody the baseline before the one in force, at once. Begins nothing."""
-    done = give(admin, data, name, "revert", {"reason": reason}, of="standing")
+    done = give(at, name, "revert", {"reason": reason}, of="standing")
     now = done["baseline"]
     text = f"{name}: everybody gets {now['provider']}/{now['model']}; {done['reverted']} is taken back"
-    shell.answer(output, done, text, by=shell.say)
+    shell.answer(at.output, done, text, by=shell.say)
 
 
 def show(
+    at: shell.Local,
     name: Standing,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
     output: Annotated[Literal["yaml", "json"], typer.Option("-o", "--output", help="The format.")] = "yaml",
 ) -> None:
     """Print a standing canary's entry with the baseline in force, as it may stand in the file."""
     import yaml
 
-    known = shell.read_config(config, data).standing
+    known = at.read().standing
     if name not in known:
         shell.fail(
             f"the config has no standing canary {name!r}; it has: {', '.join(known) or 'none'}", code=2

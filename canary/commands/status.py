@@ -42,24 +42,21 @@ class Clock:
 
 
 def status(
+    at: shell.Server,
     name: Annotated[str | None, typer.Argument(help="A canary's name. Default: all.")] = None,
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every second, until Ctrl-C.")] = False,
     until: Annotated[
         str | None, typer.Option("--until", help="Watch until every canary shown is in this state.")
     ] = None,
-    output: shell.Form = "text",
 ) -> None:
     """Show the state of every canary. Exits 5 if one was rolled back."""
     if until is not None and until not in get_args(StateName):
         shell.fail(f"--until {until!r} is not a state; use one of: {', '.join(get_args(StateName))}", code=2)
-    client = shell.admin_client(admin, data)
+    client = at.client()
     document = shell.ask(lambda: _read(client, name))
     if watch or until is not None:
-        document = shell.ask(lambda: _watched(client, name, until, output))
-    elif output == "json":
+        document = shell.ask(lambda: _watched(client, name, until, at.output))
+    elif at.output == "json":
         shell.print_json(document)
     else:
         from pages.status.terminal import show_status
@@ -225,6 +222,7 @@ class WaitResult:
 
 
 def wait(
+    at: shell.Server,
     name: Annotated[str, typer.Argument(help="The canary's name, or a standing canary's for its trial.")],
     timeout: Annotated[
         str, typer.Option("--timeout", help="The longest time to wait, for example 2h.")
@@ -233,10 +231,6 @@ def wait(
     report: Annotated[
         str | None, typer.Option("--report", help="Write the report to this file: .md, .html or .json.")
     ] = None,
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Wait for a verdict, for pipelines. Decides nothing.
 
@@ -248,11 +242,11 @@ def wait(
     wanted = ReportOutput.asked(None, report, "--report")
     if report is not None and (wanted.file is None or wanted.form == "text"):
         shell.fail("--report needs a file that ends in .md, .html or .json", code=2)
-    client = shell.admin_client(admin, data)
+    client = at.client()
     canary, tried = shell.ask(lambda: _meant(client, name))
     if canary is None:
         none = {"canary": None, "state": None, "verdict": None, "settled": True, "tried": False}
-        return shell.answer(output, none, f"{name} tries nothing now", by=shell.say)
+        return shell.answer(at.output, none, f"{name} tries nothing now", by=shell.say)
     path = f"/api/canaries/{quote(canary, safe='')}/report"
 
     def look() -> WaitResult:
@@ -267,7 +261,7 @@ def wait(
     over = "" if tried else f"; {name} tries nothing now"
     text = f"{canary}: {found.state.replace('_', ' ')}, verdict {found.verdict}{unsettled}{over}"
     about = {"canary": canary, "state": found.state, "verdict": found.verdict}
-    shell.answer(output, {**about, "settled": found.settled, "tried": tried}, text, by=shell.say)
+    shell.answer(at.output, {**about, "settled": found.settled, "tried": tried}, text, by=shell.say)
     raise typer.Exit(exit_code(found) if tried else 0)
 
 
@@ -306,27 +300,24 @@ def until_settled(
 
 
 def explain(
+    at: shell.Server,
     unit: Annotated[str | None, typer.Argument(help="The raw id of a user or other unit.")] = None,
     session: Annotated[
         str | None,
         typer.Option("--session", help="A session's raw id or hash, or the id of an exchange in it."),
     ] = None,
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Show which arm a unit gets in each canary, why, and what changes in its requests; or what happened in a
     session. Sends and records nothing."""
     if (unit is None) == (session is None):
         shell.fail("name a unit or a --session", code=2)
     about = {"unit": unit} if unit is not None else {"session": session or ""}
-    document = shell.ask(lambda: shell.admin_client(admin, data).get("/api/explain", **about))
-    if session is not None and output == "text":
+    document = shell.ask(lambda: at.client().get("/api/explain", **about))
+    if session is not None and at.output == "text":
         from pages.reports.session import from_json, rendered
 
         return shell.print_text(rendered(from_json(document), "text").rstrip("\n"))
-    if output == "json":
+    if at.output == "json":
         return shell.print_json(document)
     if unit is not None and document["unit"] != unit.strip():
         shell.print_text(f"the unit in this text is {document['unit']}")

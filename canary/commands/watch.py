@@ -30,6 +30,7 @@ _SAYS = {0: "ship", 3: "don't ship", 4: "not enough data to decide"}
 
 
 def watch(
+    at: shell.Server,
     once: Annotated[bool, typer.Option("--once", help="Look once and exit, for example from cron.")] = False,
     every: Annotated[str, typer.Option("--every", help="How often to look, for example 1h.")] = "1h",
     bench: Annotated[
@@ -60,10 +61,6 @@ def watch(
         str | None,
         typer.Option("--again", metavar="MODEL", help="Look once, and benchmark this model in any case."),
     ] = None,
-    admin: shell.Admin = None,
-    config: shell.ConfigFile = shell.CONFIG,
-    data: shell.DataFolder = shell.DATA,
-    output: shell.Form = "text",
 ) -> None:
     """Watch the providers' lists of models, and notify the receivers in `notify` of each new model."""
     from canary.config.quantity import parse_duration
@@ -76,31 +73,33 @@ def watch(
     if quick and not (bench or again):
         shell.fail("--quick needs --bench", code=2)
     shell.without_log_lines()
-    read = shell.read_config(config, data)
+    read = shell.read_config(at.config, at.data)
     if begin is not None and begin not in read.standing:
         shell.fail(f"the config has no standing canary {begin!r} to begin a trial of", code=2)
-    trial = CommandTrial(config=read, file=config, data=data, standing=begin, admin=admin, quick=quick)
+    trial = CommandTrial(
+        config=read, file=at.config, data=at.data, standing=begin, admin=at.admin, quick=quick
+    )
     watcher = ReleaseWatcher(
         settings=read.watch,
-        data=data,
+        data=at.data,
         environment=os.environ,
         match=match,
         trial=trial if bench or again else None,
         again=again,
-        notice=lambda models: _notice(trial.config, data, models),
-        store_listed=lambda models: _store_listed(trial.config, data, models),
-        rolled_back=lambda: _rolled_back(trial.config, data),
+        notice=lambda models: _notice(trial.config, at.data, models),
+        store_listed=lambda models: _store_listed(trial.config, at.data, models),
+        rolled_back=lambda: _rolled_back(trial.config, at.data),
     )
     while True:
         with shell.ended_by(WatchError, OSError):
             found = watcher.look()
-        _tell(found, read, output)
+        _tell(found, read, at.output)
         if once or again:
-            if output == "text" and not found.new:
+            if at.output == "text" and not found.new:
                 _tell_of_nothing(found)
             raise typer.Exit(1 if all(count is None for count in found.listed.values()) else 0)
         time.sleep(max(every_s, 1.0))
-        read = _newest(config, data, read)
+        read = _newest(at.config, at.data, read)
         trial.configure(read)
         watcher.configure(read.watch)
 
