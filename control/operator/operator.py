@@ -657,9 +657,7 @@ class Operator:
         except (LookupError, ValueError) as problem:
             raise BadOrder(409, f"{canary} cannot be judged, so nothing is decided: {problem}") from problem
         split = "the split of the users does not match the share" if found.srm.blocked else ""
-        return [
-            asdict(miss) for miss, _ in misses(found.metrics, [*found.categories, *found.segments])
-        ], split
+        return [asdict(miss) for miss, _ in misses(found.metrics, found.parts)], split
 
     def _compare(self, canaries: Sequence[str]) -> "SideBySide":
         from verdict.decision.reports import NoSuchCanary, compare_from_store

@@ -29,7 +29,7 @@ from pages.words.figures import between, bound_words, ends_in_words, label, sign
 from pages.words.plan import next_steps
 from pages.words.reasons import sentences
 from pages.writers import written
-from verdict.decision.document import MetricLine, Report, to_json
+from verdict.decision.document import MetricLine, PartLine, Report, to_json
 from verdict.decision.plan_course import possible
 from verdict.details import CoursePoint, LookPoint
 from verdict.terms.measures import Unit, is_cost, quantile_level
@@ -374,7 +374,7 @@ def _spreads(report: Report) -> Drawings:
 
 def _parts(report: Report) -> list[Block]:
     """The parts that differ, worst first; the others folded."""
-    parts = verdict.worst_first([*report.categories, *report.segments])
+    parts = verdict.worst_first(report.parts)
     differing, alike = ([part for part in parts if verdict.differs(part) is side] for side in (True, False))
     none = "In no segment or category does the candidate differ from the current model by more than chance."
     return [
@@ -384,7 +384,7 @@ def _parts(report: Report) -> list[Block]:
     ]
 
 
-def _places(parts: Sequence[verdict.Part], report: Report, few: int | None = None) -> Table:
+def _places(parts: Sequence[PartLine], report: Report, few: int | None = None) -> Table:
     rows: list[Row] = [
         [
             Cell(

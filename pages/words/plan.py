@@ -23,7 +23,7 @@ from pages.words.figures import (
     weekday,
 )
 from verdict.decision.decide import misses
-from verdict.decision.document import LookLine, MetricLine, PlanLine, Report, SegmentLine
+from verdict.decision.document import LookLine, MetricLine, PlanLine, Report
 from verdict.decision.plan_course import HOPELESS, Ends, end_of, look_ends, may_ship
 from verdict.details import UsersToCome
 from verdict.rows.reasons import DaysDecide, SilenceDecides
@@ -98,8 +98,7 @@ def forecast(report: Report) -> str:
     if plan is None or plan.next_look is None or report.verdict != "extend":
         return ""
     end = end_of(plan)
-    places: list[verdict.Part] = [*report.categories, *report.segments]
-    blocked = report.srm.blocked or any(part.blocks for part in places)
+    blocked = report.srm.blocked or any(part.blocks for part in report.parts)
     at, ships = _due(end, report), all_chance(map(_chance, report.metrics), blocked=blocked)
     when = f"Decides about {weekday(at)}, day {end}" if at is not None else f"Decides on day {end}"
     return f"{when}; chance to ship by then: {ships}." if ships else f"{when}."
@@ -267,10 +266,9 @@ def _words(at: date) -> str:
 def next_steps(report: Report) -> list[str]:
     """One sentence per obstacle to a better verdict."""
     blocked: dict[str, list[str]] = {}
-    places: list[verdict.Part] = [*report.categories, *report.segments]
-    for part in places:
+    for part in report.parts:
         if part.blocks:
-            where = f"{part.by} {part.value}" if isinstance(part, SegmentLine) else f"category {part.value}"
+            where = f"{part.by or 'category'} {part.value}"
             blocked.setdefault(where, []).append(label(part.metric))
     missed_first = sorted(report.metrics, key=lambda line: line.state != "FAIL")
     found = [
@@ -316,9 +314,7 @@ def _by_a_person(report: Report, found: list[str]) -> list[str]:
     rollback."""
     if report.verdict != "dont_ship" or report.srm.blocked:
         return []
-    missed = dict.fromkeys(
-        miss.name for miss, _ in misses(report.metrics, [*report.categories, *report.segments])
-    )
+    missed = dict.fromkeys(miss.name for miss, _ in misses(report.metrics, report.parts))
     if not missed:
         return [] if found else ["The run was rolled back: resume it, or try another candidate."]
     return [
@@ -407,10 +403,6 @@ def _places(report: Report) -> list[str]:
     """What would remove the caveats."""
     if report.verdict != "ship_with_caveats":
         return []
-    parts: list[verdict.Part] = [*report.segments, *report.categories]
-    where = list(dict.fromkeys(_place(part) for part in parts if part.state == "WORSE"))
+    parts = [part for part in (*report.segments, *report.categories) if part.state == "WORSE"]
+    where = list(dict.fromkeys(verdict.part_name(part).replace(": ", " ") for part in parts))
     return [f"Without caveats: a candidate that is not worse in {joined(where)}."] if where else []
-
-
-def _place(part: verdict.Part) -> str:
-    return verdict.part_name(part).replace(": ", " ")

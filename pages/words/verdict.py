@@ -10,7 +10,7 @@ from pages.words.figures import amount, between, days, distance, joined, label, 
 from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE, PREDICTED_BY
-from verdict.decision.document import CategoryLine, MetricLine, PartState, Report, SegmentLine, Verdict
+from verdict.decision.document import MetricLine, PartLine, PartState, Report, Verdict
 from verdict.decision.plan_course import end_of, look_ends
 from verdict.details import Details, FailureMode, Failures
 from verdict.rows.comparison import GATE
@@ -302,22 +302,20 @@ def evidence(line: MetricLine, report: Report) -> str:
     return f"{users}; a difference of {mde} or more would show"
 
 
-Part = SegmentLine | CategoryLine
-
 _ORDER: dict[PartState, int] = {"WORSE": 0, "NO_DIFFERENCE": 1, "BETTER": 2, "TOO_FEW": 3}
 
 
-def worst_first(parts: Sequence[Part]) -> list[Part]:
+def worst_first(parts: Sequence[PartLine]) -> list[PartLine]:
     """Blocking first, then worse, no difference, better, too few; by p-value within each."""
 
-    def rank(part: Part) -> tuple[bool, int, float]:
+    def rank(part: PartLine) -> tuple[bool, int, float]:
         p = part.difference.p_value
         return (not part.blocks, _ORDER[part.state], 2.0 if p is None else p)
 
     return sorted(parts, key=rank)
 
 
-def part_word(part: Part) -> str:
+def part_word(part: PartLine) -> str:
     """Worse; what may be chance, since so many parts are looked at, though its interval has no 0."""
     p = part.difference.p_value
     if part.state == "NO_DIFFERENCE" and p is not None and p < 0.05:
@@ -325,17 +323,17 @@ def part_word(part: Part) -> str:
     return PART_STATES[part.state]
 
 
-def differs(part: Part) -> bool:
+def differs(part: PartLine) -> bool:
     """True if the part blocks or differs."""
     return part.blocks or part.state in ("WORSE", "BETTER")
 
 
-def part_name(part: Part) -> str:
+def part_name(part: PartLine) -> str:
     """region: eu, or the category's own name."""
-    return f"{part.by}: {part.value}" if isinstance(part, SegmentLine) else f"category: {part.value}"
+    return f"{part.by or 'category'}: {part.value}"
 
 
-def part_difference(part: Part, report: Report) -> str:
+def part_difference(part: PartLine, report: Report) -> str:
     """The part's difference from the baseline with its interval."""
     unit: Unit = next(line.unit for line in report.metrics if line.metric == part.metric)
     if part.difference.estimate is None:

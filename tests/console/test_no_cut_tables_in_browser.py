@@ -20,7 +20,7 @@ from tests.console.chromium import chromium
 from tests.console.test_report_on_page import page_values
 from tests.console.test_where_on_page import NOW, values_of
 from tests.verdict.planned import look_line, metric_line, planned_report
-from verdict.decision.document import CategoryLine, Difference, SegmentLine
+from verdict.decision.document import Difference, PartLine
 
 SHOTS = os.environ.get("CANARY_TEST_SHOTS", "")
 """A folder for pictures of what was looked at; "" for none."""
@@ -52,8 +52,8 @@ def _verdict() -> str:
     report = planned_report(*lines, day=9)
     part: dict[str, Any] = {"metric": "task_completed", "state": "TOO_FEW", "blocks": True}
     difference = Difference(low=-0.05, estimate=0.01, high=0.05, p_value=1.0)
-    segments = (SegmentLine(by="plan", value="enterprise" * 6, difference=difference, **part),)
-    categories = (CategoryLine(value="refund-" * 9, difference=difference, **part),)
+    segments = (PartLine(by="plan", value="enterprise" * 6, difference=difference, **part),)
+    categories = (PartLine(by=None, value="refund-" * 9, difference=difference, **part),)
     long = replace(report, canary=NAME, segments=segments, categories=categories)
     return Templates().text("verdict.html", page_values(long))
 

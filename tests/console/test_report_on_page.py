@@ -13,7 +13,7 @@ from pages.words.gains import known_of_answers
 from pages.words.reasons import sentences
 from tests.console.test_where_on_page import values_of
 from tests.verdict.planned import look_line, metric_line, planned_report
-from verdict.decision.document import CategoryLine, Difference, Report, SegmentLine, to_json
+from verdict.decision.document import Difference, PartLine, Report, to_json
 
 PLANNED = planned_report(metric_line(look_line(9, -0.03, 0.04)), day=9)
 
@@ -57,8 +57,8 @@ def test_where_the_head_of_the_table_is_hidden_each_figure_of_a_part_has_its_nam
         "blocks": False,
     }
     segment, category = (
-        SegmentLine(by="plan", value="pro", **given),
-        CategoryLine(value="billing", **given),
+        PartLine(by="plan", value="pro", **given),
+        PartLine(by=None, value="billing", **given),
     )
     page = _page("verdict.html", replace(PLANNED, segments=(segment,), categories=(category,)))
     named = re.findall(r'<span class="only-narrow soft">([^<]*) </span>', page)

@@ -112,7 +112,7 @@ def test_lost_users_block_the_verdict(
 
 def _despite(report: Report) -> Outweighed:
     """What a person outweighs who names every miss of this report."""
-    found = misses(report.metrics, [*report.categories, *report.segments])
+    found = misses(report.metrics, report.parts)
     return Outweighed(who="Ada", reason="40 % cheaper", misses=tuple(miss for miss, _ in found))
 
 

@@ -11,7 +11,7 @@ from pages.words.plan import next_steps
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from tests.verdict.planned import as_told
-from verdict.decision.document import CategoryLine, Report, from_json, to_json
+from verdict.decision.document import PartLine, Report, from_json, to_json
 from verdict.decision.parts import break_down, parts_of
 from verdict.decision.verdict import build
 from verdict.sample.observations import observe
@@ -89,7 +89,7 @@ def _report(groups: Mapping[str, Group], *critical: str) -> Report:
     return build(_sample(groups), replace(CANARY, critical_categories=frozenset(critical)), now=NOW)
 
 
-def _line(report: Report, value: str) -> CategoryLine:
+def _line(report: Report, value: str) -> PartLine:
     return next(line for line in report.categories if line.value == value)
 
 

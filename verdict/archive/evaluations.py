@@ -133,7 +133,7 @@ def from_document(document: Any) -> Evaluation:
         return _read(document)
     except KeyError as missing:
         raise BadEvaluation(f"{missing} is missing; `canary archive export` writes it") from None
-    except (TypeError, ValueError, AttributeError) as problem:
+    except (TypeError, ValueError, AttributeError, msgspec.ValidationError) as problem:
         raise BadEvaluation(f"not an evaluation from `canary archive export`: {problem}") from None
 
 

@@ -157,7 +157,7 @@ def _successor(release: Release, every: Sequence[Release]) -> Release | None:
 def _run_history(store: Store, run: Run, kept: _Kept) -> RunHistory:
     key = run.canary, run.run
     evaluation, daily = kept.evaluations.get(key), kept.reports.get(key)
-    last = from_json(dict(daily.document)) if daily is not None else None
+    last = from_json(daily.document) if daily is not None else None
     found = RunHistory(
         run=run,
         acts=[act for act in kept.acts.get(run.canary, ()) if act.after.run == run.run],

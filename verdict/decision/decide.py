@@ -6,22 +6,19 @@ A miss is named by its row's metric, by a critical category `category:VALUE`, or
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from records.facts.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE
 from records.outcome import THROTTLED
 from verdict.decision.document import (
-    CategoryLine,
     MetricLine,
+    PartLine,
     PlanLine,
     ReportWindow,
     SampleRatioCheck,
     Score,
-    SegmentLine,
     Verdict,
 )
-from verdict.decision.parts import Part as MeasuredPart
-from verdict.decision.parts import Parts
+from verdict.decision.parts import Part, Parts
 from verdict.decision.plan_course import outlook, taken_risk
 from verdict.details import CacheHits, SinceFirst, Throttled, unreached_worth_telling
 from verdict.rows.comparison import GATE
@@ -54,10 +51,10 @@ from verdict.rows.row import Row
 from verdict.terms.judged_canary import JudgedCanary, Miss
 from verdict.terms.rubric import parse_bound
 
-Part: TypeAlias = CategoryLine | SegmentLine
 
-
-def misses(lines: Sequence[MetricLine], parts: Sequence[Part]) -> Iterator[tuple[Miss, MetricLine | Part]]:
+def misses(
+    lines: Sequence[MetricLine], parts: Sequence[PartLine]
+) -> Iterator[tuple[Miss, MetricLine | PartLine]]:
     """The rows that miss their bound, then the critical parts that block."""
     yield from ((miss_of(line), line) for line in lines if line.state == "FAIL")
     yield from ((_of_part(part), part) for part in parts if part.blocks)
@@ -77,8 +74,8 @@ def better_higher(lines: Sequence[MetricLine]) -> Mapping[str, bool]:
     return {line.metric: parse_bound(line.acceptable).higher_is_better for line in lines}
 
 
-def _of_part(part: Part) -> Miss:
-    name = f"segment:{part.by}={part.value}" if isinstance(part, SegmentLine) else f"category:{part.value}"
+def _of_part(part: PartLine) -> Miss:
+    name = f"category:{part.value}" if part.by is None else f"segment:{part.by}={part.value}"
     found = part.difference
     return Miss(name=name, metric=part.metric, low=found.low, estimate=found.estimate, high=found.high)
 
@@ -148,8 +145,8 @@ def _misses(findings: Findings) -> tuple[list[Reason], list[Reason]]:
     open_: list[Reason] = []
     covered: dict[str, list[Reason]] = {}
     decided, higher = findings.canary.outweighed, better_higher(findings.lines)
-    parts: list[Part] = [*findings.parts.categories, *findings.parts.segments]
-    for miss, place in misses(findings.lines, parts):
+    parts = findings.parts
+    for miss, place in misses(findings.lines, [*parts.categories, *parts.segments]):
         covers = decided.covers(miss, higher_is_better=higher[miss.metric])
         worse_than = decided.who if not covers and decided.had(miss) else ""
         if isinstance(place, MetricLine):
@@ -157,7 +154,7 @@ def _misses(findings: Findings) -> tuple[list[Reason], list[Reason]]:
                 metric=place.metric, acceptable=place.acceptable, now_worse_than=worse_than
             )
         else:
-            found = _worse(place, findings.parts, now_worse_than=worse_than)
+            found = _worse(place, parts, now_worse_than=worse_than)
         if covers:
             covered.setdefault(miss.name, []).append(found)
         else:
@@ -178,11 +175,10 @@ def _is_excused(line: MetricLine, findings: Findings) -> bool:
     return line.state == "INCONCLUSIVE" and outweighed
 
 
-def _worse(part: Part, parts: Parts, *, now_worse_than: str = "") -> PartWorse:
-    by = part.by if isinstance(part, SegmentLine) else None
-    place, difference = (by, part.value, part.metric), part.difference
+def _worse(part: PartLine, parts: Parts, *, now_worse_than: str = "") -> PartWorse:
+    place, difference = (part.by, part.value, part.metric), part.difference
     return PartWorse(
-        by=by,
+        by=part.by,
         value=part.value,
         metric=part.metric,
         estimate=difference.estimate,
@@ -255,7 +251,7 @@ def _without_data(row: Row) -> TooFewUsers:
 def _too_few(parts: Parts) -> list[Reason]:
     """One reason for each critical part that cannot be judged, with the users that every metric has."""
     found: list[Reason] = []
-    waiting: dict[tuple[str | None, str], list[MeasuredPart]] = {}
+    waiting: dict[tuple[str | None, str], list[Part]] = {}
     for part in parts.too_few:
         waiting.setdefault((part.by, part.value), []).append(part)
     for (by, value), metrics in waiting.items():
@@ -272,7 +268,7 @@ def _too_few(parts: Parts) -> list[Reason]:
     return found
 
 
-def _fewer(part: MeasuredPart) -> FewerUsers:
+def _fewer(part: Part) -> FewerUsers:
     """The metric, the arm that has fewer users of the part, and how many."""
     ours, theirs = part.carrying
     return (part.metric, "candidate", ours) if ours <= theirs else (part.metric, "baseline", theirs)
@@ -287,9 +283,8 @@ def _caveats(findings: Findings) -> list[Reason]:
     if findings.srm.off or (findings.srm.p_value is None and findings.rows):
         found.append(SplitNotChecked(assigned_outside=findings.srm.off))
     found += findings.caveats
-    parts: tuple[SegmentLine | CategoryLine, ...] = (*findings.parts.segments, *findings.parts.categories)
     worse: dict[str, list[PartWorse]] = {}
-    for part in parts:
+    for part in (*findings.parts.segments, *findings.parts.categories):
         if part.state == "WORSE" and not part.blocks:
             worse.setdefault(part.metric, []).append(_worse(part, findings.parts))
     found += [WorseInParts(metric=metric, parts=tuple(where)) for metric, where in worse.items()]

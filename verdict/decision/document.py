@@ -1,9 +1,9 @@
 """The report as a value, and its JSON document."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_type_hints
 
 import msgspec
 
@@ -224,21 +224,11 @@ class MetricLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentLine:
-    """One metric among the exchanges whose tag `by` has this value."""
+class PartLine:
+    """One metric among the exchanges of a segment, whose tag `by` has this value, or of a category (`by`
+    None)."""
 
-    by: str
-    value: str
-    metric: str
-    difference: Difference
-    state: PartState
-    blocks: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CategoryLine:
-    """One metric among the exchanges of this category."""
-
+    by: str | None
     value: str
     metric: str
     difference: Difference
@@ -275,8 +265,8 @@ class Report:
     units: Units
     srm: SampleRatioCheck
     metrics: tuple[MetricLine, ...]
-    segments: tuple[SegmentLine, ...]
-    categories: tuple[CategoryLine, ...]
+    segments: tuple[PartLine, ...]
+    categories: tuple[PartLine, ...]
     mirror: Mirror | None = None
     decision: Decided | None = None
     plan: PlanLine | None = None
@@ -285,6 +275,11 @@ class Report:
     models: ArmModels | None = None
     texts: tuple[TextChange, ...] = ()
     details: Details = field(default_factory=Details)
+
+    @property
+    def parts(self) -> Sequence[PartLine]:
+        """The categories, then the segments."""
+        return (*self.categories, *self.segments)
 
 
 def without_reasons(report: Report) -> Report:
@@ -297,86 +292,51 @@ Sentences: TypeAlias = Callable[[Report], Sequence[str]]
 """The reasons of a report in words, which `pages.words.reasons.sentences` has."""
 
 
+_OPTIONAL = ("mirror", "decision", "plan", "judge", "lane", "models", "texts")
+_OF_LINES = ("kind", "per", "cost_per", "by_users")
+
+
 def to_json(report: Report, sentences: Sentences) -> dict[str, Any]:
     """The report as JSON types: times in RFC 3339, unbounded ends null; `details` with the `savings`."""
-    document: dict[str, Any] = _plain(asdict(replace(report, reasons=())))
+    whole: dict[str, Any] = _plain(asdict(replace(report, reasons=())))
+    document = {name: each for name, each in whole.items() if name not in _OPTIONAL or each not in (None, [])}
     document["reasons"] = list(sentences(report))
     if (saved := savings(report.details)) is not None:
         document["details"]["savings"] = asdict(saved)
-    document["window"]["start"] = _moment(report.window.start)
-    document["window"]["end"] = _moment(report.window.end)
-    if report.mirror is None:
-        del document["mirror"]
-    if report.judge is None:
-        del document["judge"]
-    for line in document["metrics"]:
-        for name in ("kind", "per", "cost_per", "by_users"):
-            if not line[name]:
-                del line[name]
-    for name in ("lane", "models"):
-        if document[name] is None:
-            del document[name]
-    if not report.texts:
-        del document["texts"]
-    for arm in document.get("models", {}).values():
-        if not arm["request"]:
-            del arm["request"]
-    if report.plan is None:
-        del document["plan"]
-        for line in document["metrics"]:
-            del line["look"]
-    if report.decision is None:
-        del document["decision"]
-    else:
-        document["decision"]["at"] = _moment(report.decision.at)
+    document["window"] |= {name: _moment(document["window"][name]) for name in ("start", "end")}
+    without = _OF_LINES if report.plan is not None else (*_OF_LINES, "look")
+    document["metrics"] = [_brief(line, without) for line in document["metrics"]]
+    document["categories"] = [_brief(line, ["by"]) for line in document["categories"]]
+    if "models" in document:
+        document["models"] = {name: _brief(arm, ["request"]) for name, arm in document["models"].items()}
+    if "decision" in document:
+        document["decision"]["at"] = _moment(document["decision"]["at"])
     return document
 
 
-def from_json(document: dict[str, Any]) -> Report:
+def _brief(line: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The line without those of these members that say nothing."""
+    return {name: value for name, value in line.items() if value or name not in names}
+
+
+def from_json(document: Mapping[str, Any]) -> Report:
     """The report from a document that `to_json` wrote."""
     window = document["window"]
-    return Report(
-        canary=document["canary"],
-        verdict=document["verdict"],
-        reasons=tuple(StoredReason(words=each) for each in document["reasons"]),
-        score=Score(**document["score"]),
-        rubric_sha256=document["rubric_sha256"],
-        window=ReportWindow(**{**window, "start": _seconds(window["start"]), "end": _seconds(window["end"])}),
-        units=Units(**document["units"]),
-        srm=SampleRatioCheck(**document["srm"]),
-        metrics=tuple(_metric_line(line) for line in document["metrics"]),
-        segments=tuple(SegmentLine(**_with_difference(line)) for line in document["segments"]),
-        categories=tuple(CategoryLine(**_with_difference(line)) for line in document["categories"]),
-        mirror=Mirror(**document["mirror"]) if "mirror" in document else None,
-        decision=_decided(document["decision"]) if "decision" in document else None,
-        plan=_plan_line(document.get("plan")),
-        judge=msgspec.convert(document["judge"], JudgeFigures) if "judge" in document else None,
-        lane=document.get("lane"),
-        models=msgspec.convert(document["models"], ArmModels) if "models" in document else None,
-        texts=msgspec.convert(document.get("texts", ()), tuple[TextChange, ...]),
-        details=msgspec.convert(document["details"], Details),
-    )
-
-
-def _decided(line: dict[str, Any]) -> Decided:
-    at = datetime.fromisoformat(line["at"]).timestamp()
-    return Decided(**{**line, "at": at, "despite": tuple(line.get("despite", ()))})
-
-
-def _metric_line(line: dict[str, Any]) -> MetricLine:
-    low, high = line["candidate_interval"]
-    look = LookLine(**line["look"]) if line.get("look") else None
-    by_users = ByUsers(**line["by_users"]) if "by_users" in line else None
-    found = {**_with_difference(line), "candidate_interval": (low, high), "look": look, "by_users": by_users}
-    return MetricLine(**found)
-
-
-def _plan_line(document: dict[str, Any] | None) -> PlanLine | None:
-    return None if document is None else PlanLine(**{**document, "looks": tuple(document["looks"])})
-
-
-def _with_difference(line: dict[str, Any]) -> dict[str, Any]:
-    return {**line, "difference": Difference(**line["difference"])}
+    told = {
+        **document,
+        "window": {**window, **{name: _seconds(window[name]) for name in ("start", "end")}},
+        "categories": [{"by": None, **line} for line in document["categories"]],
+    }
+    if "decision" in told:
+        told["decision"] = {**told["decision"], "at": _seconds(told["decision"]["at"])}
+    kinds = get_type_hints(Report)
+    reasons = tuple(StoredReason(words=each) for each in told.pop("reasons"))
+    known = {
+        name: msgspec.convert(told[name], kind)
+        for name, kind in kinds.items()
+        if name != "reasons" and (name in told or name not in (*_OPTIONAL, "details"))
+    }
+    return Report(reasons=reasons, **known)
 
 
 def _plain(value: Any) -> Any:

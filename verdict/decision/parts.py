@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from common.interval import finite
-from verdict.decision.document import CategoryLine, Difference, PartState, SegmentLine
+from verdict.decision.document import Difference, PartLine, PartState
 from verdict.details import UsersToCome
 from verdict.rows.comparison import ALPHA, GATE
 from verdict.rows.reading import MetricReading, read
@@ -157,8 +157,8 @@ class Parts:
     `too_few` the other critical ones that cannot be judged yet. `exact` holds the candidate units of those
     that are worse by the exact test."""
 
-    segments: tuple[SegmentLine, ...]
-    categories: tuple[CategoryLine, ...]
+    segments: tuple[PartLine, ...]
+    categories: tuple[PartLine, ...]
     below_floor: frozenset[Place] = frozenset()
     too_few: tuple[Part, ...] = ()
     exact: Mapping[Place, int] = field(default_factory=dict)
@@ -246,21 +246,24 @@ def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
             return "TOO_FEW"
         return "BETTER" if part.place in better else "NO_DIFFERENCE"
 
-    lines = [_line(part, state(part), blocks=part.place in blocking) for part in parts]
+    lines = [
+        PartLine(
+            by=part.by,
+            value=part.value,
+            metric=part.metric,
+            difference=part.difference,
+            state=state(part),
+            blocks=part.place in blocking,
+        )
+        for part in parts
+    ]
     return Parts(
-        segments=tuple(line for line in lines if isinstance(line, SegmentLine)),
-        categories=tuple(line for line in lines if isinstance(line, CategoryLine)),
+        segments=tuple(line for line in lines if line.by is not None),
+        categories=tuple(line for line in lines if line.by is None),
         below_floor=below,
         too_few=tuple(p for p in critical if state(p) == "TOO_FEW" and p.place not in blocking),
         exact=exact,
     )
-
-
-def _line(part: Part, state: PartState, *, blocks: bool) -> SegmentLine | CategoryLine:
-    value, metric, found = part.value, part.metric, part.difference
-    if part.by is None:
-        return CategoryLine(value=value, metric=metric, difference=found, state=state, blocks=blocks)
-    return SegmentLine(by=part.by, value=value, metric=metric, difference=found, state=state, blocks=blocks)
 
 
 def _exactly_worse(parts: Sequence[Part]) -> dict[Place, int]:
