@@ -88,9 +88,7 @@ class Api:
 
     async def releases(self, request: Request) -> Response:
         """GET: every release in short, newest first; as `canary release list -o json`."""
-        return JSONResponse(
-            {"releases": await asyncio.to_thread(releases_in_short, await self._operator.releases())}
-        )
+        return JSONResponse({"releases": await self._operator.ask(releases_in_short)})
 
     async def release(self, request: Request) -> Response:
         """GET ?for=vendor&form=json|markdown|html&texts=1: one release by its id or its candidate, or its
@@ -101,7 +99,7 @@ class Api:
         async def made(form: str) -> str:
             if "for" not in query:
                 found = await self._operator.release(which, texts=reads_texts)
-                return await asyncio.to_thread(release_in, form, found)
+                return await asyncio.to_thread(release_in, form, *found)
             return await release_document(self._operator, which, form, query, reads_texts=reads_texts)
 
         return await _formed(request, made)

@@ -19,8 +19,9 @@ from control.operator.labels import LabelProgress, PairWanted, is_system
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 from judge.figures import FEWEST_LABELS, NEEDED_LABELS
+from judge.judgements import Judgements
 from records.captures.capture import Capture, CapturedMessage
-from records.store.captures import Label, Right
+from records.store.captures import Label, Labels, Right
 
 SPOT, FULL = 50, 200
 """Below SPOT labels the page shows counts only, no rates. From FULL labels on it is a full evaluation."""
@@ -65,7 +66,7 @@ class CapturePages:
         self._must_capture(name)
         day = day_asked(query.get("day"))
         category = query.get("category") or None
-        labels = await self._operator.labels(name)
+        labels = await self._operator.ask(lambda store: Labels(store).of(name))
         found = await self._operator.pairs(
             name,
             since=max(_starts(day), _after(query.get("after"))),
@@ -74,7 +75,7 @@ class CapturePages:
             limit=SHOWN + 1,
         )
         shown = [real.about.exchange_id for real, _ in found[:SHOWN]]
-        judgements = await self._operator.judgements(shown)
+        judgements = await self._operator.ask(lambda store: Judgements(store).about(shown))
         return self._login.answer(
             request,
             "pairs.html",

@@ -3,8 +3,9 @@ what happened in a session."""
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,14 +23,17 @@ from console.rendering import (
     releases_in_short,
     session_in,
 )
+from control.jobs.drift import histories
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 from pages.words.drift import change_words, probes_words
 from pages.words.status import day
+from records.store import Store
+from records.store.benchmarks import Benchmarks
+from records.store.reports import Evaluations
 
 if TYPE_CHECKING:
     from records.store.session_exchanges import StoredSession
-    from verdict.archive.evaluations import Evaluation
 
 _ROLLBACKS = 200
 
@@ -56,21 +60,18 @@ class HistoryPages:
 
     async def trends(self, request: Request) -> Response:
         """The latest evaluation of every run, the newest first, and their summary."""
-        documents = await self._operator.evaluations()
-        refused = await self._operator.refused()
-        summary = await asyncio.to_thread(_summed_up, documents, refused)
+        summary = await self._operator.ask(_summed_up)
         names = {*self._operator.settings().canaries, *self._operator.past()}
         return self._login.answer(request, "archive.html", **summary, names=names)
 
     async def evaluation(self, request: Request) -> Response:
         """One evaluation's report, as it was then."""
-        key = request.path_params["key"]
-        text = await asyncio.to_thread(_whole, key, await self._operator.evaluations())
+        text = await self._operator.ask(partial(_whole, request.path_params["key"]))
         return HTMLResponse(text, headers=headers_of_whole())
 
     async def drift(self, request: Request) -> Response:
         """What models call themselves, and whether they answer as they did."""
-        found = await self._operator.models()
+        found = await self._operator.ask(histories)
         words: dict[str, Any] = {"day": day, "change_words": change_words, "probes_words": probes_words}
         return self._login.answer(request, "drift.html", models=found, **words)
 
@@ -110,7 +111,7 @@ class HistoryPages:
 
     async def releases(self, request: Request) -> Response:
         """The releases, newest first."""
-        found = await asyncio.to_thread(releases_in_short, await self._operator.releases())
+        found = await self._operator.ask(releases_in_short)
         return self._login.answer(request, "releases.html", releases=found)
 
     async def of_canary(self, request: Request) -> Response:
@@ -124,7 +125,7 @@ class HistoryPages:
         named, query = request.path_params["id"], request.query_params
         reads_texts = self._login.person(request).reads_texts
         if "for" not in query:
-            found, timeline = await self._operator.release_with_timeline(named, texts=reads_texts)
+            found, timeline = await self._operator.release(named, texts=reads_texts)
             text = await asyncio.to_thread(release_in, "html", found, timeline)
             return HTMLResponse(text, headers=headers_of_whole())
         form = query.get("form", "html")
@@ -153,23 +154,20 @@ async def release_document(
     return await asyncio.to_thread(release_document_in, form, found, reader)
 
 
-def _summed_up(documents: Sequence[Mapping[str, Any]], refused: Mapping[str, float]) -> dict[str, Any]:
+def _summed_up(store: Store) -> dict[str, Any]:
     from pages.words import archive as trend_words
+    from verdict.archive.evaluations import from_document
     from verdict.archive.trends import trends
 
-    return {"found": trends(_evaluations(documents), refused), "trend_words": trend_words}
+    found = map(from_document, Evaluations(store).all())
+    return {"found": trends(found, Benchmarks(store).refused()), "trend_words": trend_words}
 
 
-def _whole(key: str, documents: Sequence[Mapping[str, Any]]) -> str:
+def _whole(key: str, store: Store) -> str:
     from pages.reports.report import rendered
-
-    found = next((each for each in documents if each["key"] == key), None)
-    if found is None:
-        raise BadOrder(404, f"There is no evaluation {key!r}.")
-    return rendered(_evaluations([found])[0].report, "html")
-
-
-def _evaluations(documents: Sequence[Mapping[str, Any]]) -> "list[Evaluation]":
     from verdict.archive.evaluations import from_document
 
-    return [from_document(each) for each in documents]
+    found = next((each for each in Evaluations(store).all() if each["key"] == key), None)
+    if found is None:
+        raise BadOrder(404, f"There is no evaluation {key!r}.")
+    return rendered(from_document(found).report, "html")

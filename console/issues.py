@@ -1,6 +1,8 @@
 """The pages of known issues: which model has which, what models got wrong, and the form that reports one."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -8,10 +10,15 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from console.access.login import Login
-from control.operator.issues import Wanted
+from control.operator.issues import Wanted, modes, source_of
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 from pages.words.issues import became, first_seen
+from records.store import Store
+from records.store.benchmarks import BenchFailures
+
+if TYPE_CHECKING:
+    from bench.known_issues import Mode
 
 _WHO_BOUND, _NAME_BOUND, _TEXT_BOUND = 200, 200, 4000
 _MOST_WRONG = 50
@@ -33,14 +40,17 @@ class IssuePages:
             Route("/issues/new", self.ask),
         ]
 
+    def _modes(self, store: Store) -> "Sequence[Mode]":
+        return modes(store, self._operator.settings().issues_file)
+
     async def issues(self, request: Request) -> Response:
         """GET: every known issue, with the models that were asked."""
-        found = await self._operator.known_issues()
+        found = await self._operator.ask(self._modes)
         return self._login.answer(request, "issues.html", modes=found, became=became, first_seen=first_seen)
 
     async def wrong(self, request: Request) -> Response:
         """GET: the wrong answers of each candidate's newest benchmark, the newest first."""
-        found = await self._operator.wrong_answers()
+        found = await self._operator.ask(lambda store: BenchFailures(store).newest(now=time.time()))
         shown = [
             (model, len(rows), [(row, _address(row, model)) for row in rows[:_MOST_WRONG]])
             for model, rows in reversed([*found.items()])
@@ -50,8 +60,9 @@ class IssuePages:
     async def ask(self, request: Request) -> Response:
         """GET ?exchange=… or ?example=DATASET:ID&since=MODEL: the form that makes it a known issue."""
         wanted = _wanted(request.query_params)
-        found = await self._operator.issue_source(wanted)
-        known = [each.name for each in await self._operator.known_issues()]
+        settings = self._operator.settings()
+        found = await self._operator.ask(lambda store: source_of(store, settings, wanted))
+        known = [each.name for each in await self._operator.ask(self._modes)]
         return self._login.answer(request, "issue.html", wanted=wanted, found=found, known=known)
 
     async def add(self, request: Request) -> Response:

@@ -39,7 +39,9 @@ from pages.words.arms import SideRow, heading, next_candidate, side_by_side
 from pages.words.status import astray, laneless, retirements, standing_said, unmatched
 from records.facts.arm_texts import changes_between
 from records.facts.standing import in_its_place
-from records.store.reports import DailyReport
+from records.store import Store
+from records.store.captures import CaptureStore
+from records.store.reports import DailyReport, Evaluations
 
 LOOK_EVERY_S = 1.0
 HEARTBEAT_S = 15.0
@@ -223,8 +225,9 @@ class ReadOnlyPages:
             return self._of_one(request, "canary.html", whole=True, **more)
         (past,) = await self._past([name])
         audit = await self._operator.audit(_ENTRIES, name)
-        captured_at = await self._operator.captured_at(name)
-        stored = await self._operator.evaluations(name)
+        newest = await self._operator.ask(lambda store: CaptureStore(store).newest([name], 1))
+        captured_at = newest[0].about.at if newest else None
+        stored = await self._operator.ask(lambda store: Evaluations(store).all(name))
         judge = figures_in(stored[-1]["report"]) if stored else None
         charts = None
         with suppress(BadOrder):  # those of older ones are not kept
@@ -479,8 +482,7 @@ class ReadOnlyPages:
         """Who changed each canary last; empty while the store is down, which the page says."""
         await self._read_reports()
         with suppress(BadOrder):
-            found = await self._operator.last_changes()
-            acts = {name: each.act for name, each in found.items()}
+            acts = {each.canary: each.act for each in await self._operator.ask(Store.newest_acts)}
             return {name: LastChange(at=act.at, action=act.action, who=act.who) for name, act in acts.items()}
         return {}
 

@@ -14,6 +14,7 @@ from common.text import visible_page
 from control.operator.operator import Operator
 from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
+from records.store import Store
 
 if TYPE_CHECKING:
     from records.store.session_exchanges import StoredSession
@@ -98,11 +99,13 @@ def session_in(
     return rendered(found, form, [*links, ("Another session", "/sessions"), ("All canaries", "/")])
 
 
-def releases_in_short(found: "Sequence[Dossier]") -> list[dict[str, Any]]:
-    """Every release in short. For a thread, like `report_in`."""
+def releases_in_short(store: Store) -> list[dict[str, Any]]:
+    """Every release in short, newest first, each by the last kept report of its runs. For a thread, like
+    `report_in`."""
     from pages.reports.release import line
+    from verdict.archive.releases import all_releases
 
-    return [line(each) for each in found]
+    return [line(each) for each in all_releases(store)]
 
 
 def prospect_line(judged: "JudgedCanary", found: "Prospect | None") -> str:

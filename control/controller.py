@@ -21,7 +21,7 @@ from bench.settings import BenchSettings
 from common.clock import every
 from control.feed.events import MetricsListener, WorkerRegistry
 from control.fleet.leadership import Leadership, SoleLeader
-from control.fleet.publisher import FilePublisher, RedisPublisher, ServiceAvailability, TrialsFile
+from control.fleet.publisher import FilePublisher, RedisPublisher, ServiceAvailability, TrialsFile, looking
 from control.jobs.aftermath import AftermathWords
 from control.jobs.drift import DriftJob
 from control.jobs.release_metrics import ReleaseMetrics
@@ -213,11 +213,8 @@ class Controller:
             every(COURSES_EVERY_S, self._keep_courses),
             self.rollouts.settling(),
             self.activity.run(),
-            self.operator.rollbacks_known.following(),
-            self.operator.approvals.following(),
-            self.operator.retirements.following(),
-            self.operator.decisions_known.following(),
-            self._trials.following(),
+            *self.operator.loops(),
+            looking(1.0, self._trials.follow),
             self._announcer.run(),
             self._archivist.run(),
             self._nightly_looks.run(),

@@ -26,7 +26,7 @@ from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics
-from control.fleet.publisher import ServiceAvailability, StatesFollower, TrialsFile
+from control.fleet.publisher import ServiceAvailability, StatesFollower, TrialsFile, looking
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
 from records.facts.price_list import PriceListUpdates
@@ -98,7 +98,7 @@ class ReplicaAgent:
         ]
         loops += [
             *self.shipping.loops(),
-            self.trials.following(),
+            looking(1.0, self.trials.follow),
             self.config.follow(),
             self.price_updates.follow(),
             every(CLOCK_S, partial(self._clock, shutdown)),

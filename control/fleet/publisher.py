@@ -9,6 +9,7 @@ receives none falls to share 0 (`records/shared/states_file.py`).
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,17 @@ if TYPE_CHECKING:  # redis takes memory, which one machine does without
     from records.shared.states_channel import StatesChannel
 
 log = structlog.get_logger()
+
+
+async def looking(seconds: float, look: Callable[[], object]) -> None:
+    """Look at the store in a thread, at once and then so often, without end. While the store is down, which
+    others say, what was seen last stays."""
+
+    async def safely() -> None:
+        with suppress(StoreDown):
+            await asyncio.to_thread(look)
+
+    await every(seconds, safely, at_once=True)
 
 
 class ServiceAvailability:
@@ -219,9 +231,6 @@ def _order(states: States) -> tuple[int, float]:
     return states.version, states.refreshed_at
 
 
-LOOK_EVERY_S = 1.0
-
-
 class TrialsFile:
     """Keeps a machine's `trials.json` as the store has it, and `texts.json` beside it."""
 
@@ -244,14 +253,7 @@ class TrialsFile:
         except OSError as problem:
             log.error("trials.not_written", file=str(self._path), problem=str(problem))
 
-    async def following(self) -> None:
-        """Write what has changed, once a second, without end."""
-
-        async def look() -> None:
-            if self._wanted():
-                try:
-                    await asyncio.to_thread(self.write)
-                except StoreDown:
-                    log.debug("trials.unknown")  # said elsewhere
-
-        await every(LOOK_EVERY_S, look, at_once=True)
+    def follow(self) -> None:
+        """Write what has changed, if the config needs it. May raise StoreDown."""
+        if self._wanted():
+            self.write()

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from alerts.incidents.notifier import Announcement
 from alerts.incidents.rollback import FailureSample, RolledBack
 from bench.preflight.result import NothingToAsk
 from control.feed.events import WorkerRegistry
-from control.jobs.drift import ModelHistory, histories
+from control.fleet.publisher import looking
 from control.monitor.monitor import Monitor, WatchedCanary
 from control.operator import issues, labels
 from control.operator.labels import PairToLabel, PairWanted
@@ -51,22 +51,20 @@ from control.states.rollouts import (
     refusal,
     unready,
 )
-from judge.judgements import JudgedExchange, Judgements, session_id
+from judge.judgements import Judgements, session_id
 from judge.runs.job import JudgeDay, judge_day
 from records.captures.capture import Capture
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.facts.standing import in_its_place
 from records.store import Act, AuditEntry, Store
-from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
-from records.store.captures import CaptureStore, Label, Labels, Right
+from records.store.captures import CaptureStore, Label, Right
 from records.store.decisions import Choice, Decision, Decisions
 from records.store.drift import DriftStore, ModelChange
 from records.store.releases import PastCanary, Releases, SentPage, past_canaries
 from records.store.reports import (
     DailyReport,
     DailyReports,
-    Evaluations,
     ReportEntry,
     StoredLook,
     VerdictLooks,
@@ -79,7 +77,6 @@ from routing.lanes import part_of
 from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
-    from bench.known_issues import Mode
     from verdict.archive.release_facts import Reader, ReleaseFacts, TimelineEntry
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report, Sentences
@@ -148,6 +145,15 @@ class Operator:
         self.reports_known = LastReports(self.store, self.rollouts)
         self.approvals = PromotionApprovals(self.store, self.rollouts.state, self._promoted_by_two)
 
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What has to run, without end."""
+        return [
+            looking(0.5, self.rollbacks_known.look),
+            looking(1.0, lambda: self.approvals.look(time.time())),
+            looking(1.0, self.decisions_known.look),
+            looking(60.0, self.retirements.look),
+        ]
+
     def degraded(self) -> Sequence[str]:
         """What does not work at the moment, in plain words; empty when everything works."""
         canaries, states = self.settings().canaries, self.rollouts.states
@@ -207,6 +213,10 @@ class Operator:
             for arm in [each.terms.canary.baseline]
         }
         return {"unit": unit, **found, "standing": standing}
+
+    async def ask(self, read: Callable[[Store], T]) -> T:
+        """What `read` finds in the store, in a thread."""
+        return await _ask_store(read, self.store)
 
     async def session(self, named: str) -> StoredSession:
         """What is stored of a session: by an app's own id, its hash, or the id of an exchange in it."""
@@ -417,10 +427,6 @@ class Operator:
         run = self._labelled_run(canary)
         return await _ask_store(labels.next_pair, self.store, canary, run, wanted, now=time.time())
 
-    async def labels(self, canary: str) -> Mapping[str, Label]:
-        """The labels of the canary's pairs, by exchange id."""
-        return await _ask_store(Labels(self.store).of, canary)
-
     async def label(
         self, canary: str, exchange_id: str, right: Right, *, who: str, disagreements: bool = False
     ) -> None:
@@ -445,38 +451,10 @@ class Operator:
         run = state.run if state is not None else 0
         return await _ask_store(judge_day, self.store, canary, run, terms, now=time.time())
 
-    async def judgements(self, exchange_ids: Sequence[str]) -> Mapping[str, JudgedExchange]:
-        """What a judge said of these exchanges, by exchange id."""
-        return await _ask_store(Judgements(self.store).about, exchange_ids)
-
-    async def evaluations(self, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """Every archived evaluation, or those of one canary, oldest first."""
-        return await _ask_store(Evaluations(self.store).all, canary)
-
-    async def refused(self) -> Mapping[str, float]:
-        """The models that a benchmark refused and no user tried, with the UTC second."""
-        return await _ask_store(Benchmarks(self.store).refused)
-
-    async def known_issues(self) -> "Sequence[Mode]":
-        """The known issues, and what became of each model by model."""
-        return await _ask_store(issues.modes, self.store, self.settings().issues_file)
-
-    async def models(self) -> Sequence[ModelHistory]:
-        """What models call themselves, and whether they answer as they did."""
-        return await _ask_store(histories, self.store)
-
-    async def wrong_answers(self) -> Mapping[str, Sequence[FailureRow]]:
-        """The wrong answers of each candidate's newest benchmark, redacted, the newest last."""
-        return await _ask_store(BenchFailures(self.store).newest, now=time.time())
-
     async def captured(self, exchange_ids: Sequence[str]) -> Collection[str]:
         """Those of these exchanges whose texts are stored."""
         found = CaptureStore(self.store).several
         return {each.about.exchange_id for each in await _ask_store(lambda: list(found(exchange_ids)))}
-
-    async def issue_source(self, wanted: issues.Wanted) -> issues.IssueSource:
-        """What an exchange, or an example of the config's datasets, says."""
-        return await _ask_store(issues.source_of, self.store, self.settings(), wanted)
 
     async def add_known_issue(self, wanted: issues.Wanted, name: str, description: str, who: str) -> None:
         """Make this exchange or example one of the known issue of that name, which may be new."""
@@ -485,13 +463,10 @@ class Operator:
             issues.add, self.store, self.settings(), wanted, name, description, who=who, at=time.time()
         )
 
-    async def releases(self) -> "Sequence[Dossier]":
-        """Every release, newest first, each by the last kept report of its runs."""
-        return await _ask_store(self._releases)
-
-    async def release(self, which: str, *, texts: bool) -> "Dossier":
-        """One release, by its id or its candidate; with `texts` its wrong answers too."""
-        return await _ask_store(self._release, which, texts)
+    async def release(self, which: str, *, texts: bool) -> "tuple[Dossier, Sequence[TimelineEntry]]":
+        """One release, by its id or its candidate, and what happened to it; with `texts` its wrong answers
+        too."""
+        return await _ask_store(self._with_timeline, which, texts)
 
     async def release_of(self, canary: str) -> str:
         """The id of the release that the canary's present run tries."""
@@ -500,12 +475,6 @@ class Operator:
         if found is None:
             raise BadOrder(404, f"{canary} has tried no release yet: one begins with its first run.")
         return found.id
-
-    async def release_with_timeline(
-        self, which: str, *, texts: bool
-    ) -> "tuple[Dossier, Sequence[TimelineEntry]]":
-        """One release as `release` has it, and what happened to it."""
-        return await _ask_store(self._release_with_timeline, which, texts)
 
     async def release_facts(self, which: str, reader: "Reader", *, texts: bool = False) -> "ReleaseFacts":
         """What the document of one release says to its reader; with `texts` those of some failed requests."""
@@ -537,11 +506,6 @@ class Operator:
         past = self.past()
         states = {name: past[name] for name in names if name in past}
         return await _ask_store(past_canaries, self.store, states)
-
-    async def captured_at(self, canary: str) -> float | None:
-        """When the canary's newest captured exchange was, UTC seconds; None if there is none."""
-        newest = await _ask_store(CaptureStore(self.store).newest, [canary], 1)
-        return newest[0].about.at if newest else None
 
     def course(self, canary: str, span: ChartSpan, since: float = 0.0) -> Mapping[str, Any]:
         """Both arms over time, of this run (`alerts.course`); of a past canary its last run, to its end."""
@@ -585,10 +549,6 @@ class Operator:
     async def last_night(self) -> Mapping[str, DailyReport]:
         """The newest report that the report job stored of each canary's present run."""
         return await _ask_store(self.reports_known.newest)
-
-    async def last_changes(self) -> Mapping[str, AuditEntry]:
-        """The newest entry of the audit log by canary."""
-        return {each.canary: each for each in await _ask_store(self.store.newest_acts)}
 
     def failures(self, canary: str, limit: int) -> Sequence[FailureSample]:
         """The candidate's last failed and faulty exchanges of this run, newest first."""
@@ -669,11 +629,6 @@ class Operator:
         except ValueError as problem:
             raise BadOrder(400, str(problem)) from problem
 
-    def _releases(self) -> "Sequence[Dossier]":
-        from verdict.archive.releases import all_releases
-
-        return all_releases(self.store)
-
     def _release(self, which: str, texts: bool) -> "Dossier":
         from verdict.archive.releases import NoSuchRelease, release_of, with_texts
 
@@ -684,7 +639,7 @@ class Operator:
         except NoSuchRelease as problem:
             raise BadOrder(404, str(problem)) from problem
 
-    def _release_with_timeline(self, which: str, texts: bool) -> "tuple[Dossier, Sequence[TimelineEntry]]":
+    def _with_timeline(self, which: str, texts: bool) -> "tuple[Dossier, Sequence[TimelineEntry]]":
         from verdict.archive.release_facts import timeline_of
 
         found = self._release(which, texts)

@@ -10,19 +10,14 @@ pause, resume, new share or new run ends it. One that was made while the report 
 promotion against its verdict. Two people who ask in the same moment have both asked; either may then promote.
 """
 
-import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 from unicodedata import normalize
 
 from alerts.incidents.notice import utc_text
 from alerts.incidents.notifier import Announcement
-from common.clock import every
 from common.numbers import set_percent
-from records.errors import StoreDown
 from records.store import Act, Store
 from records.store.decisions import ASKED, PromoteRequests
 from routing import transitions
@@ -124,7 +119,6 @@ def verdict_words(verdict: str) -> str:
 
 
 LASTS_S = 86_400.0
-LOOK_EVERY_S = 1.0
 
 
 def holdback_begun(canary: str, state: State, act: Act) -> Announcement | None:
@@ -231,15 +225,6 @@ class PromotionApprovals:
                 continue
             for request in self._open_in_store(canary, state, now)[:1]:
                 self._newest[canary] = request
-
-    async def following(self) -> None:
-        """Look once a second, without end."""
-
-        async def look() -> None:
-            with suppress(StoreDown):  # said elsewhere; what was seen last is shown
-                await asyncio.to_thread(self.look, time.time())
-
-        await every(LOOK_EVERY_S, look, at_once=True)
 
     def _open_in_store(self, canary: str, state: State, now: float) -> list[PromoteRequest]:
         found = self._requests.since(canary, now - LASTS_S)

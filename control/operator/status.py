@@ -4,7 +4,6 @@ commands, the API and the page."""
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -15,7 +14,6 @@ from alerts.incidents.rollback import EvidencePoint, RolledBack, RuleThen, rolle
 from alerts.rules.places import to_document
 from alerts.rules.rule import Action, Rule
 from alerts.rules.scope import users_needed
-from common.clock import every
 from common.numbers import set_percent
 from control.jobs.retirements import urgent, uses_of
 from control.monitor.monitor import WatchedCanary, only_pages
@@ -314,28 +312,17 @@ def _open_incident(incident: Incident | None, now: float) -> dict[str, Any] | No
     }
 
 
-LOOK_EVERY_S = 0.5
-
-
-RETIREMENTS_EVERY_S = 60.0
-
-
 class KnownRetirements:
     """When models of the canaries retire: by the config, and by what the watcher stored of the providers'
-    lists, read once a minute."""
+    lists."""
 
     def __init__(self, store: Store, settings: Callable[[], ControlSettings]) -> None:
         self._store, self._settings = store, settings
         self._listed: Mapping[str, LastDay] = {}
 
-    async def following(self) -> None:
-        """Read what the watcher stores, without end."""
-        await every(RETIREMENTS_EVERY_S, self.look, at_once=True)
-
-    async def look(self) -> None:
-        """Read what is stored; while the store is down, what was read stays."""
-        with suppress(StoreDown):
-            self._listed = await asyncio.to_thread(ListedRetirements(self._store).all)
+    def look(self) -> None:
+        """Read what the watcher stored. May raise StoreDown."""
+        self._listed = ListedRetirements(self._store).all()
 
     def document(self, now: float) -> list[dict[str, Any]]:
         """Those that have happened, will soon, or leave little time to begin a canary, the nearest first."""
@@ -360,17 +347,8 @@ class LastDecisions:
         return {**said, "despite": list(known.names)}
 
     def look(self) -> None:
-        """Read them. May raise StoreDown."""
+        """Read them: another admin, or an earlier process, may have stored one. May raise StoreDown."""
         self._known = Decisions(self._store).newest()
-
-    async def following(self) -> None:
-        """Read them once a second, without end: another admin, or an earlier process, may have stored one."""
-
-        async def look() -> None:
-            with suppress(StoreDown):  # said elsewhere; what was seen last is shown
-                await asyncio.to_thread(self.look)
-
-        await every(2 * LOOK_EVERY_S, look, at_once=True)
 
 
 class LastReports:
@@ -425,17 +403,10 @@ class RollbackHistory:
             return [current]
         return [*([waiting] if waiting is not None else []), *stored][:limit]
 
-    async def following(self) -> None:
-        """Read rollbacks that another admin or an earlier process ordered, without end."""
-        await every(LOOK_EVERY_S, self._look, at_once=True)
-
-    async def _look(self) -> None:
+    def look(self) -> None:
+        """Read rollbacks that another admin or an earlier process ordered. May raise StoreDown."""
         for name, run in self._unknown():
-            try:
-                found = await asyncio.to_thread(self._read, name, 1, run)
-            except StoreDown:
-                return
-            if found:
+            if found := self._read(name, 1, run):
                 self._known[name] = found[0]
             else:
                 self._missing[name] = run

@@ -1,6 +1,5 @@
 """A retirement names the successor and the last day to begin a canary, and is told once a stage."""
 
-import asyncio
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -161,7 +160,7 @@ def test_the_status_has_what_the_config_says_and_what_the_watcher_stored(tmp_pat
         known = KnownRetirements(store, lambda: settings)
         assert known.document(now) == []
         ListedRetirements(store).replace({"openai/gpt-old": LastDay(on=DAY, successor="gpt-new")})
-        asyncio.run(known.look())
+        known.look()
         (old,) = known.document(now)
     assert (old["at"], old["days"], old["last_start"]) == ("2027-03-01", 9, "2027-02-14")
     assert [each["canary"] for each in old["canaries"]] == ["support", "plain"]

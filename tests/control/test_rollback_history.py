@@ -139,13 +139,8 @@ class Admin:
 
     def current(self) -> tuple[str, bool] | None:
         """(who, stored) of the one that the canary is under, once there was time to look for it."""
-
-        async def follow() -> None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.2):
-                    await self.rollbacks.following()
-
-        asyncio.run(follow())
+        with suppress(StoreDown):
+            self.rollbacks.look()
         found = self.rollbacks.current("trial")
         return None if found is None else (found.why.who, found.stored)
 
