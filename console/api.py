@@ -15,7 +15,7 @@ from alerts.incidents.notice import utc_text
 from common.text import visible
 from console.access.guard import person_of
 from console.history import release_document
-from console.rendering import comparison_in, release_in, releases_in_short, report_in, session_in
+from console.rendering import comparison_in, releases_in_short, report_in, session_in
 from control.operator.operator import Operator
 from control.operator.orders import LONGEST_STAGE, MOST_MINUTES, ORDERS, BadOrder
 from control.operator.status import document_of
@@ -97,9 +97,6 @@ class Api:
         reads_texts = person_of(request).reads_texts
 
         async def made(form: str) -> str:
-            if "for" not in query:
-                found = await self._operator.release(which, texts=reads_texts)
-                return await asyncio.to_thread(release_in, form, *found)
             return await release_document(self._operator, which, form, query, reads_texts=reads_texts)
 
         return await _formed(request, made)

@@ -124,11 +124,7 @@ class HistoryPages:
         document for one reader."""
         named, query = request.path_params["id"], request.query_params
         reads_texts = self._login.person(request).reads_texts
-        if "for" not in query:
-            found, timeline = await self._operator.release(named, texts=reads_texts)
-            text = await asyncio.to_thread(release_in, "html", found, timeline)
-            return HTMLResponse(text, headers=headers_of_whole())
-        form = query.get("form", "html")
+        form = query.get("form", "html") if "for" in query else "html"
         text = await release_document(self._operator, named, form, query, reads_texts=reads_texts)
         if form == "html":
             return HTMLResponse(text, headers=headers_of_whole())
@@ -141,17 +137,21 @@ class HistoryPages:
 async def release_document(
     operator: Operator, which: str, form: str, query: Mapping[str, str], *, reads_texts: bool
 ) -> str:
-    """The release's document for the reader that the query names. Raises BadOrder."""
+    """The release, or its document for the reader that the query names. Raises BadOrder."""
     from verdict.archive.release_facts import READERS
 
+    settings = operator.settings()
+    if "for" not in query:
+        return await operator.ask(lambda store: release_in(form, which, store, settings, texts=reads_texts))
     asked, texts = query["for"], "texts" in query
     reader = READERS[READERS.index(asked)] if asked in READERS else None
     if reader is None or form not in ("html", "markdown", "json"):
         raise BadOrder(400, f"for must be {', '.join(READERS)}, and form json, markdown or html")
     if texts and not reads_texts:
         raise BadOrder(403, "captured texts are for operators")
-    found = await operator.release_facts(which, reader, texts=texts)
-    return await asyncio.to_thread(release_document_in, form, found, reader)
+    return await operator.ask(
+        lambda store: release_document_in(form, which, store, settings, reader, texts=texts)
+    )
 
 
 def _summed_up(store: Store) -> dict[str, Any]:

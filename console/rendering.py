@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
@@ -12,13 +13,15 @@ from starlette.responses import HTMLResponse, Response
 
 from common.text import visible_page
 from control.operator.operator import Operator
+from control.operator.orders import BadOrder
+from control.settings import ControlSettings
 from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
 from records.store import Store
 
 if TYPE_CHECKING:
     from records.store.session_exchanges import StoredSession
-    from verdict.archive.release_facts import Reader, ReleaseFacts, TimelineEntry
+    from verdict.archive.release_facts import Reader
     from verdict.archive.releases import Dossier
     from verdict.decision.document import Report
     from verdict.decision.reports import SideBySide
@@ -45,16 +48,18 @@ def comparison_in(form: str, found: "SideBySide") -> str:
     return rendered(found, form)
 
 
-def release_in(form: str, found: "Dossier", timeline: "Sequence[TimelineEntry]" = ()) -> str:
-    """The release as "json", "markdown" or "html", which begins with the timeline and links to its documents.
-    For a thread, like `report_in`."""
+def release_in(form: str, which: str, store: Store, settings: ControlSettings, *, texts: bool) -> str:
+    """One release, by its id or its candidate, as "json", "markdown" or "html", which begins with its
+    timeline and links to its documents; with `texts` its wrong answers too. For a thread, as `report_in`."""
     from pages.reports.release import rendered
     from pages.reports.release_documents import page
     from pages.writers import written
-    from verdict.archive.release_facts import READERS
+    from verdict.archive.release_facts import READERS, timeline_of
 
+    found = _release(which, store, settings, texts=texts)
     if form != "html":
         return rendered(found, form)
+    timeline = timeline_of(store, found)
     links = [(f"For {each}", f"/releases/{found.release.id}?for={each}") for each in READERS]
     names = dict.fromkeys(run.canary for run in found.newest)
     links += [(name, f"/canaries/{quote(name)}") for name in names]
@@ -62,14 +67,30 @@ def release_in(form: str, found: "Dossier", timeline: "Sequence[TimelineEntry]" 
     return written(page(found, timeline, links), form)
 
 
-def release_document_in(form: str, found: "ReleaseFacts", reader: "Reader") -> str:
-    """A release's document for one reader as "json", "markdown" or "html", with links to its other forms. For
-    a thread, like `report_in`."""
+def release_document_in(
+    form: str, which: str, store: Store, settings: ControlSettings, reader: "Reader", *, texts: bool
+) -> str:
+    """A release's document for one reader as "json", "markdown" or "html", with links to its other forms, and
+    with `texts` those of some failed requests. For a thread, like `report_in`."""
     from pages.reports.release_documents import rendered
+    from verdict.archive.release_facts import facts_of
 
+    about = _release(which, store, settings, texts=texts)
+    found = facts_of(settings.reports, store, about, reader, now=time.time(), texts=texts)
     here = f"/releases/{found.dossier.release.id}"
     forms = [(name, f"{here}?for={reader}&form={each}") for name, each in _OTHER_FORMS]
     return rendered(found, reader, form, [("The release", here), *forms])
+
+
+def _release(which: str, store: Store, settings: ControlSettings, *, texts: bool) -> "Dossier":
+    from verdict.archive.releases import NoSuchRelease, release_of, with_texts
+
+    now = time.time()
+    try:
+        found = release_of(settings.reports, store, which, now=now)
+        return with_texts(store, found, now=now) if texts else found
+    except NoSuchRelease as problem:
+        raise BadOrder(404, str(problem)) from problem
 
 
 _OTHER_FORMS = (("As Markdown", "markdown"), ("As JSON", "json"))

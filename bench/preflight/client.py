@@ -60,7 +60,8 @@ class ArmReply:
 
 
 class ArmClient:
-    """Sends requests to the arms of one canary. An async context manager; belongs to one event loop.
+    """Sends requests to the arms of one canary. An async context manager, which waits for the arms'
+    credentials; belongs to one event loop.
 
     `environment` may have the key of an entry without a credential (`OPENAI_API_KEY` and the like), which is
     then sent as a caller would send it. One request may take `within_s`; the arm's own timeouts apply too.
@@ -70,26 +71,28 @@ class ArmClient:
         self,
         routes: Routes,
         trial: Trial,
-        credentials: Credentials,
         environment: Mapping[str, str],
         *,
         within_s: float = 120.0,
     ) -> None:
         self.trial = trial
         self._routes = routes
-        self._credentials = credentials
         self._environment = environment
         self._within_s = within_s
         self._upstreams: Upstreams
+        self._credentials: Credentials
         self._dispatch: AttemptDispatch
 
     async def __aenter__(self) -> "ArmClient":
+        arms = (self.trial.baseline.provider, self.trial.candidate.provider)
+        self._credentials = await asyncio.to_thread(Credentials.ready, arms)
         self._upstreams = Upstreams()
         self._dispatch = AttemptDispatch(self._upstreams, self._credentials, StreamUsageRefusals())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._upstreams.close()
+        self._credentials.close()
 
     def need_credential(self, provider: Provider) -> None:
         """Raise NoKey when neither the entry nor the environment has a credential."""

@@ -26,7 +26,6 @@ from bench.preflight.result import (
 from proxy.attempts.foreign_state import names_state
 from proxy.calls.routes import ArmTarget, Routes, Trial
 from proxy.providers.arm_texts import ArmTexts
-from proxy.providers.credentials import Credentials
 from records.captures.capture import WireRequest
 from records.captures.redaction import redacted
 from routing.canary import NO_CHANGES, ArmName, RequestChanges
@@ -303,7 +302,7 @@ _Replies = Mapping[str, ArmReply] | NoKey
 """An arm's replies by operation, or why it cannot be asked."""
 
 
-async def probe(routes: Routes, credentials: Credentials, environment: Mapping[str, str]) -> list[ProbedArm]:
+async def probe(routes: Routes, environment: Mapping[str, str]) -> list[ProbedArm]:
     """Ask both arms of every canary. An arm that several canaries share is asked once.
 
     The paths of `match` are needed of both arms. Without paths, what one arm takes the other needs; an
@@ -312,7 +311,7 @@ async def probe(routes: Routes, credentials: Credentials, environment: Mapping[s
     known: dict[object, _Replies] = {}
     found = []
     for trial in routes.trials.values():
-        async with ArmClient(routes, trial, credentials, environment, within_s=PROBE_WITHIN_S) as client:
+        async with ArmClient(routes, trial, environment, within_s=PROBE_WITHIN_S) as client:
             requests, route = _smallest(client), trial.baseline.provider.name
             arms = [
                 ((route, each.provider.name, each.model, repr(each.request), each.texts, *requests), each)

@@ -271,8 +271,7 @@ def _traffic(data: Path) -> list[Diagnosis]:
 
 def probed(config: Config, environment: Mapping[str, str]) -> list[Diagnosis]:
     """How each arm of each canary answers one small request of each operation."""
-    with closing(Credentials.ready(config.providers.values())) as credentials:
-        arms = uvloop.run(probe(routes(config, {}), credentials, environment))
+    arms = uvloop.run(probe(routes(config, {}), environment))
     return [each for arm in arms for each in _findings(arm)]
 
 

@@ -1,8 +1,6 @@
 """`canary preflight`: asks a canary's candidate before any user does."""
 
-import asyncio
 import os
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,13 +89,9 @@ async def _asked(
     from bench.preflight.run import preflight as asked
     from bench.preflight.run import preflight_of_captured
     from canary.programs.routes import routes
-    from proxy.providers.credentials import Credentials
 
     known = routes(config, {})
-    trial = known.trials[name]
-    arms = (trial.baseline.provider, trial.candidate.provider)
-    with closing(await asyncio.to_thread(Credentials.ready, arms)) as credentials:
-        async with ArmClient(known, trial, credentials, os.environ) as client:
-            if requests is None:
-                return await preflight_of_captured(client, captured, most=sample)
-            return await asked(client, requests)
+    async with ArmClient(known, known.trials[name], os.environ) as client:
+        if requests is None:
+            return await preflight_of_captured(client, captured, most=sample)
+        return await asked(client, requests)

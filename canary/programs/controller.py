@@ -256,7 +256,6 @@ class ConfiguredCandidates:
         from bench.preflight.result import NothingToAsk
         from bench.preflight.run import preflight_of_captured, unasked
         from canary.programs.routes import routes
-        from proxy.providers.credentials import Credentials
 
         if problem := self.unaskable(name):
             raise NothingToAsk(problem)
@@ -264,14 +263,8 @@ class ConfiguredCandidates:
         captured = await asyncio.to_thread(self._captured, name)
         if problem := self._keyless(name):
             return unasked(known.trials[name], captured, problem)
-        arms = (known.trials[name].baseline.provider, known.trials[name].candidate.provider)
-        credentials = await asyncio.to_thread(Credentials.ready, arms)
-        try:
-            trial = known.trials[name]
-            async with ArmClient(known, trial, credentials, {}, within_s=WITHIN_S) as client:
-                return await preflight_of_captured(client, captured, most=SAMPLE)
-        finally:
-            credentials.close()
+        async with ArmClient(known, known.trials[name], {}, within_s=WITHIN_S) as client:
+            return await preflight_of_captured(client, captured, most=SAMPLE)
 
     def _captured(self, name: str) -> "list[CapturedRequest]":
         """The newest captured requests. May raise StoreDown."""

@@ -17,6 +17,7 @@ from bench.preflight.result import NothingToAsk
 from control.feed.events import WorkerRegistry
 from control.fleet.publisher import looking
 from control.monitor.monitor import Monitor, WatchedCanary
+from control.monitor.traffic import AstrayTraffic
 from control.operator import issues, labels
 from control.operator.labels import PairToLabel, PairWanted
 from control.operator.orders import (
@@ -37,6 +38,7 @@ from control.operator.status import (
     LastDecisions,
     LastReports,
     RollbackHistory,
+    brief_of,
     explanation,
     status_of,
 )
@@ -77,8 +79,6 @@ from routing.lanes import part_of
 from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
-    from verdict.archive.release_facts import Reader, ReleaseFacts, TimelineEntry
-    from verdict.archive.releases import Dossier
     from verdict.decision.document import Report, Sentences
     from verdict.decision.reports import SideBySide
     from verdict.planner.prospect import Prospect
@@ -168,22 +168,7 @@ class Operator:
         astray = self.monitor.astray(time.time())
         return {
             "canaries": [
-                status_of(
-                    wanted,
-                    self.rollouts.state(name),
-                    self.monitor.canaries[name],
-                    self.rollbacks_known.current(name),
-                    time.monotonic(),
-                    self.preflights.document(wanted, self.rollouts.state(name)),
-                    unpriced=self._unpriced_of(name),
-                    laneless=without_lane.get(name),
-                    promote_asked=self.approvals.open(name, time.time()),
-                    decision=self.decisions_known.document(name),
-                    held_units=self.held_units(name),
-                    breakers_open=self.workers.breakers_open(name, time.monotonic()),
-                    astray=[each for each in astray if each.canary == name],
-                    step_users=self.rollouts.step_users(name),
-                )
+                self._status_of(wanted, without_lane.get(name), astray)
                 for name, wanted in self.settings().canaries.items()
                 if only in (None, name)
             ],
@@ -194,6 +179,24 @@ class Operator:
             "unmatched": self.monitor.unmatched.document(time.time()),
             "traffic": [each.document for each in astray if not each.canary],
             "judge": self.judge(),
+        }
+
+    def _status_of(
+        self, wanted: CanarySettings, laneless: str | None, astray: Sequence[AstrayTraffic]
+    ) -> dict[str, Any]:
+        name, now = wanted.canary.name, time.monotonic()
+        state, asked = self.rollouts.state(name), self.approvals.open(name, time.time())
+        users, watched = self.rollouts.step_users(name), self.monitor.canaries[name]
+        unpriced = self._unpriced_of(name)
+        return {
+            **status_of(wanted, state, watched, now, unpriced=unpriced, laneless=laneless, step_users=users),
+            "preflight": self.preflights.document(wanted, state),
+            "rollback": brief_of(self.rollbacks_known.current(name)),
+            "promote_asked": asked.document() if asked is not None else None,
+            "decision": self.decisions_known.document(name),
+            "held_units": self.held_units(name),
+            "breakers_open": self.workers.breakers_open(name, now),
+            "traffic": [each.document for each in astray if each.canary == name],
         }
 
     def callers(self) -> Mapping[str, Any]:
@@ -463,11 +466,6 @@ class Operator:
             issues.add, self.store, self.settings(), wanted, name, description, who=who, at=time.time()
         )
 
-    async def release(self, which: str, *, texts: bool) -> "tuple[Dossier, Sequence[TimelineEntry]]":
-        """One release, by its id or its candidate, and what happened to it; with `texts` its wrong answers
-        too."""
-        return await _ask_store(self._with_timeline, which, texts)
-
     async def release_of(self, canary: str) -> str:
         """The id of the release that the canary's present run tries."""
         run = self._watched(canary).watch.run
@@ -475,10 +473,6 @@ class Operator:
         if found is None:
             raise BadOrder(404, f"{canary} has tried no release yet: one begins with its first run.")
         return found.id
-
-    async def release_facts(self, which: str, reader: "Reader", *, texts: bool = False) -> "ReleaseFacts":
-        """What the document of one release says to its reader; with `texts` those of some failed requests."""
-        return await _ask_store(self._release_facts, which, reader, texts)
 
     async def audit(self, limit: int, canary: str | None = None) -> Sequence[Mapping[str, Any]]:
         """The newest audit entries, or those of one canary, newest first."""
@@ -628,28 +622,6 @@ class Operator:
             raise BadOrder(404, str(problem)) from problem
         except ValueError as problem:
             raise BadOrder(400, str(problem)) from problem
-
-    def _release(self, which: str, texts: bool) -> "Dossier":
-        from verdict.archive.releases import NoSuchRelease, release_of, with_texts
-
-        now = time.time()
-        try:
-            found = release_of(self.settings().reports, self.store, which, now=now)
-            return with_texts(self.store, found, now=now) if texts else found
-        except NoSuchRelease as problem:
-            raise BadOrder(404, str(problem)) from problem
-
-    def _with_timeline(self, which: str, texts: bool) -> "tuple[Dossier, Sequence[TimelineEntry]]":
-        from verdict.archive.release_facts import timeline_of
-
-        found = self._release(which, texts)
-        return found, timeline_of(self.store, found)
-
-    def _release_facts(self, which: str, reader: "Reader", texts: bool) -> "ReleaseFacts":
-        from verdict.archive.release_facts import facts_of
-
-        found, now = self._release(which, texts), time.time()
-        return facts_of(self.settings().reports, self.store, found, reader, now=now, texts=texts)
 
     def _prospect(self, name: str) -> "Prospect | None":
         from verdict.planner.prospect import prospect_from_store

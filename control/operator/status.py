@@ -17,8 +17,7 @@ from alerts.rules.scope import users_needed
 from common.numbers import set_percent
 from control.jobs.retirements import urgent, uses_of
 from control.monitor.monitor import WatchedCanary, only_pages
-from control.monitor.traffic import AstrayTraffic
-from control.operator.orders import ORDERS, PromoteRequest
+from control.operator.orders import ORDERS
 from control.settings import CanarySettings, ControlSettings
 from control.states.rollouts import NEVER_REFUSED, Rollouts, laneless, redefinition, refusal
 from records.errors import StoreDown
@@ -101,27 +100,17 @@ def status_of(
     wanted: CanarySettings,
     state: State | None,
     watched: WatchedCanary,
-    rolled_back: RolledBack | None,
     now: float,
-    preflight: Mapping[str, Any] | None = None,
     *,
     unpriced: Sequence[UnpricedArm] = (),
     laneless: str | None = None,
-    promote_asked: PromoteRequest | None = None,
-    decision: Mapping[str, Any] | None = None,
-    held_units: Mapping[str, Any] | None = None,
-    breakers_open: int = 0,
-    astray: Sequence[AstrayTraffic] = (),
     step_users: int | None = None,
 ) -> dict[str, Any]:
-    """The canary's status at monotonic `now`. `state` is None while it is not known; `rolled_back` is the
-    rollback in force; `preflight` is what the candidate took before the start; `unpriced` are its arms whose
-    price no list and no config names; `laneless` says why it gets no lane; `promote_asked` is the open
-    request to promote it; `decision` what somebody decided about its run; `held_units` how many users keep
-    an arm through a change of share, and until when at most; `breakers_open` is the number of workers whose
-    breaker is open; `astray` is what is wrong with most of its requests; `step_users` are the candidate's
-    users in the ramp's step. `refused` in the status says that the config redefines the canary, or that it
-    gets no lane; `lane` is its lane's size, None without one; `not_seen` what nobody reads."""
+    """What a canary's state and traffic say of it at monotonic `now`. `state` is None while it is not known;
+    `unpriced` are its arms whose price no list and no config names; `laneless` says why it gets no lane;
+    `step_users` are the candidate's users in the ramp's step. `refused` in the status says that the config
+    redefines the canary, or that it gets no lane; `lane` is its lane's size, None without one; `not_seen`
+    what nobody reads."""
     where = watched.watch.where(watched.statuses)
     sessions = watched.watch.state.sessions.document()
     arms = {name: {**each, "sessions": sessions[name]} for name, each in watched.pulse.document(now).items()}
@@ -139,27 +128,20 @@ def status_of(
         "hard": state is not None and state.hard,
         "reason": state.reason if state is not None else "",
         "refused": refused,
-        "held_units": held_units,
         "holdback": _holdback(wanted.canary.holdback, state),
         "lane": state.lane.part if state is not None and state.lane is not None else None,
-        "preflight": preflight,
         "started_at": state.started_at if state is not None else None,
-        "rollback": brief_of(rolled_back),
         "incident": watched.incident.dedup_key if watched.incident is not None else None,
         "open_incident": _open_incident(watched.incident, time.time()),
         "ramp": _ramp(wanted, state, watched, step_users, quota.holds),
         "quota": quota.document if quota.throttled or quota.holds else None,
         "orders": _orders(wanted, state, laneless),
         "promoted_by": wanted.promoted_by,
-        "promote_asked": promote_asked.document() if promote_asked is not None else None,
-        "decision": decision,
         "captures": wanted.capture is not None,
         "prompt_missed": watched.pulse.prompt_missed,
         "changed_texts": list(wanted.changed_texts),
         "base_path": wanted.base_path,
         "arms": arms,
-        "breakers_open": breakers_open,
-        "traffic": [each.document for each in astray],
         "unpriced": [asdict(each) for each in unpriced if arms[each.arm]["cost_usd"] is None],
         "mirror": _mirror(wanted, watched, now),
         "not_seen": None if _is_read(wanted, arms) else NOT_SEEN,

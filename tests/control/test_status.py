@@ -58,7 +58,7 @@ def desk(tmp_path: Path) -> Iterator[tuple[Monitor, Rollouts]]:
 def status(monitor: Monitor, rollouts: Rollouts) -> dict[str, Any]:
     monitor.look(2000.0)
     wanted = settings().canaries["trial"]
-    return status_of(wanted, rollouts.state("trial"), monitor.canaries["trial"], None, 2000.0)
+    return status_of(wanted, rollouts.state("trial"), monitor.canaries["trial"], 2000.0)
 
 
 def fails(number: int) -> Outcome:
@@ -108,7 +108,7 @@ def test_what_nobody_reads_is_said_until_a_user_has_rated_the_candidate_or_a_jud
         "Text that refuses, wrong language, invention: not seen without feedback or a judge"
     )
     wanted = replace(settings().canaries["trial"], judge=JudgeTerms(pairs=9))
-    judged = status_of(wanted, desk[1].state("trial"), desk[0].canaries["trial"], None, 2000.0)
+    judged = status_of(wanted, desk[1].state("trial"), desk[0].canaries["trial"], 2000.0)
     assert judged["not_seen"] is None
     rated = Feedback(
         key="k", metric="csat", value=1, at=NOW, mono=1000.0, canary="trial", run=1, arm="candidate"
@@ -139,7 +139,7 @@ def test_the_status_names_an_arm_without_a_price_until_a_cost_of_it_is_known(
 
     def shown() -> list[str]:
         watched, state = monitor.canaries["trial"], rollouts.state("trial")
-        found = status_of(wanted.control.canaries["trial"], state, watched, None, 2000.0, unpriced=unpriced)
+        found = status_of(wanted.control.canaries["trial"], state, watched, 2000.0, unpriced=unpriced)
         return [each["arm"] for each in found["unpriced"]]
 
     assert shown() == ["baseline", "candidate"]
@@ -153,6 +153,6 @@ def test_a_flag_system_s_split_is_told_where_it_is_off(desk: tuple[Monitor, Roll
     desk[0].look(2000.0)
     state, watched = desk[1].state("trial"), desk[0].canaries["trial"]
     by_flag = settings("assignment: header").canaries["trial"]
-    told = status_of(by_flag, state, watched, None, 2000.0)["assignment"]
+    told = status_of(by_flag, state, watched, 2000.0)["assignment"]
     assert told == {"no_assignment": 0, "bad_assignment": 0, "split_off": {"share": 0.2, "actual": 1.0}}
     assert status(*desk)["assignment"] is None
