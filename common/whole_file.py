@@ -1,5 +1,6 @@
 """Atomic replacement of small files. Not for files that grow."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from common.text import UNREADABLE
 Stamp = tuple[int, ...]
 T = TypeVar("T")
 _UNREADABLE = (OSError, *UNREADABLE)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def file_stamp(path: Path) -> Stamp:
@@ -33,7 +35,8 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replace the file's content atomically. Only one thread at a time may write a path.
 
     `durable`: the data survives a power cut once this returns. Without `durable` the data survives `kill -9`,
-    and the call never waits for an fsync. Raises OSError and changes nothing when the write fails.
+    and the call never waits for an fsync; where the disk is full, a text goes over the old file's,
+    if it fits there. Raises OSError and changes nothing when the write fails.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # hidden: who reads all files passes it over
     try:
@@ -44,11 +47,28 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
             if durable:
                 os.fsync(file.fileno())
         beside.replace(path)
-    except OSError:
+    except OSError as problem:
         beside.unlink(missing_ok=True)
-        raise
+        if durable or problem.errno not in _FULL or not _wrote_over(path, data):
+            raise
     if durable:
         sync_folder(path.parent)
+
+
+def _wrote_over(path: Path, data: bytes) -> bool:
+    """Write a text into the blocks that its file has already, and keep them all by spaces at its end. False,
+    with nothing changed, where they are too few.
+
+    Who reads half of it cannot decode that, or sees a new time and reads again.
+    """
+    text = data.rstrip(b" ")
+    if not path.exists() or len(text) > path.stat().st_blocks * 512:
+        return False
+    with path.open("r+b", buffering=0) as file:
+        whole = text.ljust(path.stat().st_size)
+        done = file.write(whole) == len(whole)
+        os.utime(file.fileno())
+    return done
 
 
 def write_document(path: Path, value: object) -> None:

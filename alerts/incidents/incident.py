@@ -456,7 +456,10 @@ class RecordAlarm:
         dropped = self._dropped if recent else 0
         full = records.room_bytes is not None and records.room_bytes < LEAST_ROOM_BYTES
         if full:
-            sentence = "the spool is full: free disk space, or find out why the store takes no records"
+            sentence = (
+                "the spool is full, and guardrails see nothing new: "
+                "free disk space, or find out why the store takes no records"
+            )
         else:
             sentence = f"{dropped} records were dropped in the last minute"
         return _status(DROPPED, sentence, full or recent, float(dropped), 0.0)

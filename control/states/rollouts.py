@@ -98,7 +98,7 @@ class PendingRollbacks:
 
     def sync(self) -> None:
         """Make what was put survive a power cut. Waits for the disk."""
-        if self._file is not None and self._waiting:
+        if self._file is not None and self._waiting and self._file.exists():  # a full disk may have refused
             self._log_refusal(sync_whole)
 
     def _write(self) -> None:

@@ -19,12 +19,16 @@ from routing.states import NO_STATES, STALE_AFTER_S, States
 _decode = msgspec.json.Decoder(States).decode
 
 
+SPARE = b" " * 8192
+"""At the file's end: room for the next states where the disk is full, so that a rollback gets through."""
+
+
 def write(path: Path, states: States) -> None:
     """Replace the file atomically, without fsync, so that a rollback does not wait for the disk.
 
     A power cut may lose the newest states; the store still has them.
     """
-    write_whole(path, msgspec.json.encode(states), durable=False)
+    write_whole(path, msgspec.json.encode(states) + SPARE, durable=False)
 
 
 class StatesWatch:

@@ -502,7 +502,8 @@ def test_what_is_no_fault_of_the_candidate_s_answers_says_so(store: Store) -> No
 
     down.monitor.watch_records(NOW + down.mono, down.mono, room_bytes=0, waiting=3, down=None)
     assert re.match(
-        r"The spool is full: free disk space, .* UTC\. Users notice nothing\. Requests are served as before",
+        r"The spool is full, and guardrails see nothing new: free disk space, .* UTC\. "
+        r"Users notice nothing\. Requests are served as before",
         down.notices[-1].headline,
     )
     assert (down.notices[-1].page, down.notices[-1].offers) == ("", ())

@@ -158,6 +158,7 @@ class Enclosed:
         self.data = Path(f"/proc/{self.process.pid}/root") / str(data)[1:]
         addresses = eventually(self._addresses)
         self.traffic, self.admin = addresses["traffic"], addresses["admin"]
+        self.asked = 0
 
     def _addresses(self) -> dict[str, str] | None:
         assert self.process.poll() is None, self.log_file.read_text()
@@ -174,10 +175,25 @@ class Enclosed:
             return ""
 
     def answers(self, count: int) -> list[int]:
+        return [each.status_code for each in self._asked(count)]
+
+    def arms(self, count: int) -> list[str]:
+        return [each.headers["x-canary-arm"] for each in self._asked(count)]
+
+    def rolls_back(self) -> None:
+        token = (self.data / "admin.token").read_text().strip()
+        http = httpx2.Client(headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=20.0)
+        with http:
+            done = http.post(f"{self.admin}/api/canaries/full/rollback", json={"who": "a", "reason": "b"})
+        assert done.status_code == 200, done.text
+
+    def _asked(self, count: int) -> "list[httpx2.Response]":
         headers = {"authorization": "Bearer sk-caller"}
         url = f"{self.traffic}/v1/chat/completions"
         with httpx2.Client(headers=headers, trust_env=False) as http:
-            return [http.post(url, json=chat("gpt-4o", f"user-{n}")).status_code for n in range(count)]
+            found = [http.post(url, json=chat("gpt-4o", f"user-{n}")) for n in range(count)]
+        self.asked += count
+        return found
 
 
 def fill(path: Path) -> None:
@@ -199,11 +215,13 @@ def test_a_full_disk_under_the_whole_data_folder_stops_nobody_and_heals_by_itsel
             during = server.answers(300)
             eventually(lambda: "the spool is full" in server.says("/readyz"))
             eventually(lambda: hook.bodies)
+            server.rolls_back()
+            eventually(lambda: {*server.arms(20)} == {"baseline"})
             (server.data / "ballast").unlink()
             eventually(lambda: "the spool is full" not in server.says("/readyz"))
             eventually(lambda: "does not answer" not in server.says("/readyz"))
             after = server.answers(50)
-            total = len(before + during + after)
+            total = server.asked
             eventually(
                 lambda: f'canary_records_total{{state="accepted"}} {total}.0' in server.says("/metrics")
             )
