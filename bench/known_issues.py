@@ -23,6 +23,7 @@ from bench.errors import BadDataset, DatasetProblem
 from bench.models.asker import Asker, client_for, direct
 from bench.models.pair import NamedModel
 from bench.settings import ISSUES_FILE, BenchSettings
+from common.groups import grouped
 from records.captures.capture import Capture
 from records.store import Store
 from records.store.benchmarks import IssueCheck, IssueState, StoredIssue, StoredIssues
@@ -180,9 +181,7 @@ def worst(states: Iterable[IssueState]) -> IssueState:
 
 def document(model: str, found: Sequence[CheckedIssue]) -> dict[str, Any]:
     """The result as JSON types, by mode; those that are still there come first."""
-    modes: dict[str, list[CheckedIssue]] = {}
-    for check in found:
-        modes.setdefault(check.issue.mode, []).append(check)
+    modes = grouped(found, lambda check: check.issue.mode)
     states: dict[str, IssueState] = {
         mode: worst(check.state for check in checks) for mode, checks in modes.items()
     }
@@ -251,9 +250,7 @@ class Mode:
 def modes_of(issues: Sequence[Issue], checks: Sequence[IssueCheck]) -> list[Mode]:
     """The modes, the one with the oldest example first; from checks that are oldest first. The newest
     description counts."""
-    named: dict[str, list[Issue]] = {}
-    for issue in sorted(issues, key=lambda each: each.at):
-        named.setdefault(issue.mode, []).append(issue)
+    named = grouped(sorted(issues, key=lambda each: each.at), lambda each: each.mode)
     hashes = {name: {each.example.hash for each in found} for name, found in named.items()}
     return [
         Mode(

@@ -1,6 +1,7 @@
 """What several rooms need. It imports no room.
 
 `clock`           the present, and loops that wait and work
+`groups`          things in groups, by what they have in common
 `interval`        an interval, and Wilson's of a proportion
 `concentration`   the parts of the traffic in which failures concentrate
 `numbers`         a number as people read it

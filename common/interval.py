@@ -18,8 +18,9 @@ class Range:
     high: float | None
 
     def scaled(self, by: float) -> "Range":
-        """The range of `by` ≥ 0 times the quantity."""
+        """The range of `by` times the quantity; a negative factor swaps the ends."""
         low, high = (None if end is None else end * by for end in (self.low, self.high))
+        low, high = (low, high) if by >= 0 else (high, low)
         return Range(low=low, estimate=self.estimate * by, high=high)
 
     def less(self, by: float) -> "Range":

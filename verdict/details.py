@@ -316,23 +316,14 @@ def savings(details: Details) -> Savings | None:
     """What full rollout would save; None without monthly figures, or while too many costs are unknown."""
     if details.money is None or details.unknown_costs is not None:
         return None
-    cost, spent = details.money.difference_usd, details.evaluation.total_usd
-    monthly = Range(
-        low=None if cost.high is None else -cost.high,
-        estimate=-cost.estimate,
-        high=None if cost.low is None else -cost.low,
-    )
+    monthly, spent = details.money.difference_usd.scaled(-1), details.evaluation.total_usd
     return Savings(
         currency=CURRENCY,
         monthly=monthly,
-        month=_net(monthly, 1.0, spent),
-        year=_net(monthly, YEAR_DAYS / MONTH_DAYS, spent),
+        month=monthly.less(spent),
+        year=monthly.scaled(YEAR_DAYS / MONTH_DAYS).less(spent),
         evaluation=details.evaluation,
     )
-
-
-def _net(monthly: Range, months: float, spent: float) -> Range:
-    return monthly.scaled(months).less(spent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

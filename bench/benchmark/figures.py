@@ -18,6 +18,7 @@ from bench.benchmark.statistics import (
 )
 from bench.dataset.file import TrafficWeights
 from bench.models.asker import Answer, Failure, total_cost
+from common.groups import grouped
 from common.interval import Interval
 
 ResultPair = tuple[ExampleResult, ExampleResult | None]
@@ -222,9 +223,7 @@ class WeightedTotals:
 
 def strata(weights: TrafficWeights, pairs: Sequence[ResultPair]) -> list[Stratum]:
     """The categories that the traffic has, by their weights; empty if it has none of them."""
-    groups: dict[str, list[ResultPair]] = {}
-    for pair in marked(pairs):
-        groups.setdefault(pair[0].example.category, []).append(pair)
+    groups = grouped(marked(pairs), lambda pair: pair[0].example.category)
     known = {name: share for name in groups if (share := weights.categories.get(name, 0.0))}
     whole = sum(known.values())
     return [(share / whole, groups[name]) for name, share in known.items()]

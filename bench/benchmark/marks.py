@@ -19,6 +19,8 @@ from bench.settings import BenchSettings, DatasetSource
 from records.store.benchmarks import Mark
 
 Datasets = Sequence[tuple[DatasetSource, Dataset]]
+_OF_ANSWER = ("failure", "status", "latency_s", "cost_usd", "input_tokens", "output_tokens")
+"""What a mark has of the answer itself, under the same names."""
 
 
 class AnswerMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,17 +49,11 @@ def mark_key(settings: BenchSettings, model: NamedModel, source: DatasetSource, 
 
 def mark_of(result: ExampleResult) -> Mark:
     """The mark as JSON types."""
-    answer = result.answer
     mark = AnswerMark(
         right=result.right,
         score=result.score,
-        failure=answer.failure,
-        status=answer.status,
-        latency_s=answer.latency_s,
-        cost_usd=answer.cost_usd,
-        input_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens,
         named=result.named if result.answered else None,
+        **{name: getattr(result.answer, name) for name in _OF_ANSWER},
     )
     found: Mark = msgspec.to_builtins(mark)
     return found
@@ -66,15 +62,8 @@ def mark_of(result: ExampleResult) -> Mark:
 def result_of(example: Example, mark: Mark) -> ExampleResult:
     """The result with this mark. Of the answer's text it has no more than the class that it named."""
     found = msgspec.convert(mark, AnswerMark)
-    answer = Answer(
-        text=None if found.failure else found.named or "",
-        failure=found.failure,
-        status=found.status,
-        latency_s=found.latency_s,
-        cost_usd=found.cost_usd,
-        input_tokens=found.input_tokens,
-        output_tokens=found.output_tokens,
-    )
+    kept = {name: getattr(found, name) for name in _OF_ANSWER}
+    answer = Answer(text=None if found.failure else found.named or "", **kept)
     return ExampleResult(example=example, answer=answer, score=found.score, right=found.right)
 
 

@@ -25,6 +25,7 @@ from bench.errors import BenchError
 from bench.models.pair import NamedModel
 from bench.models.tools import Action, expected_action
 from bench.settings import BenchSettings, DatasetSource
+from common.groups import grouped
 from common.interval import Interval
 from records.captures.capture import Capture, CaptureInfo
 from records.store import Store
@@ -335,9 +336,7 @@ def _counted(results: Iterable[ExampleResult]) -> Mapping[Difference, int]:
 
 def _by_tools(pairs: Sequence[ResultPair]) -> Iterator[ToolSteps]:
     """By the recorded tools, the most frequent first."""
-    groups: dict[tuple[str, ...], list[ResultPair]] = {}
-    for pair in pairs:
-        groups.setdefault(expected_action(pair[0].example.expected).names, []).append(pair)
+    groups = grouped(pairs, lambda pair: expected_action(pair[0].example.expected).names)
     same, tool = _scores("action"), _scores("tool")
     for names, group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         new = [b for _, b in group if b is not None]

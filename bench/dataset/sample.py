@@ -35,6 +35,7 @@ from bench.models.asker import Answer, Asker, client_for, direct, total_cost
 from bench.models.pair import NamedModel
 from bench.models.tools import broken_calls, written_call, written_message
 from bench.settings import BenchSettings
+from common.groups import grouped
 from proxy.dialects.operation import Api
 from records.captures.capture import Capture, CapturedMessage, WireRequest, source_of
 from records.store import Store
@@ -272,9 +273,8 @@ def even_sizes(available: Mapping[str, int], size: int) -> dict[str, int]:
 
 def part_of(dataset: Dataset, size: int) -> Dataset:
     """At most `size` scored examples of a dataset, evenly over categories, the same ones each time."""
-    groups: dict[str, list[Example]] = {}
-    for example in sorted(dataset.scored, key=lambda example: example.hash):
-        groups.setdefault(example.category, []).append(example)
+    in_order = sorted(dataset.scored, key=lambda example: example.hash)
+    groups = grouped(in_order, lambda example: example.category)
     sizes = even_sizes({name: len(group) for name, group in groups.items()}, size)
     chosen = {example.hash for name, group in groups.items() for example in group[: sizes[name]]}
     part = tuple(each for each in dataset.examples if each.hash in chosen)

@@ -7,7 +7,7 @@ A request has no parameter of its own. Confidence is the answer's tokens' mean l
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -285,8 +285,11 @@ def confidence_in(api: Api, body: bytes) -> float | None:
 
     A mean, so that a long answer is not less sure than a short one (Malinin and Gales, ICLR 2021).
     """
-    read = _LOGPROBS.get(api)
-    found = [] if read is None else list(read(body))
+    found: list[float] = []
+    if api == "openai":
+        found = [token.logprob for token in _openai_tokens(body)]
+    elif api == "gemini":
+        found = [token.log_probability for token in _gemini_steps(body).chosen_candidates]
     return math.exp(math.fsum(found) / len(found)) if found else None
 
 
@@ -338,29 +341,28 @@ class _GeminiAnswer(msgspec.Struct):
     candidates: list[_GeminiCandidate] = []
 
 
-def _openai_confidence(body: bytes) -> Iterable[float]:
+def _openai_tokens(body: bytes) -> list[_OpenAIToken]:
     answer = _decoded(body, _OpenAIAnswer)
     found = answer.choices[0].logprobs if answer is not None and answer.choices else None
-    return [] if found is None else [token.logprob for token in found.content or ()]
+    return [] if found is None else found.content or []
 
 
-def _gemini_confidence(body: bytes) -> Iterable[float]:
+def _gemini_steps(body: bytes) -> _GeminiLogprobs:
     answer = _decoded(body, _GeminiAnswer)
     found = answer.candidates[0].logprobs_result if answer is not None and answer.candidates else None
-    return [] if found is None else [token.log_probability for token in found.chosen_candidates]
+    return found or _GeminiLogprobs()
 
 
 def first_token_in(api: Api, body: bytes) -> dict[str, float]:
     """The likeliest first tokens of an answer, with their probabilities; empty without them."""
+    likely: list[tuple[str, float]] = []
     if api == "openai":
-        answer = _decoded(body, _OpenAIAnswer)
-        found = answer.choices[0].logprobs if answer is not None and answer.choices else None
-        likely = found.content[0].top_logprobs if found is not None and found.content else []
-        return {each.token: math.exp(each.logprob) for each in likely}
-    said = _decoded(body, _GeminiAnswer) if api == "gemini" else None
-    steps = said.candidates[0].logprobs_result if said is not None and said.candidates else None
-    first = steps.top_candidates[0].candidates if steps is not None and steps.top_candidates else []
-    return {each.token: math.exp(each.log_probability) for each in first}
+        first = _openai_tokens(body)[:1]
+        likely = [(each.token, each.logprob) for token in first for each in token.top_logprobs]
+    elif api == "gemini":
+        steps = _gemini_steps(body).top_candidates[:1]
+        likely = [(each.token, each.log_probability) for step in steps for each in step.candidates]
+    return {token: math.exp(logprob) for token, logprob in likely}
 
 
 class _Named(msgspec.Struct):
@@ -383,9 +385,3 @@ def _decoded(body: bytes, form: type[Form]) -> Form | None:
         return msgspec.json.decode(body, type=form)
     except msgspec.DecodeError:
         return None
-
-
-_LOGPROBS: Mapping[Api, Callable[[bytes], Iterable[float]]] = {
-    "openai": _openai_confidence,
-    "gemini": _gemini_confidence,
-}

@@ -35,13 +35,13 @@ def _page(document: Node) -> Document:
         tone="",
         head=[BulletList([*(f"but: {each}" for each in document.get("caveats", ())), *document["reasons"]])],
         sections=[
-            Section("Correct answers", [_right(document), *map(_says, _of_answers(document))]),
+            Section("Correct answers", [_right(document), *map(Paragraph, _of_answers(document))]),
             Section("The rubric’s rows that a benchmark measures", [_rows(document)]),
             Section(
                 SPENT.get(document["via"], "Latency (quantiles: inverted CDF) and cost"),
                 [
                     spent(document),
-                    *(_says(f"{each['says']}; {each['do']}") for each in document.get("unpriced", ())),
+                    *(Paragraph(f"{each['says']}; {each['do']}") for each in document.get("unpriced", ())),
                 ],
             ),
             Section("By class", [_classes(document)]),
@@ -53,12 +53,8 @@ def _page(document: Node) -> Document:
     )
 
 
-def _says(text: str) -> Paragraph:
-    return Paragraph(text)
-
-
 def _alone(*sentences: str) -> Section:
-    return Section("", list(map(_says, sentences)))
+    return Section("", list(map(Paragraph, sentences)))
 
 
 def _of_answers(document: Node) -> Iterator[str]:
@@ -83,9 +79,10 @@ def judged(found: Node | None) -> list[Section]:
             _share(node["judged_preference"]),
             rough_percent(node["order_decided"]),
             _share(node["agreement"]["share"]),
-            _kappa(node["agreement"]["kappa"]),
+            _interval(node["agreement"]["kappa"], "{:.2f}", "{:.2f}"),
         ]
-        for name, node in _judged_nodes(found)
+        for each in found["datasets"]
+        for name, node in judged_parts(each, mark=" ")
     ]
     cost = "an unknown cost" if found["cost_usd"] is None else dollars(found["cost_usd"])
     words = f"words {found['words_sha256'][:8]}"
@@ -98,20 +95,15 @@ def judged(found: Node | None) -> list[Section]:
     ]
 
 
-def _judged_nodes(found: Node) -> Iterator[tuple[str, Node]]:
-    for dataset in found["datasets"]:
-        yield dataset["dataset"], dataset
-        if len(dataset["categories"]) > 1:
-            for part in dataset["categories"]:
-                yield f"  {part['value'] or '(no category)'}", part
+def judged_parts(dataset: Node, *, mark: str) -> Iterator[tuple[str, Node]]:
+    """The dataset, and each of its categories behind this mark if there are several."""
+    yield dataset["dataset"], dataset
+    if len(dataset["categories"]) > 1:
+        yield from ((f"{mark} {part['value'] or '(no category)'}", part) for part in dataset["categories"])
 
 
 def _share(found: Node | None) -> str:
     return _interval(found, "{:.0f} %", "{:.0f}", scale=100)
-
-
-def _kappa(found: Node | None) -> str:
-    return _interval(found, "{:.2f}", "{:.2f}")
 
 
 def _interval(found: Node | None, form: str, ends: str, *, scale: float = 1, to: str = " to ") -> str:
@@ -151,8 +143,13 @@ def _beside(document: Node) -> Iterator[Section]:
         yield Section("From the canary", [_canary(document["canary"])])
     if (family := document["family"]) is not None:
         yield _alone(f"Past releases of {family['vendor']}: {_family(family)}")
+    yield _alone(made(document))
+
+
+def made(document: Node) -> str:
+    """When, by whom and how a benchmark was made, and how long its stages took."""
     took = ", ".join(f"{stage} {took_s:,.0f} s" for stage, took_s in document["stages"].items())
-    yield _alone(f"{document['at']}, {document['owner']}, {document['via']}; {took}")
+    return f"{document['at']}, {document['owner']}, {document['via']}; {took}"
 
 
 def _similar(document: Node) -> str:

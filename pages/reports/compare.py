@@ -11,6 +11,7 @@ from pages.document import BulletList, Document, Section, Table, columns
 from pages.words import verdict
 from pages.words.figures import between, defined, joined, label, signed
 from pages.words.reasons import sentences
+from pages.words.status import in_words
 from pages.writers import written
 from records.facts.metric import JUDGED_PREFERENCE
 from routing.canary import Arm
@@ -123,7 +124,7 @@ def _verdict(standing: CandidateStanding) -> list[str]:
     return [
         standing.name,
         _model(standing.candidate),
-        verdict.in_words(report.verdict) + _now(standing),
+        in_words(report.verdict) + _now(standing),
         _score(report),
         f"{report.units.candidate:,} of {report.units.candidate + report.units.baseline:,}",
         f"{report.window.days:.1f}",

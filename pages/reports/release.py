@@ -3,18 +3,18 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
 from common.numbers import count, dollars, percent, seconds
 from pages.document import BulletList, Cell, Document, Row, Section, Table, columns
+from pages.reports.bench_text import judged_parts
 from pages.words import gains, judge, plan, verdict
 from pages.words.archive import came, ending, promised, promises, reasons_of, week_after
 from pages.words.drift import SINCE_DRIFT
 from pages.words.figures import bound_words, joined, label
 from pages.words.reasons import miss_words, sentences
-from pages.words.status import day
+from pages.words.status import day, in_words, minute
 from pages.writers import listing, written
 from records.store.benchmarks import FailureRow
 from records.store.releases import ReleaseNote, is_drift
@@ -160,7 +160,7 @@ def _clock(found: Dossier) -> list[str]:
     clock = found.clock
     words = {"started": "first given to users"}
     reached = [
-        f"{words.get(name, name)} {_moment(at)}" for name, at in _stages(clock).items() if at is not None
+        f"{words.get(name, name)} {minute(at)}" for name, at in _stages(clock).items() if at is not None
     ]
     told = [f"{', '.join(reached).capitalize()} (UTC)."]
     if clock.days is not None:
@@ -190,7 +190,7 @@ def _runs(runs: Sequence[RunStanding]) -> Table:
             day(run.started_at),
             run.state.replace("_", " ") + (f" {day(run.ended_at)}" if run.ended_at is not None else ""),
             ": ".join(part for part in (run.who, run.reason) if part) or "–",
-            verdict.in_words(run.verdict) if run.verdict is not None else "–",
+            in_words(run.verdict) if run.verdict is not None else "–",
             _decided(run),
         ]
         for run in runs
@@ -203,7 +203,7 @@ def _decided(run: RunStanding) -> str:
     if run.decision is None:
         return "–"
     despite = f" despite {joined([miss_words(name) for name in run.despite])}" if run.despite else ""
-    return f"{verdict.in_words(run.decision)}{despite}"
+    return f"{in_words(run.decision)}{despite}"
 
 
 def _criteria(run: RunStanding, report: Report) -> Section:
@@ -341,15 +341,13 @@ def _judged(judge: Mapping[str, Any]) -> Section:
         says=[*judge["says"], f"asked in the words {judge['words_sha256'][:8]}: {judge['criteria']}"],
         table=Table(
             columns("", "pairs", "won", "tie", "lost", "no mark", "candidate preferred"),
-            [_judged_row(name, node) for each in judge["datasets"] for name, node in _judged_parts(each)],
+            [
+                _judged_row(name, node)
+                for each in judge["datasets"]
+                for name, node in judged_parts(each, mark="–")
+            ],
         ),
     )
-
-
-def _judged_parts(dataset: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield dataset["dataset"], dataset
-    if len(dataset["categories"]) > 1:
-        yield from ((f"– {part['value'] or '(no category)'}", part) for part in dataset["categories"])
 
 
 def _judged_row(name: str, node: Mapping[str, Any]) -> list[str]:
@@ -424,10 +422,6 @@ def _issues(found: Mapping[str, Any] | None) -> list[str]:
         named = f": {', '.join(names)}" if state != "gone" else ""
         told += [f"{count(len(names), 'known issue')} {word}{named}."] if names else []
     return told
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def line(found: Dossier) -> dict[str, Any]:

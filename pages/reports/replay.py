@@ -7,7 +7,7 @@ from typing import Any
 from bench.benchmark.replay import UNUSABLE, Difference, Replay
 from common.numbers import count
 from pages.document import BulletList, Column, Document, Paragraph, Row, Section, Table, columns
-from pages.reports.bench_text import SPENT, failures, judged, percent_words, points, spent
+from pages.reports.bench_text import SPENT, failures, judged, made, percent_words, points, spent
 from pages.writers import written
 
 MEASURES = {
@@ -167,5 +167,4 @@ def _missing(document: Node) -> Iterator[str]:
         said = (document["layers"][0][side] or {"said": ""})["said"]  # at the most common failure, the first
         for number, (failure, times) in enumerate(found.items()):
             yield f"{who}: {times} times {failure}{f': {said}' if said and not number else ''}"
-    took = ", ".join(f"{stage} {took_s:,.0f} s" for stage, took_s in document["stages"].items())
-    yield f"{document['at']}, {document['owner']}, {document['via']}; {took}"
+    yield made(document)

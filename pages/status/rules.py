@@ -137,8 +137,7 @@ class RuleView:
     @property
     def key(self) -> str:
         """The rule and its part of the traffic, as the status has it."""
-        key: str = self.found["rule"]
-        return key
+        return str(self.found["rule"])
 
     @property
     def name(self) -> str:
@@ -196,8 +195,7 @@ class RuleView:
     @property
     def sentence(self) -> str:
         """What it found."""
-        sentence: str = self.found["sentence"]
-        return sentence
+        return str(self.found["sentence"])
 
     @property
     def empty(self) -> bool:

@@ -8,8 +8,8 @@ from common.numbers import set_percent
 from pages.words.figures import between, defined, joined, label, look_words, signed
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
-from pages.words.status import act, day, plain, shares
-from pages.words.verdict import failure_rate, in_words
+from pages.words.status import act, day, in_words, plain, shares
+from pages.words.verdict import failure_rate
 from records.outcome import ProviderError
 from records.store.releases import is_drift
 from routing.canary import Arm, RequestChanges

@@ -181,7 +181,7 @@ def _against(found: Measurement, baseline: Interval) -> str:
         return f"against {theirs}"
     if kind == "ratio":
         return f"{interval.estimate:.3g} times ({_ends(interval, '{:.3g}')}) {theirs}"
-    points = _percent(interval)
+    points = interval.scaled(100)
     return f"{points.estimate:+.1f} points ({_ends(points, '{:+.1f}')}) against {theirs}".replace("-", "−")
 
 
@@ -189,16 +189,12 @@ def value_words(found: Interval | None, unit: Unit) -> str:
     """A value with its interval: 98.0 % (93.0 to 99.4)."""
     if found is None:
         return "unknown"
-    scaled = _percent(found) if unit == "share" else found
+    scaled = found.scaled(100) if unit == "share" else found
     return f"{number(found.estimate, unit)} ({_ends(scaled, _FORMS.get(unit, '{:,.0f}'))})"
 
 
 def _ends(found: Interval, form: str) -> str:
     return f"{form.format(found.low)} to {form.format(found.high)}"
-
-
-def _percent(found: Interval) -> Interval:
-    return Interval(low=100 * found.low, estimate=100 * found.estimate, high=100 * found.high)
 
 
 def number(value: float, unit: Unit) -> str:

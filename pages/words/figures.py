@@ -107,6 +107,11 @@ def due(day: int, last: tuple[int, date] | None, start: date | None) -> date | N
     return None if start is None else start + timedelta(days=day + 1)
 
 
+def long_date(at: date) -> str:
+    """11 Nov 2026."""
+    return f"{at.day} {at:%b %Y}"
+
+
 def weekday(at: date) -> str:
     """Thu 10 Dec."""
     return f"{at:%a} {at.day} {at:%b}"

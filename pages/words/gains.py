@@ -13,7 +13,7 @@ from records.facts.metric import JUDGED
 from verdict.decision.document import SHIPS, MetricLine, Report
 from verdict.decision.offline import Forecast
 from verdict.details import EvaluationCost, EvaluationPart, Money, OfflineRow, UnknownCosts, savings
-from verdict.rows.row import State
+from verdict.rows.row import State, worst
 from verdict.terms.measures import BUSINESS, is_cost, source
 from verdict.terms.rubric import parse_bound
 
@@ -21,7 +21,6 @@ _COSTS = frozenset(
     {"cost_per_request", "cost_total", "tokens", "session_cost", "session_tokens", "session_cache_hits"}
 )
 _TIMES = ("latency_", "ttft_", "session_length_s", "session_exchanges", "session_tool_calls")
-_WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +139,11 @@ def _judged(report: Report) -> Iterator[EvidenceLayer]:
     if report.judge is None:
         return
     lines = [line for line in report.metrics if line.metric in JUDGED]
-    states = {line.state for line in lines} or {"NODATA"}
-    worst: State = next(state for state in _WORST_FIRST if state in states)
-    start = f"{verdict.STATES[worst][0]} " if lines else ""
+    tone = worst(line.state for line in lines)
+    start = f"{verdict.STATES[tone][0]} " if lines else ""
     end = "" if lines else "; does not decide"
     says = f"{start}{judge.in_short(report.judge)}{end}"
-    yield EvidenceLayer(kind="judge", name="A judge on real requests", says=says, tone=worst)
+    yield EvidenceLayer(kind="judge", name="A judge on real requests", says=says, tone=tone)
 
 
 def _offline(report: Report) -> Iterator[EvidenceLayer]:
@@ -153,10 +151,9 @@ def _offline(report: Report) -> Iterator[EvidenceLayer]:
     rows = report.details.offline
     if rows:
         found = [f"{verdict.STATES[row.state][0]} {row.says or _not_measured(row)}" for row in rows]
-        states = {row.state for row in rows}
-        worst: State = next(state for state in _WORST_FIRST if state in states)
+        tone = worst(row.state for row in rows)
         name = "Rows for a benchmark only"
-        yield EvidenceLayer(kind="offline", name=name, says="; ".join(found), tone=worst)
+        yield EvidenceLayer(kind="offline", name=name, says="; ".join(found), tone=tone)
 
 
 def _not_measured(row: OfflineRow) -> str:
@@ -170,9 +167,8 @@ def _layer(
         says = "Not measured: the rubric has no row on it."
         return EvidenceLayer(kind=kind, name=name, says=says, tone="NODATA")
     found = [f"{verdict.mark(line, report)[0]} {label(line.metric)}" for line in lines]
-    states = {line.state for line in lines}
-    worst: State = next(state for state in _WORST_FIRST if state in states)
-    return EvidenceLayer(kind=kind, name=name, says=", ".join(found), tone=worst)
+    tone = worst(line.state for line in lines)
+    return EvidenceLayer(kind=kind, name=name, says=", ".join(found), tone=tone)
 
 
 def changes(report: Report) -> list[str]:
@@ -241,11 +237,7 @@ def _quality(report: Report) -> str:
 def _less(saved: Range, when: str = "") -> str:
     """$4,900 less a month ($4,600 to $5,200 less); what it costs, −$200 to +$400 a month, if it may be
     either."""
-    cost = Range(
-        low=None if saved.high is None else -saved.high,
-        estimate=-saved.estimate,
-        high=None if saved.low is None else -saved.low,
-    )
+    cost = saved.scaled(-1)
     if _crosses(cost):
         return f"{_ends(cost)}{when}"
     side = "less" if saved.estimate > 0 else "more"

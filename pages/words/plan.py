@@ -4,6 +4,7 @@ the verdict."""
 from collections.abc import Mapping
 from datetime import date, timedelta
 
+from common.groups import grouped
 from common.numbers import count, rough_percent
 from pages.words import verdict
 from pages.words.figures import (
@@ -15,6 +16,7 @@ from pages.words.figures import (
     due,
     joined,
     label,
+    long_date,
     risk,
     sooner,
     title,
@@ -45,7 +47,7 @@ def look_day(report: Report) -> str:
     if plan is None or not plan.looks:
         return ""
     at = _date_of(report, plan.looks[-1])
-    return f"day {plan.looks[-1]}{f' ({_words(at)}, {MIDNIGHT})' if at else ''}"
+    return f"day {plan.looks[-1]}{f' ({long_date(at)}, {MIDNIGHT})' if at else ''}"
 
 
 def heading(report: Report) -> str:
@@ -67,7 +69,7 @@ def next_look(report: Report, plan: PlanLine) -> str:
         return f"next look: day {plan.next_look}"
     if report.window.end is not None and at == _utc_day(report.window.end) + timedelta(days=1):
         return "next look tonight"
-    return f"next look: day {plan.next_look}, {_words(at)} at the earliest"
+    return f"next look: day {plan.next_look}, {long_date(at)} at the earliest"
 
 
 def plan_line(report: Report) -> str:
@@ -256,10 +258,6 @@ def _utc_day(seconds: float) -> date:
     return date.fromordinal(date(1970, 1, 1).toordinal() + int(seconds // DAY_S))
 
 
-def _words(at: date) -> str:
-    return f"{at.day} {at:%b %Y}"
-
-
 # The steps that would change the verdict.
 
 
@@ -293,9 +291,7 @@ def _users_to_come(report: Report) -> list[str]:
     """What each critical part needs until it can be judged: as many users as its scarcest metric."""
     if report.verdict != "extend":
         return []
-    waiting: dict[tuple[str | None, str], list[UsersToCome]] = {}
-    for part in report.details.too_few:
-        waiting.setdefault((part.by, part.value), []).append(part)
+    waiting = grouped(report.details.too_few, lambda part: (part.by, part.value))
     return [_users_of(by, value, parts) for (by, value), parts in waiting.items()]
 
 

@@ -23,6 +23,7 @@ from pages.words.figures import (
     to_come,
     unreached,
 )
+from pages.words.status import day, minute
 from records.facts.metric import JUDGED_PREFERENCE, PREDICTED_BY
 from verdict.decision.document import MetricLine, PlanLine, Report
 from verdict.decision.plan_course import end_of, look_ends, may_ship
@@ -313,18 +314,18 @@ def _by_one_user(reason: OneUser, line: MetricLine) -> str:
 def _by_days(reason: DaysDecide, line: MetricLine) -> str:
     """A row that would pass but for its days: which, and the values there and elsewhere."""
     found, name = reason.found, title(line.metric)
-    day = datetime.fromtimestamp(found.day * DAY_S, UTC).date().isoformat()
+    on = day(found.day * DAY_S)
     bound = bound_and_value(line)
     there, others = (_in_days(values, line.unit, found.above) for values in (found.there, found.others))
     match found.kind:
         case "one_day":
             return (
-                f"{name} would keep {bound} only because of {day}: {there} then, {others} on the other days. "
+                f"{name} would keep {bound} only because of {on}: {there} then, {others} on the other days. "
                 "One day decides no row, so it stays open."
             )
         case "since":
             return (
-                f"{name} is worse since {day}: {there} since then, {others} before. The days since then do "
+                f"{name} is worse since {on}: {there} since then, {others} before. The days since then do "
                 f"not keep {bound} on their own, so it stays open."
             )
         case "fades":
@@ -334,7 +335,7 @@ def _by_days(reason: DaysDecide, line: MetricLine) -> str:
             )
         case "uneven":
             return (
-                f"{name} differs between days by more than chance: {there} on {day}, {others} on the other "
+                f"{name} differs between days by more than chance: {there} on {on}, {others} on the other "
                 f"days. So few days do not show that it keeps {bound} in the long run."
             )
 
@@ -581,11 +582,10 @@ def _risk_taken(report: Report, reason: RiskTaken) -> str:
 
 
 def _late_change(change: ShareChange) -> str:
-    date = datetime.fromtimestamp(change.at, UTC).date().isoformat()
     share = f"from {set_percent(change.before)} to {set_percent(change.after)}"
     return (
-        f"{change.who} changed the share {share} by hand on {date}, when the verdict could already be to "
-        "ship. If the results were the reason, the stated risk does not hold."
+        f"{change.who} changed the share {share} by hand on {day(change.at)}, when the verdict could already "
+        "be to ship. If the results were the reason, the stated risk does not hold."
     )
 
 
@@ -598,7 +598,7 @@ def _moved(reason: GroundMoved) -> str:
 
 
 def _outage(found: Outage) -> str:
-    spans = [f"{_hour(begin)} to {_hour(end)}" for begin, end in found.spans]
+    spans = [f"{minute(begin)} to {minute(end)}" for begin, end in found.spans]
     if len(spans) > _SPANS:
         spans = [*spans[: _SPANS - 1], f"{len(spans) - _SPANS + 1} times more"]
     theirs, ours = (
@@ -613,10 +613,6 @@ def _outage(found: Outage) -> str:
         f"{count(len(found.hours), 'hour')} {theirs} failed, usually {amount(found.usual, 'share')}; of the "
         f"candidate's {ours}. They count for neither arm."
     )
-
-
-def _hour(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _another_rubric(reason: AnotherRubric) -> str:
@@ -726,8 +722,7 @@ def _of_traffic(reason: BusyUser | TrafficDiffers | LateFeedback | UnitsNotUsers
         case BusyUser():
             return f"One user ({reason.user}) makes {rough_percent(reason.part)} of the candidate's requests."
         case TrafficDiffers():
-            when = " in the same phases of the ramp" if reason.phases > 1 else ""
-            change = reason.candidate / reason.baseline - 1
+            when, change = _when(reason.phases), reason.candidate / reason.baseline - 1
             return (
                 f"A user of the candidate makes {rough_percent(abs(change))} "
                 f"{'more' if change > 0 else 'fewer'} requests than one of the baseline{when} "

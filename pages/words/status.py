@@ -50,6 +50,11 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def minute(at: float) -> str:
+    """UTC seconds as 2026-11-24 23:05."""
+    return moment(at)[:-3]
+
+
 def text_moment(at: str) -> str:
     """A moment as the API writes it (ISO 8601), as 2026-11-24 23:05:00."""
     return moment(datetime.fromisoformat(at).timestamp())
@@ -114,13 +119,13 @@ def asked(request: Mapping[str, Any], now: float) -> str:
     ago, until = span(max(0.0, now - request["at"])), moment(request["until"])
     first = f"asked by {request['who']} {ago} ago ({request['reason']})"
     if against := request["against"]:
-        first += f", against the verdict {plain(against).replace('dont', 'don’t')}"
+        first += f", against the verdict {in_words(against)}"
     return f"{first}; somebody else may promote until {until} UTC"
 
 
 def decided(decision: Mapping[str, Any]) -> str:
     """What somebody decided: ship despite csat and category:refund, by ann on …: the board agrees"""
-    word = plain(decision["decision"]).replace("dont", "don’t")
+    word = in_words(decision["decision"])
     despite = f" despite {', '.join(decision['despite'])}" if decision["despite"] else ""
     return f"{word}{despite}, by {decision['who']} on {moment(decision['at'])} UTC: {decision['reason']}"
 
@@ -128,6 +133,11 @@ def decided(decision: Mapping[str, Any]) -> str:
 def verbatim(text: str) -> Markup:
     """Text for an HTML element's content. Quotes stay as they are, which only an attribute must not have."""
     return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))  # noqa: S704
+
+
+def in_words(verdict: str) -> str:
+    """A verdict, or a decision, within a sentence: ship with caveats, don’t ship."""
+    return plain(verdict).replace("dont", "don’t")
 
 
 def verdict(name: str) -> str:

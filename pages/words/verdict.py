@@ -6,9 +6,21 @@ from datetime import UTC, datetime
 from common.concentration import Concentration
 from common.numbers import count, rough_percent, set_percent
 from judge.figures import NEEDED_LABELS
-from pages.words.figures import amount, between, days, distance, joined, label, signed, throttled, users_of
+from pages.words.figures import (
+    amount,
+    between,
+    days,
+    distance,
+    joined,
+    label,
+    long_date,
+    signed,
+    throttled,
+    users_of,
+)
 from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words
+from pages.words.status import in_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE, PREDICTED_BY
 from verdict.decision.document import MetricLine, PartLine, PartState, Report, Verdict
 from verdict.decision.plan_course import end_of, look_ends
@@ -130,8 +142,7 @@ def span_of_days(report: Report) -> str:
 
 
 def _date(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment.day} {moment:%b %Y}"
+    return long_date(datetime.fromtimestamp(seconds, UTC))
 
 
 def models(report: Report) -> str:
@@ -174,11 +185,6 @@ def mirror(report: Report) -> str | None:
     cost = "cost unknown" if found.cost_usd is None else f"{amount(found.cost_usd, 'usd')} in total"
     copies = count(found.copies, "mirrored request")
     return f"{copies}, {found.failed:,} failed, {cost}; not included in other figures"
-
-
-def in_words(verdict: str) -> str:
-    """ship now, ship, ship with caveats, don’t ship, extend."""
-    return {"dont_ship": "don’t ship"}.get(verdict, verdict.replace("_", " "))
 
 
 def decision(report: Report) -> str | None:

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, get_args
 
 import msgspec
 
+from common.clock import rfc3339
 from records.store import AuditEntry, Store
 from records.store.reports import Evaluations, StoredEvaluation
 from routing.canary import Arm, arm_names
@@ -172,7 +173,7 @@ def parse(text: str) -> list[Evaluation]:
 
 def moment(seconds: float) -> str:
     """UTC seconds as RFC 3339."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(seconds, "milliseconds")
 
 
 # Makes an evaluation from an audit log entry: the canary's present report and its models.

@@ -10,13 +10,14 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from common.groups import grouped
 from records.captures.capture import Capture
 from records.outcome import BLAMED, THROTTLED, UNREACHED, AttemptRecord, ProviderError
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks
 from records.store.captures import CaptureStore
 from records.store.releases import Releases
-from records.store.reports import StoredLook, VerdictLooks
+from records.store.reports import VerdictLooks
 from records.store.segments.columns import faults_of
 from records.store.segments.sources import sources
 from routing.canary import Arm
@@ -266,10 +267,8 @@ def _acts(releases: Releases, run: RunStanding, *, first: bool) -> Iterator[Time
 
 def _looks(store: Store, run: RunStanding) -> Iterator[TimelineEntry]:
     """Each day's looks: the rows that had enough users, and those that had not."""
-    days = dict[tuple[float, int], list[StoredLook]]()
-    for look in VerdictLooks(store).of_run(run.canary, run.run):
-        days.setdefault((look.at, look.day), []).append(look)
-    for (at, day), looks in days.items():
+    every = VerdictLooks(store).of_run(run.canary, run.run)
+    for (at, day), looks in grouped(every, lambda look: (look.at, look.day)).items():
         yield TimelineEntry(
             at=at,
             kind="look",
@@ -294,12 +293,8 @@ def _failures_of(
     asked, rows = 0, list[Mapping[str, Any]]()
     for run in found.runs:
         asked += _asked(store, run, rows)
-    kinds = dict[tuple[object, ...], list[Mapping[str, Any]]]()
-    for row in sorted(rows, key=lambda each: each["at"], reverse=True):
-        for each in _failures_in(row):
-            kinds.setdefault((each["what"], each["model"], each["status"], _kind(each["said"])), []).append(
-                each
-            )
+    newest_first = sorted(rows, key=lambda each: each["at"], reverse=True)
+    kinds = grouped((each for row in newest_first for each in _failures_in(row)), _kind)
     made = [_failure(store, each, texts=texts) for each in kinds.values()]
     return ProviderFailures(
         asked=asked,
@@ -345,8 +340,11 @@ def _failures_in(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**common, "what": name}
 
 
-def _kind(said: ProviderError) -> tuple[str, ...]:
-    return said.code, said.type, said.param, _VARIES.sub("…", said.message)
+def _kind(failure: Mapping[str, Any]) -> tuple[object, ...]:
+    """What failures of one kind have in common."""
+    said: ProviderError = failure["said"]
+    words = (said.code, said.type, said.param, _VARIES.sub("…", said.message))
+    return failure["what"], failure["model"], failure["status"], words
 
 
 def _failure(store: Store, rows: Sequence[Mapping[str, Any]], *, texts: bool) -> ProviderFailure:

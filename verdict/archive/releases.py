@@ -1,12 +1,13 @@
 """Every release as the store has it: its runs, its layers, its clock. Nothing is from the present config."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from common.concentration import FailingPart
+from common.groups import grouped
 from judge.figures import JudgeFigures
 from records.store import Act, AuditEntry, Store
 from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
@@ -21,11 +22,9 @@ from verdict.decision.decide import points
 from verdict.decision.document import MetricLine, Report, Verdict, from_json
 from verdict.decision.reports import GATHERING, report_of
 from verdict.rows.reasons import attempt
-from verdict.rows.row import State
+from verdict.rows.row import State, worst
 from verdict.terms.judged_canary import ReportSettings
 from verdict.terms.rubric import Bound, parse_bound
-
-_T = TypeVar("_T")
 
 _FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
 """States that the end of a canary does not replace."""
@@ -93,8 +92,8 @@ def histories(store: Store, releases: Sequence[Release] | None = None) -> list[A
     if not wanted:
         return []
     names = [each.id for each in wanted]
-    runs = _grouped(known.runs(*names), lambda run: run.release)
-    notes = _grouped(known.notes(*names), lambda note: note.release)
+    runs = grouped(known.runs(*names), lambda run: run.release)
+    notes = grouped(known.notes(*names), lambda note: note.release)
     kept = _Kept.of(store, [run for each in runs.values() for run in each])
     measured = Benchmarks(store).newest_of_each({each.candidate for each in wanted})
     found = [
@@ -110,13 +109,6 @@ def histories(store: Store, releases: Sequence[Release] | None = None) -> list[A
         for document, first_at in [measured.get((release.candidate, release.baseline), (None, None))]
     ]
     return [replace(each, successor=None if each.runs else _successor(each.release, every)) for each in found]
-
-
-def _grouped(found: Iterable[_T], of: Callable[[_T], str]) -> dict[str, list[_T]]:
-    groups: dict[str, list[_T]] = {}
-    for each in found:
-        groups.setdefault(of(each), []).append(each)
-    return groups
 
 
 _RunKey = tuple[str, int]
@@ -140,7 +132,7 @@ class _Kept:
         evaluations = {(each.canary, each.run): each for each in stored}
         unjudged = {run.canary for run in runs if (run.canary, run.run) not in evaluations}
         return cls(
-            acts=_grouped(Releases(store).acts(*canaries), lambda act: act.canary),
+            acts=grouped(Releases(store).acts(*canaries), lambda act: act.canary),
             decisions=Decisions(store).latest_of_runs(canaries),
             evaluations=evaluations,
             weeks_after={(each.canary, each.run): each.week_after for each in stored if each.week_after},
@@ -190,7 +182,6 @@ def _overtaken(history: RunHistory, evaluation: Evaluation | None) -> bool:
 LayerName = Literal["synthetic", "real", "users", "business"]
 LAYERS: tuple[LayerName, ...] = get_args(LayerName)
 
-_WORST_STATES: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
 _OF_VERDICT: dict[str | None, State] = {"ship": "PASS", "dont_ship": "FAIL", "extend": "INCONCLUSIVE"}
 
 
@@ -244,14 +235,13 @@ def _benchmarked(layer: Mapping[str, Any]) -> LayerStanding:
 def _rows(lines: Sequence[MetricLine]) -> LayerStanding:
     if not lines:
         return _NOTHING
-    states = {line.state for line in lines}
-    worst: State = next(state for state in _WORST_STATES if state in states)
+    state = worst(line.state for line in lines)
     known = all(line.candidate is not None for line in lines if line.state == "NODATA")
     return LayerStanding(
-        state=worst,
+        state=state,
         score=_score(lines),
         rows=lines,
-        too_few=worst == "NODATA" and known,
+        too_few=state == "NODATA" and known,
     )
 
 
@@ -440,8 +430,8 @@ def _verdict(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -
     """The worst of them; None while one that could be worse is not there."""
     found = verdicts(benchmark, runs)
     known = [verdict for _, verdict in found if verdict is not None]
-    worst: Verdict | None = next((verdict for verdict in _WORST_FIRST if verdict in known), None)
-    return None if len(known) < len(found) and worst != "dont_ship" else worst
+    least: Verdict | None = next((verdict for verdict in _WORST_FIRST if verdict in known), None)
+    return None if len(known) < len(found) and least != "dont_ship" else least
 
 
 def _state(history: ArchivedRelease, runs: Sequence[RunStanding]) -> ReleaseState:

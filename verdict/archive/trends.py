@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
+from common.groups import grouped
 from common.interval import Interval, Range
 from records.facts.metric import Per, parse_bound
 from verdict.archive.evaluations import Evaluation, moment
@@ -256,17 +257,17 @@ _SPEARMAN = 1.06
 """Fieller, Hartley, Pearson, Biometrika 1957: the variance of Fisher's z of ranks is 1.06/(n−3)."""
 
 
-def pearson(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> Interval | None:
-    """Pearson's r of (n,) pairs with Fisher's interval tanh(atanh r ± z/√(n−3)).
+def pearson(x: Sequence[float], y: Sequence[float]) -> Interval | None:
+    """Pearson's r of (n,) pairs with Fisher's 95 % interval tanh(atanh r ± z/√(n−3)).
 
     None below `LEAST` pairs, or if a series is constant.
     """
-    return _with_interval(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), 1.0, alpha)
+    return _with_interval(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), 1.0)
 
 
-def spearman(x: Sequence[float], y: Sequence[float], *, alpha: float = 0.05) -> Interval | None:
+def spearman(x: Sequence[float], y: Sequence[float]) -> Interval | None:
     """Spearman's ρ: Pearson's r of the ranks, with the same interval."""
-    return _with_interval(_ranks(x), _ranks(y), _SPEARMAN, alpha)
+    return _with_interval(_ranks(x), _ranks(y), _SPEARMAN)
 
 
 def _ranks(values: Sequence[float]) -> Floats:
@@ -275,13 +276,13 @@ def _ranks(values: Sequence[float]) -> Floats:
     return np.asarray((np.cumsum(sizes) - (sizes - 1) / 2)[place], dtype=np.float64)
 
 
-def _with_interval(x: Floats, y: Floats, variance: float, alpha: float) -> Interval | None:
+def _with_interval(x: Floats, y: Floats, variance: float) -> Interval | None:
     if len(x) < LEAST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     r = float(np.corrcoef(x, y)[0, 1])
     edge = 1 - 1e-12
     middle = math.atanh(max(-edge, min(edge, r)))
-    half = float(special.ndtri(1 - alpha / 2)) * math.sqrt(variance / (len(x) - 3))
+    half = float(special.ndtri(0.975)) * math.sqrt(variance / (len(x) - 3))
     return Interval(low=math.tanh(middle - half), estimate=r, high=math.tanh(middle + half))
 
 
@@ -427,10 +428,7 @@ def trends(
     """
     runs = runs_of(evaluations)
     steps = tuple(step_of(run) for run in runs)
-    by_vendor: dict[str, list[TrendStep]] = {}
-    for step in steps:
-        if not step.variant:
-            by_vendor.setdefault(step.vendor, []).append(step)
+    by_vendor = grouped((step for step in steps if not step.variant), lambda step: step.vendor)
     refused: dict[str, dict[str, float]] = {}
     for name, at in (rejected or {}).items():
         provider, _, model = name.partition("/")
@@ -457,9 +455,8 @@ def to_json(found: Trends) -> dict[str, Any]:
 
 def runs_of(evaluations: Iterable[Evaluation]) -> list[list[Evaluation]]:
     """Each run's evaluations, oldest first; the runs in the order of their last."""
-    found: dict[tuple[str, int], list[Evaluation]] = {}
-    for evaluation in sorted(evaluations, key=lambda evaluation: evaluation.at):
-        found.setdefault((evaluation.canary, evaluation.run), []).append(evaluation)
+    in_order = sorted(evaluations, key=lambda each: each.at)
+    found = grouped(in_order, lambda each: (each.canary, each.run))
     return sorted(found.values(), key=lambda run: run[-1].at)
 
 

@@ -7,6 +7,7 @@ A miss is named by its row's metric, by a critical category `category:VALUE`, or
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from common.groups import grouped
 from records.facts.metric import JUDGED, JUDGED_MARK, JUDGED_PREFERENCE
 from records.outcome import THROTTLED
 from verdict.decision.document import (
@@ -251,10 +252,7 @@ def _without_data(row: Row) -> TooFewUsers:
 def _too_few(parts: Parts) -> list[Reason]:
     """One reason for each critical part that cannot be judged, with the users that every metric has."""
     found: list[Reason] = []
-    waiting: dict[tuple[str | None, str], list[Part]] = {}
-    for part in parts.too_few:
-        waiting.setdefault((part.by, part.value), []).append(part)
-    for (by, value), metrics in waiting.items():
+    for (by, value), metrics in grouped(parts.too_few, lambda part: (part.by, part.value)).items():
         if not any(part.seen for part in metrics):
             found.append(PartUnseen(by=by, value=value))
             continue
@@ -283,10 +281,9 @@ def _caveats(findings: Findings) -> list[Reason]:
     if findings.srm.off or (findings.srm.p_value is None and findings.rows):
         found.append(SplitNotChecked(assigned_outside=findings.srm.off))
     found += findings.caveats
-    worse: dict[str, list[PartWorse]] = {}
-    for part in (*findings.parts.segments, *findings.parts.categories):
-        if part.state == "WORSE" and not part.blocks:
-            worse.setdefault(part.metric, []).append(_worse(part, findings.parts))
+    parts = (*findings.parts.segments, *findings.parts.categories)
+    told = [_worse(part, findings.parts) for part in parts if part.state == "WORSE" and not part.blocks]
+    worse = grouped(told, lambda part: part.metric)
     found += [WorseInParts(metric=metric, parts=tuple(where)) for metric, where in worse.items()]
     return found
 

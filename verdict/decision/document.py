@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_type_hints
 
 import msgspec
 
+from common.clock import rfc3339
 from common.interval import finite
 from judge.figures import JudgeFigures
 from records.facts.arm_texts import TextChange
@@ -352,9 +353,7 @@ def _plain(value: Any) -> Any:
 
 
 def _moment(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if seconds is None else rfc3339(seconds, "milliseconds")
 
 
 def _seconds(moment: str | None) -> float | None:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from common.clock import rfc3339
 from common.concentration import CATEGORY, Breakdown, FailingPart, failing_parts
 from common.interval import Range, finite
 from records.facts.prices import PricedModel
@@ -50,8 +51,8 @@ def failures(recent: RecentFailures | None) -> Failures | None:
     slow_s = _slow(recent.exchanges)
     others = [*_slower(recent, slow_s), *_ratings(recent)]
     return Failures(
-        since=_moment(recent.since),
-        until=_moment(recent.until),
+        since=rfc3339(recent.since),
+        until=rfc3339(recent.until),
         baseline=recent.baseline,
         candidate=recent.candidate,
         newest=len(recent.exchanges),
@@ -111,10 +112,6 @@ def _mode(
         candidate_of=every[True],
         examples=tuple(seen.name for seen in failed if seen.candidate)[:EXAMPLES],
     )
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 # Where the candidate's failing exchanges lie in a run, by category and segment. Pure.

@@ -99,52 +99,15 @@ class Part:
     by: str | None
     value: str
     metric: str
-    difference: Difference
-    compared: bool
-    worse: float
-    better: float
-    chance: float | None
-    below_floor: bool
-    carrying: tuple[int, int]
+    difference: Difference = field(default_factory=Difference)
+    compared: bool = False
+    worse: float = 0.0
+    better: float = 0.0
+    chance: float | None = None
+    below_floor: bool = False
+    carrying: tuple[int, int] = (0, 0)
     seen: bool = True
     uncomputed: str = ""
-
-    @classmethod
-    def of(
-        cls, by: str | None, value: str, criterion: Criterion, reading: MetricReading, chance: float | None
-    ) -> "Part":
-        return cls(
-            by=by,
-            value=value,
-            metric=criterion.metric,
-            difference=difference(reading),
-            compared=reading.compared,
-            worse=_evidence(criterion, reading, worse=True),
-            better=_evidence(criterion, reading, worse=False),
-            chance=chance,
-            below_floor=_below_floor(criterion, reading),
-            carrying=reading.carrying,
-        )
-
-    @classmethod
-    def unseen(
-        cls, by: str | None, value: str, criterion: Criterion, *, seen: bool = False, uncomputed: str = ""
-    ) -> "Part":
-        """A part of the config without any exchange, or one of which nothing can be computed."""
-        return cls(
-            by=by,
-            value=value,
-            metric=criterion.metric,
-            difference=Difference(),
-            compared=False,
-            worse=0.0,
-            better=0.0,
-            chance=None,
-            below_floor=False,
-            carrying=(0, 0),
-            seen=seen,
-            uncomputed=uncomputed,
-        )
 
     @property
     def place(self) -> Place:
@@ -186,7 +149,7 @@ def parts_of(
         for value, inside in _pieces(labels, observed):
             found.append(_part(sample, inside, planned, by, value, criterion))
         unseen = _critical(canary, by).difference(labels.names if labels is not None else ())
-        found += [Part.unseen(by, value, criterion) for value in sorted(unseen)]
+        found += [Part(by=by, value=value, metric=criterion.metric, seen=False) for value in sorted(unseen)]
     return found
 
 
@@ -197,10 +160,21 @@ def _part(
 
     def part() -> Part:
         reading = _reading(sample, inside, planned)
-        return Part.of(by, value, criterion, reading, _chance(sample, inside, criterion, reading))
+        return Part(
+            by=by,
+            value=value,
+            metric=criterion.metric,
+            difference=difference(reading),
+            compared=reading.compared,
+            worse=_evidence(criterion, reading, worse=True),
+            better=_evidence(criterion, reading, worse=False),
+            chance=_chance(sample, inside, criterion, reading),
+            below_floor=_below_floor(criterion, reading),
+            carrying=reading.carrying,
+        )
 
     def unknown(why: str) -> Part:
-        return Part.unseen(by, value, criterion, seen=True, uncomputed=why)
+        return Part(by=by, value=value, metric=criterion.metric, uncomputed=why)
 
     return attempt(f"{criterion.metric} in {by or 'category'} {value}", part, unknown)
 

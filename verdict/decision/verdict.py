@@ -201,7 +201,9 @@ def find(
     for criterion in canary.criteria:
         must_be_known(criterion.metric, canary.metrics)
     window = _window(sample, canary, now)
-    planned = _course(sample, canary, kept, now)
+    planned = None
+    if canary.plan is not None:
+        planned = PlanCourse(sample=sample, canary=canary, plan=canary.plan, kept=kept, now=now)
     caveats: list[Reason | None] = [unequal_abandonment(sample, canary.criteria), traffic_differs(sample)]
     if planned is not None:
         caveats += [ShareChanged(change=change) for change in planned.late_changes()]
@@ -431,12 +433,6 @@ def _since_first(
     return [since] if since is not None else []
 
 
-def _course(sample: Sample, canary: JudgedCanary, kept: KeptLooks, now: float) -> PlanCourse | None:
-    if canary.plan is None:
-        return None
-    return PlanCourse(sample=sample, canary=canary, plan=canary.plan, kept=kept, now=now)
-
-
 def _line(row: Row, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
     reading, criterion = row.reading, row.criterion
     low, high = None, None
@@ -482,11 +478,7 @@ def _look_line(row: Row) -> LookLine | None:
     found = row.standing
     if found is None:
         return None
-    if row.state == "NODATA" or row.held is not None:
-        return LookLine(
-            day=found.day, low=None, high=None, p=None, risk=found.risk, boundary=None, chance=None
-        )
-    return LookLine(
+    line = LookLine(
         day=found.day,
         low=finite(found.acceptable.low),
         high=finite(found.acceptable.high),
@@ -495,6 +487,8 @@ def _look_line(row: Row) -> LookLine | None:
         boundary=found.boundary,
         chance=found.chance,
     )
+    held = row.state == "NODATA" or row.held is not None
+    return replace(line, low=None, high=None, p=None, boundary=None, chance=None) if held else line
 
 
 def _to_tell(row: Row, further: int | None, window: ReportWindow) -> tuple[float | None, float | None]:
@@ -539,7 +533,7 @@ def _split(sample: Sample, canary: JudgedCanary) -> SampleRatioCheck:
     if canary.assigned_outside:
         return SampleRatioCheck(p_value=None, blocked=False, off=True)
     shares = {**canary.shares, **sample.shares}
-    first = sample.first_rows()
+    first = sample.first_rows
     phase, candidate = sample.phase[first], sample.candidate[first]
     splits = [
         Split(

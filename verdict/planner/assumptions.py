@@ -3,8 +3,8 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from scipy import special
@@ -49,6 +49,8 @@ SESSIONS = 1.0
 """Of a user, where nobody said and nothing was recorded: the fewest that may tell of an event."""
 
 _ASKED_FOR = frozenset({"thumbs", "helped"})
+_BY_NAME = ("values", "baselines", "responses", "sds", "parts", "sources")
+"""The assumptions that each have a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +87,8 @@ class Assumptions:
 
     def over(self, other: "Assumptions") -> "Assumptions":
         """These assumptions where they say something, else those of `other`."""
-        return Assumptions(
-            values={**other.values, **self.values},
-            baselines={**other.baselines, **self.baselines},
-            responses={**other.responses, **self.responses},
-            sds={**other.sds, **self.sds},
-            sessions=other.sessions if self.sessions is None else self.sessions,
-            alike=self.alike,
-            asked=self.asked,
-            cost_cv=self.cost_cv,
-            log_latency_sd=self.log_latency_sd,
-            parts={**other.parts, **self.parts},
-            sources={**other.sources, **self.sources},
-        )
+        both: dict[str, Any] = {name: {**getattr(other, name), **getattr(self, name)} for name in _BY_NAME}
+        return replace(self, **both, sessions=other.sessions if self.sessions is None else self.sessions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

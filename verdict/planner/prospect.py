@@ -405,19 +405,25 @@ def ramp_length(
     never assumed."""
     if not waits_for_users(steps):
         return None
+    days = usual_days(judged) if wanted.days is None else wanted.days
+    users, users_from = _users_a_day(judged, wanted, seen, days)
+    if users is None:
+        short = "no traffic is recorded" if seen is None else "too little traffic is recorded"
+        users_from = f"{short}{'' if seen is None else seen.too_short}"
+    return RampLength(steps=steps, users_per_day=users, users_from=users_from)
+
+
+def _users_a_day(
+    judged: JudgedCanary, wanted: PlanRequest, seen: RecordedTraffic | None, days: int
+) -> tuple[float | None, str]:
+    """The users of both arms a day, and where that is from: given for these days, measured, or of the config;
+    None where nobody knows."""
     if wanted.users is not None:
-        days = usual_days(judged) if wanted.days is None else wanted.days
-        return RampLength(steps=steps, users_per_day=wanted.users / days, users_from="given")
-    if (users := judged.expected.users) is not None and (seen is None or seen.users_per_day is None):
-        return RampLength(steps=steps, users_per_day=users / usual_days(judged), users_from=_CONFIG)
-    if seen is None or seen.users_per_day is None:
-        why = (
-            f"too little traffic is recorded{seen.too_short}"
-            if seen is not None
-            else "no traffic is recorded"
-        )
-        return RampLength(steps=steps, users_per_day=None, users_from=why)
-    return RampLength(steps=steps, users_per_day=seen.users_per_day, users_from=seen.over)
+        return wanted.users / days, "given"
+    if seen is not None and seen.users_per_day is not None:
+        return seen.users_per_day, seen.over
+    users = judged.expected.users
+    return (None, "") if users is None else (users / usual_days(judged), _CONFIG)
 
 
 def _without(judged: JudgedCanary, metrics: Collection[str]) -> JudgedCanary:
@@ -466,12 +472,7 @@ def _expected(
 ) -> Expectation:
     """Given users come in these days; other users have a daily rate, whatever the days."""
     too_short = seen.too_short if seen is not None else ""
-    users, users_from = wanted.users, "given"
-    per_day = users / days if users is not None else None
-    if per_day is None and seen is not None:
-        per_day, users_from = seen.users_per_day, seen.over
-    if per_day is None and judged.expected.users is not None:
-        per_day, users_from = judged.expected.users / usual_days(judged), _CONFIG
+    per_day, users_from = _users_a_day(judged, wanted, seen, days)
     if per_day is None:
         per_day, users_from = lane * USERS / PLANNED_DAYS, in_lane(f"assumed{too_short}", lane)
     requests, requests_from = wanted.requests, "given"

@@ -68,8 +68,11 @@ def recorded(
     """
     since_day = int(now // DAY_S) - WINDOW_DAYS
     earlier = _earlier(connection, canary, judged)
-    for traffic in (RunTraffic(canary.name, since_day), UntakenTraffic(canary, since_day, lane)):
-        found = _of(connection, traffic, judged)
+    for traffic in (
+        RunTraffic(connection, canary.name, since_day),
+        UntakenTraffic(connection, canary, since_day, lane),
+    ):
+        found = _of(traffic, judged)
         if found is not None:
             mine = found if isinstance(traffic, RunTraffic) else _part(found, traffic.reaching)
             return mine.beside(earlier)
@@ -90,7 +93,7 @@ def _earlier(connection: sa.Connection, canary: Canary, judged: JudgedCanary) ->
     ).one_or_none()
     if newest is None:
         return None
-    found = _of(connection, RunTraffic(newest.canary, int(newest.at // DAY_S)), judged)
+    found = _of(RunTraffic(connection, newest.canary, int(newest.at // DAY_S)), judged)
     if found is None:
         return None
     over, told = f"{found.over} of {newest.canary}", found.assumptions
@@ -101,14 +104,12 @@ def _earlier(connection: sa.Connection, canary: Canary, judged: JudgedCanary) ->
     )
 
 
-def _of(
-    connection: sa.Connection, traffic: RunTraffic | UntakenTraffic, judged: JudgedCanary
-) -> RecordedTraffic | None:
+def _of(traffic: RunTraffic | UntakenTraffic, judged: JudgedCanary) -> RecordedTraffic | None:
     measures = {of for row in judged.criteria if (of := source(row.metric)) is not None}
-    seen, measured = traffic.read(connection, measures)
+    seen, measured = traffic.read(measures)
     if seen is None or seen.groups < GATE:
         return None
-    return _read(connection, traffic, seen, measured, judged)
+    return _Recorded(traffic=traffic, seen=seen, measured=measured, judged=judged).told()
 
 
 def in_lane(source: str, lane: float) -> str:
@@ -121,113 +122,76 @@ def _part(found: RecordedTraffic, lane: float) -> RecordedTraffic:
     return replace(found, users_per_day=users, over=in_lane(found.over, lane))
 
 
-def _read(
-    connection: sa.Connection,
-    traffic: RunTraffic | UntakenTraffic,
-    seen: SeenTraffic,
-    measured: Mapping[str, Moments],
-    judged: JudgedCanary,
-) -> RecordedTraffic:
-    found = Assumptions()
-    for row in judged.criteria:
-        told = _of_row(connection, traffic, row, seen, measured, judged)
-        found = told.over(found) if told is not None else found
-    if seen.users and part_names(judged):
-        parts = traffic.parts(connection, part_names(judged))
-        found = Assumptions(parts=parts, sources=dict.fromkeys(parts, seen.over)).over(found)
-    enough = bool(seen.users) and seen.days >= LEAST_DAYS
-    return RecordedTraffic(
-        over=seen.over,
-        users_per_day=seen.users / seen.days if enough else None,
-        requests=seen.requests if enough else None,
-        too_short=f"; {seen.days:.1f} days are recorded, {LEAST_DAYS} are needed"
-        if seen.users and not enough
-        else "",
-        assumptions=found,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recorded:
+    """Some traffic, as it was read for these terms."""
 
+    traffic: RunTraffic | UntakenTraffic
+    seen: SeenTraffic
+    measured: Mapping[str, Moments]
+    judged: JudgedCanary
 
-def _of_row(
-    connection: sa.Connection,
-    traffic: RunTraffic | UntakenTraffic,
-    row: Criterion,
-    seen: SeenTraffic,
-    measured: Mapping[str, Moments],
-    judged: JudgedCanary,
-) -> Assumptions | None:
-    """The baseline's value, how many exchanges have one, and the spread; None if too few users tell."""
-    name = row.metric
-    metric = judged.metrics.get(name)
-    if metric is None and per_session(name, judged.metrics):
-        return _of_sessions(connection, traffic, row, seen, judged)
-    if metric is None:
-        moments = measured.get(source(name) or "") if name not in _UNKNOWN else None
-        return (
-            None if moments is None else _told(name, moments, ValuesPerUser.of(seen.requests), seen, judged)
+    def told(self) -> RecordedTraffic:
+        """What it says of users, and of each row."""
+        seen, names, found = self.seen, part_names(self.judged), Assumptions()
+        for row in self.judged.criteria:
+            told = self._of_row(row)
+            found = told.over(found) if told is not None else found
+        if seen.users and names:
+            parts = self.traffic.parts(names)
+            found = Assumptions(parts=parts, sources=dict.fromkeys(parts, seen.over)).over(found)
+        enough = bool(seen.users) and seen.days >= LEAST_DAYS
+        short = f"; {seen.days:.1f} days are recorded, {LEAST_DAYS} are needed"
+        return RecordedTraffic(
+            over=seen.over,
+            users_per_day=seen.users / seen.days if enough else None,
+            requests=seen.requests if enough else None,
+            too_short=short if seen.users and not enough else "",
+            assumptions=found,
         )
-    if is_opinion(name, judged.metrics):
-        moments, values = traffic.opinions(connection, metric)
-        rated = min(1.0, values / seen.exchanges)
-        told = _told(name, moments, ValuesPerUser.one_voice(seen.requests, rated), seen, judged)
-        return None if told is None else told.with_response(name, rated, seen.over)
-    if not seen.users:
-        return None
-    return _of_events(connection, traffic, row, metric, seen, judged)
 
+    def _of_row(self, row: Criterion) -> Assumptions | None:
+        """The baseline's value, how many exchanges have one, and the spread; None if too few users tell."""
+        name, seen, metrics = row.metric, self.seen, self.judged.metrics
+        metric = metrics.get(name)
+        if metric is not None and is_opinion(name, metrics):
+            moments, values = self.traffic.opinions(metric)
+            rated = min(1.0, values / seen.exchanges)
+            told = self._told(name, moments, ValuesPerUser.one_voice(seen.requests, rated))
+            return None if told is None else told.with_response(name, rated, seen.over)
+        if metric is not None or per_session(name, metrics):
+            return self._of_users(row, metric) if seen.users else None
+        known = self.measured.get(source(name) or "") if name not in _UNKNOWN else None
+        return None if known is None else self._told(name, known, ValuesPerUser.of(seen.requests))
 
-def _of_events(
-    connection: sa.Connection,
-    traffic: RunTraffic | UntakenTraffic,
-    row: Criterion,
-    metric: Metric,
-    seen: SeenTraffic,
-    judged: JudgedCanary,
-) -> Assumptions | None:
-    counted = judged.metrics[metric.cost_per] if metric.cost_per else metric
-    moments = traffic.events(connection, counted, costs=bool(metric.cost_per))
-    if moments is None or (metric.cost_per and moments.count < FEWEST_EVENTS):
-        return None
-    about = _sessions(connection, traffic, seen) if counted.per == "session" else Assumptions()
-    sizes = values_per_user(row, seen.requests, about, judged.metrics)
-    told = _told(metric.name, replace(moments, groups=float(seen.groups)), sizes, seen, judged)
-    return None if told is None else told.over(about)
+    def _of_users(self, row: Criterion, metric: Metric | None) -> Assumptions | None:
+        """As `_of_row`, for an event; without a metric, for a measure of sessions."""
+        if metric is None:
+            moments, about = self.traffic.of_sessions(row.metric), self._sessions()
+        else:
+            counted = self.judged.metrics[metric.cost_per] if metric.cost_per else metric
+            moments = self.traffic.events(counted, costs=bool(metric.cost_per))
+            if moments is None or (metric.cost_per and moments.count < FEWEST_EVENTS):
+                return None
+            moments = replace(moments, groups=float(self.seen.groups))
+            about = self._sessions() if counted.per == "session" else Assumptions()
+        sizes = values_per_user(row, self.seen.requests, about, self.judged.metrics)
+        told = None if moments is None else self._told(row.metric, moments, sizes)
+        return None if told is None else told.over(about)
 
+    def _sessions(self) -> Assumptions:
+        """The sessions of a user."""
+        found = max(1.0, self.traffic.sessions() / self.seen.groups)
+        return Assumptions(sessions=found, sources={"sessions": self.seen.over})
 
-def _of_sessions(
-    connection: sa.Connection,
-    traffic: RunTraffic | UntakenTraffic,
-    row: Criterion,
-    seen: SeenTraffic,
-    judged: JudgedCanary,
-) -> Assumptions | None:
-    """As `_of_row`, for a measure of sessions."""
-    moments = traffic.of_sessions(connection, row.metric) if seen.users else None
-    if moments is None:
-        return None
-    about = _sessions(connection, traffic, seen)
-    sizes = values_per_user(row, seen.requests, about, judged.metrics)
-    told = _told(row.metric, moments, sizes, seen, judged)
-    return None if told is None else told.over(about)
-
-
-def _sessions(
-    connection: sa.Connection, traffic: RunTraffic | UntakenTraffic, seen: SeenTraffic
-) -> Assumptions:
-    """The sessions of a user."""
-    found = max(1.0, traffic.sessions(connection) / seen.groups)
-    return Assumptions(sessions=found, sources={"sessions": seen.over})
-
-
-def _told(
-    name: str, moments: Moments, sizes: ValuesPerUser, seen: SeenTraffic, judged: JudgedCanary
-) -> Assumptions | None:
-    """The baseline's value, and the spread of one value that gives the measured variance."""
-    if moments.groups < GATE:
-        return None
-    spreads = not is_share(name, judged.metrics)
-    sd = math.sqrt(moments.variance / sizes.variance(Assumptions().alike))
-    return Assumptions(
-        baselines={name: moments.value},
-        sds={name: sd} if spreads else {},
-        sources=dict.fromkeys([name, *([f"{name}.sd"] if spreads else [])], seen.over),
-    )
+    def _told(self, name: str, moments: Moments, sizes: ValuesPerUser) -> Assumptions | None:
+        """The baseline's value, and the spread of one value that gives the measured variance."""
+        if moments.groups < GATE:
+            return None
+        spreads = not is_share(name, self.judged.metrics)
+        sd = math.sqrt(moments.variance / sizes.variance(Assumptions().alike))
+        return Assumptions(
+            baselines={name: moments.value},
+            sds={name: sd} if spreads else {},
+            sources=dict.fromkeys([name, *([f"{name}.sd"] if spreads else [])], self.seen.over),
+        )

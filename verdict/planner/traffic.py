@@ -96,10 +96,10 @@ Found: TypeAlias = tuple[SeenTraffic | None, Mapping[str, Moments]]
 class RunTraffic:
     """Traffic of the canary's runs, from its unit totals, which are read once."""
 
-    def __init__(self, name: str, since_day: int) -> None:
-        self.canary, self.since_day = name, since_day
+    def __init__(self, connection: sa.Connection, name: str, since_day: int) -> None:
+        self._connection, self.canary, self.since_day = connection, name, since_day
 
-    def read(self, connection: sa.Connection, measures: Collection[str]) -> Found:
+    def read(self, measures: Collection[str]) -> Found:
         columns, known = unit_days.c, [name for name in SUMS if name in measures]
         sums = [double(sa.func.sum(column)) for name in known for column in SUMS[name]]
         users = (
@@ -110,7 +110,7 @@ class RunTraffic:
                 sa.func.sum(columns.exchanges).label("exchanges"),
                 *(each.label(f"sum{place}") for place, each in enumerate(sums)),
             )
-            .where(columns.canary == self.canary, columns.day >= self.since_day, columns.mirror.is_(False))
+            .where(*self._days())
             .group_by(columns.unit, columns.arm)
             .subquery()
         )
@@ -120,7 +120,7 @@ class RunTraffic:
             for place in range(len(known))
             for each in Moments.sums(of[f"sum{2 * place}"], of[f"sum{2 * place + 1}"])
         ]
-        rows = connection.execute(
+        rows = self._connection.execute(
             sa.select(
                 of.arm,
                 sa.func.count(),
@@ -144,7 +144,7 @@ class RunTraffic:
             name: Moments.of(tuple(ours)[5 + 6 * place : 11 + 6 * place]) for place, name in enumerate(known)
         }
 
-    def events(self, connection: sa.Connection, metric: Metric, *, costs: bool = False) -> Moments | None:
+    def events(self, metric: Metric, *, costs: bool = False) -> Moments | None:
         """The moments over the baseline's users: each one's exposed exchanges, sessions, or itself as N, with
         the sum of the metric's values as S; with `costs`, the events as N and the cost as S. None where
         nothing ever happened: perhaps nobody tells."""
@@ -155,20 +155,15 @@ class RunTraffic:
         happened = sa.case((s > n, n), else_=s) if metric.kind == "bool" else s
         found = (happened.label("n"), of.cost.label("s")) if costs else (n.label("n"), happened.label("s"))
         groups = sa.select(*found).select_from(users.outerjoin(facts, facts.c.unit == of.unit)).subquery().c
-        moments = Moments.of(tuple(connection.execute(sa.select(*Moments.sums(groups.n, groups.s))).one()))
+        moments = self._over(groups)
         return moments if (moments.count if costs else moments.total) else None
 
-    def opinions(self, connection: sa.Connection, metric: Metric) -> tuple[Moments, float]:
+    def opinions(self, metric: Metric) -> tuple[Moments, float]:
         """The moments of the means of those who gave values, each one value, and the number of values."""
         columns = feedback.c
         ours = (
             sa.select(feedback)
-            .where(
-                columns.canary == self.canary,
-                columns.metric == metric.name,
-                columns.at >= self.since_day * DAY_S,
-                sa.or_(columns.arm.is_(None), columns.arm == "baseline"),
-            )
+            .where(columns.canary == self.canary, *_said_of(metric, self.since_day))
             .order_by(columns.at.desc())
             .limit(MOST)
             .subquery()
@@ -184,35 +179,45 @@ class RunTraffic:
             .c
         )
         one = double(sa.literal(1.0))
-        *sums, values = connection.execute(
+        *sums, values = self._connection.execute(
             sa.select(*Moments.sums(one, of.s / of.n), sa.func.sum(of.n)).where(of.n > 0)
         ).one()
         return Moments.of(sums), float(values or 0.0)
 
-    def sessions(self, connection: sa.Connection) -> float:
+    def sessions(self) -> float:
         """The sessions of the baseline's users; an exchange without a session is one of its own."""
         of = self._exposed().c
-        return float(connection.execute(sa.select(sa.func.sum(of.sessions))).scalar() or 0.0)
+        return float(self._connection.execute(sa.select(sa.func.sum(of.sessions))).scalar() or 0.0)
 
-    def of_sessions(self, connection: sa.Connection, name: str) -> Moments | None:
+    def of_sessions(self, name: str) -> Moments | None:
         """The moments over the baseline's users of a measure of sessions; None where no session has one."""
         own, columns, nothing = sessions.c, unit_days.c, sa.literal(0.0)
         n, s = BY_SESSION[name]
-        named = sa.select(own.unit, double(n).label("n"), double(s).label("s")).where(
-            own.canary == self.canary, own.arm == "baseline", own.last_at >= self.since_day * DAY_S
-        )
+        named = sa.select(own.unit, double(n).label("n"), double(s).label("s")).where(*self._own_sessions())
         n, s = SESSIONLESS.get(name, (nothing, nothing))
         alone = sa.select(columns.unit, double(n).label("n"), double(s).label("s")).where(
-            columns.canary == self.canary,
-            columns.day >= self.since_day,
-            columns.mirror.is_(False),
-            columns.arm == "baseline",
+            *self._days(), columns.arm == "baseline"
         )
         of = sa.union_all(named, alone).subquery().c
         n, s = (sa.func.coalesce(sa.func.sum(each), 0.0) for each in (of.n, of.s))
         groups = sa.select(n.label("n"), s.label("s")).group_by(of.unit).subquery().c
-        moments = Moments.of(tuple(connection.execute(sa.select(*Moments.sums(groups.n, groups.s))).one()))
+        moments = self._over(groups)
         return moments if moments.count else None
+
+    def _over(self, groups: Any) -> Moments:
+        """The moments over groups with columns `n` and `s`."""
+        return Moments.of(tuple(self._connection.execute(sa.select(*Moments.sums(groups.n, groups.s))).one()))
+
+    def _days(self) -> list[sa.ColumnElement[bool]]:
+        """Conditions for the unit totals of users' own requests."""
+        columns = unit_days.c
+        return [columns.canary == self.canary, columns.day >= self.since_day, columns.mirror.is_(False)]
+
+    def _own_sessions(self) -> list[sa.ColumnElement[bool]]:
+        """Conditions for the baseline's sessions."""
+        own = sessions.c
+        since = self.since_day * DAY_S
+        return [own.canary == self.canary, own.arm == "baseline", own.last_at >= since]
 
     def _exposed(self) -> Any:
         """The baseline's users with their exchanges, sessions and cost."""
@@ -223,7 +228,7 @@ class RunTraffic:
                 double(sa.func.count()).label("number"),
                 double(sa.func.sum(own.exchanges)).label("exchanges"),
             )
-            .where(own.canary == self.canary, own.arm == "baseline", own.last_at >= self.since_day * DAY_S)
+            .where(*self._own_sessions())
             .group_by(own.unit)
             .subquery()
         )
@@ -233,12 +238,7 @@ class RunTraffic:
                 double(sa.func.sum(columns.exchanges)).label("exchanges"),
                 double(sa.func.sum(columns.cost_sum)).label("cost"),
             )
-            .where(
-                columns.canary == self.canary,
-                columns.day >= self.since_day,
-                columns.mirror.is_(False),
-                columns.arm == "baseline",
-            )
+            .where(*self._days(), columns.arm == "baseline")
             .group_by(columns.unit)
             .subquery()
         )
@@ -271,29 +271,32 @@ class RunTraffic:
             .select_from(
                 feedback.outerjoin(units, (columns.session != "") & (units.c.session == columns.session))
             )
-            .where(
-                columns.metric == metric.name,
-                columns.at >= self.since_day * DAY_S,
-                columns.canary.in_((self.canary, "")),
-                sa.or_(columns.arm.is_(None), columns.arm == "baseline"),
-            )
+            .where(columns.canary.in_((self.canary, "")), *_said_of(metric, self.since_day))
             .group_by(unit)
             .subquery()
         )
 
-    def parts(self, connection: sa.Connection, names: Sequence[str]) -> Mapping[str, float]:
+    def parts(self, names: Sequence[str]) -> Mapping[str, float]:
         """The share of the users who used each critical part, for those that somebody used. A user with
         several sets of tags counts in each."""
         columns = unit_days.c
-        ours = (columns.canary == self.canary) & (columns.day >= self.since_day) & columns.mirror.is_(False)
-        users = sa.func.count(sa.distinct(columns.unit))
-        every = connection.execute(sa.select(users).where(ours)).scalar_one()
+        ours, users = self._days(), sa.func.count(sa.distinct(columns.unit))
+        every = self._connection.execute(sa.select(users).where(*ours)).scalar_one()
         found = dict.fromkeys(names, 0.0)
         by = (columns.category, columns.tags)
-        for category, tags, some in connection.execute(sa.select(*by, users).where(ours).group_by(*by)):
+        for category, tags, some in self._connection.execute(
+            sa.select(*by, users).where(*ours).group_by(*by)
+        ):
             for name in names:
                 found[name] += some / every if has(name, category, tags) else 0.0
         return {name: min(1.0, share) for name, share in found.items() if share > 0}
+
+
+def _said_of(metric: Metric, since_day: int) -> list[sa.ColumnElement[bool]]:
+    """Conditions for what was said of the baseline by this metric."""
+    columns = feedback.c
+    of_baseline = sa.or_(columns.arm.is_(None), columns.arm == "baseline")
+    return [columns.metric == metric.name, columns.at >= since_day * DAY_S, of_baseline]
 
 
 def has(name: str, category: str, tags: str) -> bool:
@@ -339,16 +342,17 @@ class UntakenTraffic:
     """The newest of these exchanges. `lane`: the part of the users of its requests that the canary takes.
     `reaching`, once read: the part of these users that it would have had."""
 
-    def __init__(self, canary: Canary, since_day: int, lane: float = 1.0) -> None:
+    def __init__(self, connection: sa.Connection, canary: Canary, since_day: int, lane: float) -> None:
+        self._connection = connection
         self.canary, self.since_day, self.reaching = canary.name, since_day, 1.0
         self._lane = lane
         self._models = sorted(canary.match.models)
         self._table: Any = None
         self._users = Numbered()
 
-    def read(self, connection: sa.Connection, measures: Collection[str]) -> Found:
+    def read(self, measures: Collection[str]) -> Found:
         table = newest(
-            connection,
+            self._connection,
             (*_OF_MATCH, *_VALUES),
             self._condition,
             since=self.since_day * DAY_S,
@@ -367,7 +371,7 @@ class UntakenTraffic:
             name: _moments(value, group) for name, value in found.items()
         }
 
-    def parts(self, _connection: sa.Connection, names: Sequence[str]) -> Mapping[str, float]:
+    def parts(self, names: Sequence[str]) -> Mapping[str, float]:
         """As RunTraffic's, of what was read."""
         kinds = self._table.group_by(["unit", "category", "tags"]).aggregate([]).to_pylist()
         users = {name: set[str]() for name in ("", *names)}
@@ -380,9 +384,9 @@ class UntakenTraffic:
         found = {name: len(users[name] - {""}) / every for name in names}
         return {name: share for name, share in found.items() if share > 0}
 
-    def events(self, connection: sa.Connection, metric: Metric, *, costs: bool = False) -> Moments | None:
+    def events(self, metric: Metric, *, costs: bool = False) -> Moments | None:
         """As RunTraffic's, over the users of what was read."""
-        said = self._said(connection, metric)
+        said = self._said(metric)
         n = self._chances(metric)
         if metric.kind == "bool":
             happened = {(each.user, each.about) for each in said if each.value > 0 and each.user >= 0}
@@ -395,20 +399,20 @@ class UntakenTraffic:
         moments = Moments.over(n, s)
         return moments if (moments.count if costs else moments.total) else None
 
-    def opinions(self, connection: sa.Connection, metric: Metric) -> tuple[Moments, float]:
+    def opinions(self, metric: Metric) -> tuple[Moments, float]:
         """As RunTraffic's. An opinion of nobody counts as a user's."""
-        said = self._said(connection, metric)
+        said = self._said(metric)
         group = [each.user if each.user >= 0 else len(self._users) + place for place, each in enumerate(said)]
         points = points_of(metric, np.array([each.value for each in said], dtype=np.float64))
         number = np.bincount(np.array(group, dtype=np.int64))
         means = np.bincount(np.array(group, dtype=np.int64), points)[number > 0] / number[number > 0]
         return Moments.over(np.ones(len(means)), means), float(len(said))
 
-    def sessions(self, _connection: sa.Connection) -> float:
+    def sessions(self) -> float:
         """As RunTraffic's, of the users of what was read."""
         return float(self._sessions().sum())
 
-    def of_sessions(self, _connection: sa.Connection, name: str) -> Moments | None:
+    def of_sessions(self, name: str) -> Moments | None:
         """As RunTraffic's, of cost, tokens and exchanges; None for what is not read."""
         table = self._table
         measure = name.removeprefix("session_")
@@ -445,23 +449,20 @@ class UntakenTraffic:
     def _user_of(self, table: Any) -> Ints:
         return self._users.known(table["unit"].to_pylist())
 
-    def _said(self, connection: sa.Connection, metric: Metric) -> "list[_Said]":
+    def _said(self, metric: Metric) -> "list[_Said]":
         """The metric's newest values about what was read."""
         columns = feedback.c
-        rows = connection.execute(
+        rows = self._connection.execute(
             sa.select(columns.exchange_id, columns.session, columns.unit, columns.key, columns.value)
-            .where(
-                columns.metric == metric.name,
-                columns.at >= self.since_day * DAY_S,
-                columns.canary.in_((self.canary, "")),
-                sa.or_(columns.arm.is_(None), columns.arm == "baseline"),
-            )
+            .where(columns.canary.in_((self.canary, "")), *_said_of(metric, self.since_day))
             .order_by(columns.at.desc())
             .limit(MOST)
         ).all()
         found: dict[int, tuple[str, str]] = {}
         keys = ExchangeKeys.of([row.exchange_id for row in rows])
-        for places, table in find(connection, keys, (*_OF_MATCH[1:], "unit", "session"), self._of_match):
+        for places, table in find(
+            self._connection, keys, (*_OF_MATCH[1:], "unit", "session"), self._of_match
+        ):
             abouts = zip(table["unit"].to_pylist(), table["session"].to_pylist(), strict=True)
             found.update(zip(places.tolist(), abouts, strict=True))
         unit_of = dict(zip(self._table["session"].to_pylist(), self._table["unit"].to_pylist(), strict=True))

@@ -15,7 +15,7 @@ from scipy import special
 from verdict.rows.comparison import ArmSums, arm_sums
 from verdict.sample.observations import Observations
 from verdict.sample.sample import DayTotals, Sample
-from verdict.statistics.types import Bools, Floats, Ints
+from verdict.statistics.types import Bools, Floats, Ints, picked
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Bound
 
@@ -63,8 +63,7 @@ class _Days:
     relative: bool
 
     def only(self, days: Bools) -> "_Days":
-        names = ("day", "ours", "theirs", "margin", "variance", "weight")
-        return replace(self, **{name: getattr(self, name)[days] for name in names})
+        return picked(self, days)
 
     def mean(self, values: Floats) -> float:
         return float(self.weight @ values / self.weight.sum())

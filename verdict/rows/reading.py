@@ -314,7 +314,7 @@ class MetricReading:
         return min(self.carrying) >= GATE
 
 
-def unread(candidate_units: int = 0, baseline_units: int = 0) -> MetricReading:
+def unread(candidate_units: int, baseline_units: int) -> MetricReading:
     """A metric of which nothing but the units with a value is known."""
     return MetricReading(
         candidate_units=candidate_units,
@@ -336,15 +336,8 @@ def read(
     by_unit = found.sums
     candidate_units, baseline_units = by_unit.units(candidate=True), by_unit.units(candidate=False)
     if candidate_units == 0:
-        return MetricReading(
-            candidate_units=0,
-            baseline_units=baseline_units,
-            carrying=(0, baseline_units),
-            candidate=None,
-            baseline=_plain_value(sample, found.observed, by_unit) if baseline_units else None,
-            comparison=None,
-            tau=0.0,
-        )
+        baseline = _plain_value(sample, found.observed, by_unit) if baseline_units else None
+        return replace(unread(0, baseline_units), baseline=baseline)
     if not observed.known:
         return replace(unread(candidate_units, baseline_units), carrying=found.carrying)
     tau = candidate_units * sequence.tuning(alpha=ALPHA, planned=planned)

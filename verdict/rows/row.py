@@ -17,7 +17,7 @@ divided by happened too rarely, or nothing can be computed of it.
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -57,6 +57,7 @@ from verdict.terms.measures import is_cost, source
 from verdict.terms.rubric import Bound, Criterion
 
 State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
+_WORST_FIRST: tuple[State, ...] = ("FAIL", "INCONCLUSIVE", "NODATA", "PASS", "IDEAL")
 
 Held: TypeAlias = (
     CostsUnknown | DaysDecide | LabelsWanted | OneSided | RowNotComputed | SilenceDecides | TooFewEvents
@@ -141,7 +142,8 @@ def decide(
         too_heavy = state in ("IDEAL", "PASS") and _heaviest(reading, criterion.acceptable) > HEAVY
         heavy = too_heavy or one_unit is not None
     else:
-        one_unit = _last_one_unit(looks) if state == "INCONCLUSIVE" else None
+        last = _last(looks) if state == "INCONCLUSIVE" else None
+        one_unit = None if last is None else last.one_unit
         heavy = one_unit is not None
         held = held or (_by_look(criterion, looks) if state in ("IDEAL", "PASS") else None)
     return replace(
@@ -153,6 +155,11 @@ def decide(
         one_unit=one_unit,
         held=held,
     )
+
+
+def worst(states: Iterable[State]) -> State:
+    """The worst of several rows' states; NODATA of none."""
+    return min(states, key=_WORST_FIRST.index, default="NODATA")
 
 
 def _state(acceptable: Interval, ideal: Interval) -> State:
@@ -174,12 +181,6 @@ def _one_unit(reading: MetricReading, bound: Bound, acceptable: Interval) -> One
     return only_by(reading.heavy, outcome(acceptable.low, acceptable.high), outcome(low, high))
 
 
-def _last_one_unit(looks: Sequence[Look]) -> OneUnit | None:
-    """That of the latest look that had enough units."""
-    last = _last(looks)
-    return None if last is None else last.one_unit
-
-
 def _by_look(criterion: Criterion, looks: Sequence[Look]) -> DaysDecide | SilenceDecides | None:
     """What the latest look found of its days, or of who gave no opinion."""
     last, metric, bound = _last(looks), criterion.metric, criterion.acceptable.text
@@ -192,6 +193,7 @@ def _by_look(criterion: Criterion, looks: Sequence[Look]) -> DaysDecide | Silenc
 
 
 def _last(looks: Sequence[Look]) -> SeenRow | None:
+    """What the latest look saw that had enough units."""
     return next((look.seen for look in reversed(looks) if look.seen is not None), None)
 
 

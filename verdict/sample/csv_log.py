@@ -360,10 +360,8 @@ _LAST_SECOND = 1e11
 
 COLUMNS = f"{', '.join(REQUIRED)}, {', '.join(OPTIONAL)}, tag_NAME, metric_NAME and pre_NAME"
 
-_ERROR_NAMES: tuple[ErrorType, ...] = get_args(ErrorType)
-_ERROR_TYPES: dict[str, ErrorType] = {name: name for name in _ERROR_NAMES}
-_FAULT_NAMES: tuple[Fault, ...] = get_args(Fault)
-_FAULTS: dict[str, Fault] = {name: name for name in _FAULT_NAMES}
+_ERROR_TYPES: dict[str, ErrorType] = {name: name for name in get_args(ErrorType)}
+_FAULTS: dict[str, Fault] = {name: name for name in get_args(Fault)}
 _FINISHES: dict[str, str] = {name: name for name in get_args(Finish)}
 _CHECKS: dict[str, str] = {name: name for name in get_args(OutputCheck) if name}
 
@@ -615,8 +613,7 @@ def _counts_in(table: _Table, column: str, order: np.ndarray) -> Floats | None:
 
 
 def _labels(table: _Table, column: str, order: np.ndarray) -> TextColumn:
-    labels = TextColumn.of(table.text(column))
-    return TextColumn(names=labels.names, code=labels.code[order])
+    return TextColumn.of(table.text(column)).take(order)
 
 
 def _answers(table: _Table, order: np.ndarray) -> AnswerTable | None:
@@ -635,7 +632,7 @@ def _answers(table: _Table, order: np.ndarray) -> AnswerTable | None:
     return AnswerTable(
         finished=marked(finish is not None for finish in finishes),
         judged=marked(check == "judged" for check in checks),
-        faults={name: marked(name in found for found in faults) for name in _FAULT_NAMES},
+        faults={name: marked(name in found for found in faults) for name in _FAULTS.values()},
     )
 
 

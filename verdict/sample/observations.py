@@ -14,9 +14,7 @@ import numpy as np
 from scipy import special
 
 from judge.figures import NEEDED_LABELS
-from records.facts.metric import (
-    Metric,
-)
+from records.facts.metric import Metric
 from verdict.sample.sample import (
     LABELS,
     SESSIONS,
@@ -222,7 +220,7 @@ class Observations:
 
 def observe(sample: Sample, name: str, metrics: Mapping[str, Metric], *, now: float) -> Observations:
     """The metric's values in the sample as of `now`, UTC seconds. Raises UnknownMetric."""
-    category = sample.category.code[sample.first_rows()]
+    category = sample.category.code[sample.first_rows]
     return replace(_values(sample, name, metrics, now), before=sample.before.get(name), category=category)
 
 

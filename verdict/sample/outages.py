@@ -39,7 +39,7 @@ from verdict.sample.unit_totals import (
     concurrent_cohort,
     measured,
 )
-from verdict.statistics.types import Bools, Floats, Ints
+from verdict.statistics.types import Bools, Floats, Ints, picked
 from verdict.terms.plan import DAY_S
 
 TIMES = 5
@@ -75,12 +75,7 @@ class Requests:
         order = np.argsort(self.at, kind="stable")
         key = (self.hour[order] * (self.unit.max(initial=0) + 1) + self.unit[order]) * 2
         first = order[np.unique(key + self.candidate[order], return_index=True)[1]]
-        return Requests(
-            at=self.at[first],
-            unit=self.unit[first],
-            candidate=self.candidate[first],
-            failed=self.failed[first],
-        )
+        return picked(self, first)
 
     @property
     def hour(self) -> Ints:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from judge.judgements import NOT_JUDGED, RunJudgements
 from records.facts.metric import Metric
 from verdict.details import FailureMode
-from verdict.statistics.types import Bools, Floats, Ints
+from verdict.statistics.types import Bools, Floats, Ints, picked
 from verdict.terms.plan import DAY_S
 
 HOUR_S = 3600.0
@@ -111,7 +111,7 @@ class MeasureTotals:
     total: Floats
 
     def take(self, rows: Ints) -> "MeasureTotals":
-        return MeasureTotals(count=self.count[rows], total=self.total[rows])
+        return picked(self, rows)
 
     def plus(self, other: "MeasureTotals") -> "MeasureTotals":
         return MeasureTotals(count=self.count + other.count, total=self.total + other.total)
@@ -128,13 +128,7 @@ class DayTotals:
 
     def until(self, moment: float) -> "DayTotals":
         """The days before the one of this moment."""
-        rows = (self.day + 1) * DAY_S <= moment
-        return DayTotals(
-            day=self.day[rows],
-            candidate=self.candidate[rows],
-            count=self.count[rows],
-            total=self.total[rows],
-        )
+        return picked(self, (self.day + 1) * DAY_S <= moment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,13 +365,7 @@ class Ratings:
 
     def only(self, values: Bools) -> "Ratings":
         """Those of the values that are marked, (m,)."""
-        return Ratings(
-            row=self.row[values],
-            value=self.value[values],
-            at=self.at[values],
-            subject=None if self.subject is None else self.subject[values],
-            asked=None if self.asked is None else self.asked[values],
-        )
+        return picked(self, values)
 
 
 class _Later(Mapping[str, _Measure]):
@@ -462,12 +450,9 @@ class Sample:
         """What is made of this sample once, by what it is about."""
         return {}
 
+    @cached_property
     def first_rows(self) -> Ints:
         """The row of each unit's first exposure, (units,), in the order of `units`."""
-        return self._first_rows
-
-    @cached_property
-    def _first_rows(self) -> Ints:
         first = np.zeros(len(self.units), dtype=np.int64)
         # The last assignment to an index wins: in reverse order, that is the unit's first row.
         first[self.unit[::-1]] = np.arange(len(self.unit))[::-1]
@@ -562,7 +547,7 @@ class Sample:
 
     def exposed_at(self) -> Floats:
         """The time of each unit's first exposure, (units,), UTC seconds."""
-        return np.asarray(self.first_at[self.first_rows()], dtype=np.float64)
+        return np.asarray(self.first_at[self.first_rows], dtype=np.float64)
 
 
 def units_in_both_arms(sample: Sample) -> Ints:

@@ -32,7 +32,7 @@ from verdict.sample.unit_totals import (
     in_time,
     stream,
 )
-from verdict.statistics.types import Bools, Floats, Ints
+from verdict.statistics.types import Bools, Floats, Ints, picked
 
 _NOT_AN_ID = (-1, 0)
 _AT_ONCE = 50_000
@@ -58,7 +58,7 @@ class ExchangeKeys:
 
     def at(self, places: Ints) -> "ExchangeKeys":
         """The keys at these places."""
-        return ExchangeKeys(micros=self.micros[places], serial=self.serial[places])
+        return picked(self, places)
 
 
 def find(
@@ -466,17 +466,12 @@ class _Join:
             ).all()
             if result:
                 name, first, *about = zip(*result, strict=True)
-                found.update(zip(name, self._find(about), strict=True))
+                keys = RowKeys.read(about, self.places.cells.names, new=False)
+                found.update(zip(name, self.places.find(keys).tolist(), strict=True))
                 begun.update(zip(name, first, strict=True))
         first_at = np.array([begun.get(name, np.inf) for name in session], dtype=np.float64)
-        return np.where(first_at <= at, _looked_up(found, session), -1)
-
-    def _find(self, columns: Sequence[Sequence[Any]]) -> Iterable[int]:
-        """The rows with the same keys as these columns of `TotalsScope.grouped`."""
-        found: list[int] = self.places.find(
-            RowKeys.read(columns, self.places.cells.names, new=False)
-        ).tolist()
-        return found
+        rows = np.array([found.get(name, -1) for name in session], dtype=np.int64)
+        return np.where(first_at <= at, rows, -1)
 
 
 def _among(
@@ -490,10 +485,6 @@ def _among(
         )
         return column == sa.any_(sa.func.array(sa.select(listed).scalar_subquery(), type_=ARRAY(sa.Text)))
     return column.in_(names)
-
-
-def _looked_up(found: Mapping[str, int], names: Sequence[str]) -> Ints:
-    return np.fromiter((found.get(name, -1) for name in names), dtype=np.int64, count=len(names))
 
 
 def _chunks(names: Sequence[str]) -> Sequence[Sequence[str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common.interval import Interval
-from verdict.statistics.types import Bools, Floats, Ints, NotComputed
+from verdict.statistics.types import Bools, Floats, Ints, NotComputed, picked
 
 _LEAST = 1e-280
 """A smaller variance has lost digits, or all of them, to the smallest number that there is."""
@@ -75,13 +75,7 @@ class UnitSums:
     count: Floats
 
     def only(self, rows: Bools) -> "UnitSums":
-        return UnitSums(
-            unit=self.unit[rows],
-            phase=self.phase[rows],
-            candidate=self.candidate[rows],
-            total=self.total[rows],
-            count=self.count[rows],
-        )
+        return picked(self, rows)
 
     @property
     def single_phase(self) -> bool:

@@ -75,29 +75,27 @@ def _exp(log: float) -> float:
 # Intervals for a share from few events, without a normal approximation.
 
 
-def log_mixture(successes: float, trials: float, p: float, *, a: float = 0.5, b: float = 0.5) -> float:
-    """ln E(p) = ln B(a+s, b+n−s) − ln B(a,b) − s·ln p − (n−s)·ln(1−p), evidence against a mean of p.
+def log_mixture(successes: float, trials: float, p: float) -> float:
+    """ln E(p) = ln B(½+s, ½+n−s) − ln B(½,½) − s·ln p − (n−s)·ln(1−p), evidence against a mean of p.
 
     `successes` is the sum of one value in [0, 1] for each of `trials` units (fractions are fine), p in
-    (0, 1). Robbins' method of mixtures with a Beta(a, b) prior.
+    (0, 1). Robbins' method of mixtures with a Beta(½, ½) prior.
     """
     failures = trials - successes
     return float(
-        special.betaln(a + successes, b + failures)
-        - special.betaln(a, b)
+        special.betaln(0.5 + successes, 0.5 + failures)
+        - special.betaln(0.5, 0.5)
         - successes * math.log(p)
         - failures * math.log1p(-p)
     )
 
 
-def mixture_interval(
-    successes: float, trials: float, *, alpha: float, a: float = 0.5, b: float = 0.5
-) -> Interval:
+def mixture_interval(successes: float, trials: float, *, alpha: float) -> Interval:
     """{p : E(p) < 1/α}, always valid. E is convex in p, lowest at s/n, so one root lies on each side."""
     mean = successes / trials
 
     def excess(p: float) -> float:
-        return log_mixture(successes, trials, p, a=a, b=b) + math.log(alpha)
+        return log_mixture(successes, trials, p) + math.log(alpha)
 
     edge = 1e-15
     centre = min(max(mean, edge), 1 - edge)

@@ -1,6 +1,7 @@
 """The array types of the statistics, and their error."""
 
-from typing import TypeAlias
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,17 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    _Columns = TypeVar("_Columns", bound=DataclassInstance)
+
+
+def picked(columns: "_Columns", rows: Ints | Bools) -> "_Columns":
+    """A value whose arrays are all columns of the same rows, with these rows alone."""
+    whole = ((each.name, getattr(columns, each.name)) for each in fields(columns))
+    return replace(columns, **{name: each[rows] for name, each in whole if isinstance(each, np.ndarray)})
 
 
 class NotComputed(ArithmeticError):

@@ -71,27 +71,11 @@ def _matching(match: Match) -> dict[str, object]:
 
 
 def _written(row: Criterion) -> dict[str, object]:
-    return {
-        "metric": row.metric,
-        "acceptable": row.acceptable.text,
-        "ideal": row.ideal.text,
-        "weight": row.weight,
-        "question": row.question,
-        "risk": row.risk,
-        "assisted": row.assisted,
-    }
+    return {**asdict(row), "acceptable": row.acceptable.text, "ideal": row.ideal.text}
 
 
 def _criterion(row: Mapping[str, Any]) -> Criterion:
-    return Criterion(
-        metric=row["metric"],
-        acceptable=parse_bound(row["acceptable"]),
-        ideal=parse_bound(row["ideal"]),
-        weight=row["weight"],
-        question=row["question"],
-        risk=row["risk"],
-        assisted=row["assisted"],
-    )
+    return Criterion(**{**row, **{name: parse_bound(row[name]) for name in ("acceptable", "ideal")}})
 
 
 # The changes of a run's share by a person: by an order, or in the config.
