@@ -9,7 +9,8 @@ all workers follow      the units that are held are published; all others at the
     ↓                   looked at again every second: a unit that has been idle for `settle` moves
 none is held any more   the hold leaves the states, after a few seconds at the earliest
 
-Before its first start a canary is in no outcome: the store says who has asked for its models.
+Before its first start a canary is in no outcome: the store says who has asked for its models, in the trial
+before it, too.
 """
 
 import asyncio
@@ -25,7 +26,14 @@ from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
 from records.errors import StoreDown
 from records.outcome import InFlight, Outcome
-from records.shared.held_units import NOBODY_KNOWN, HeldUnits, count, number_of, packed
+from records.shared.held_units import (
+    NOBODY_KNOWN,
+    HeldUnits,
+    count,
+    has_unknown_holds,
+    number_of,
+    packed,
+)
 from records.store import Store
 from records.store.last_exchanges import fresh_batches
 from routing.canary import ArmName
@@ -36,7 +44,7 @@ log = structlog.get_logger()
 
 LOOK_EVERY_S = 0.2
 AGAIN_AFTER = 30.0
-"""So many times as long as a look took is waited for the next one, or a second."""
+"""So many times as long as a look took is waited for the next one, or a second, if no share changes."""
 KNOWN_WITHIN_S = 5.0
 """Workers that have not followed the states by then are not waited for."""
 LINGER_S = 10.0
@@ -226,14 +234,20 @@ class UnitActivity:
 
     async def run(self) -> None:
         """Look who is held, without end."""
+        rests_until = 0.0
         while True:
-            began = time.monotonic()
-            await self._recall()
-            if self._works():
-                await self.look()
-            took = time.monotonic() - began
-            fresh = any(not self._published.knows(*hold) for hold in self._holds)
-            await asyncio.sleep(LOOK_EVERY_S if fresh else max(1.0, AGAIN_AFTER * took))
+            began = self._mono()
+            if began >= rests_until or self._must_look():
+                await self._recall()
+                if self._works():
+                    await self.look()
+                ended = self._mono()
+                rests_until = ended + max(1.0, AGAIN_AFTER * (ended - began))
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _must_look(self) -> bool:
+        """True while a change keeps everybody, because nobody has looked whom it may move."""
+        return self._works() and has_unknown_holds(self._rollouts.in_force, self._published)
 
     async def _recall(self) -> None:
         """Take over what an earlier process or another leader has published."""
@@ -334,9 +348,11 @@ class UnitActivity:
         return True
 
     async def _ask_before_start(self, name: str) -> bool:
-        """Learn who asked for a canary's models before its first start: at first, and for a few seconds what
-        has been stored since. False while the store does not answer."""
-        canary, now, since = self._settings().canary(name), time.time(), self._asked.get(name)
+        """Learn who asked for a canary's models before its first start, of no canary or of one that has left
+        the config: at first, and for a few seconds what has been stored since. False while the store does not
+        answer."""
+        settings, now, since = self._settings(), time.time(), self._asked.get(name)
+        canary = settings.canary(name)
         if canary is None or (since is not None and self._mono() - self._holds[name, 0][1] > LINGER_S):
             return True
         batches = fresh_batches(self._store, now - canary.settle_s if since is None else since - LINGER_S)
@@ -344,7 +360,7 @@ class UnitActivity:
             while (batch := await asyncio.to_thread(next, batches, None)) is not None:
                 for each in batch:
                     if (
-                        not each.canary
+                        each.canary not in settings.canaries
                         and each.unit
                         and canary.would_take(each.provider, each.model_requested)
                     ):

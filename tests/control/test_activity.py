@@ -21,6 +21,7 @@ from routing import transitions
 from routing.cohort import SPACE
 from routing.states import State
 from tests.records.samples import a_batch, an_outcome
+from tests.reliability.askers import until
 
 CONFIG = """
 providers:
@@ -48,6 +49,7 @@ class Admin:
     store: Store
     published: list[HeldUnits] = field(default_factory=list)
     later_s: float = 0.0
+    publishing_takes_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.workers = WorkerRegistry()
@@ -60,6 +62,7 @@ class Admin:
 
     def put_held(self, units: HeldUnits) -> None:
         self.published.append(units)
+        self.later_s += self.publishing_takes_s
 
     async def held(self, newer_than: float) -> HeldUnits | None:
         return None
@@ -154,6 +157,21 @@ def test_nothing_is_published_until_all_workers_follow_and_then_an_empty_hold_en
     assert admin.rollouts.states["agents"].state.phase == 2
 
 
+@pytest.mark.anyio
+async def test_a_slow_look_delays_no_change_that_comes_after_it(admin: Admin) -> None:
+    admin.publishing_takes_s = 100.0
+    async with asyncio.TaskGroup() as tasks:
+        looks = tasks.create_task(admin.memory.run())
+        for phase, share in enumerate((0.5, 0.8), start=1):
+            admin.hear(phase, share - 0.1, phase=phase)
+            admin.set_share(share)
+            admin.follow()
+            await until(
+                lambda changed=phase: any(units.knows("agents", changed) for units in admin.published)
+            )
+        looks.cancel()
+
+
 def test_a_second_change_keeps_who_the_first_one_holds(admin: Admin) -> None:
     admin.hear(1, 0.2)
     admin.set_share(0.5)
@@ -189,12 +207,17 @@ def test_a_canary_that_starts_keeps_who_asked_for_its_models_before(tmp_path: Pa
             *(
                 structs.replace(
                     an_outcome(number, at=at),
-                    canary="",
+                    canary=canary,
                     unit=unit(number),
                     provider="openai",
                     model_requested=model,
                 )
-                for number, model in ((1, "gpt-4o"), (2, "gpt-4o"), (3, "another"))
+                for number, canary, model in (
+                    (1, "", "gpt-4o"),
+                    (2, "the-trial-before", "gpt-4o"),
+                    (3, "", "another"),
+                    (4, "agents", "gpt-4o"),
+                )
             )
         )
     )
