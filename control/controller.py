@@ -57,6 +57,8 @@ log = structlog.get_logger()
 TURN_EVERY_S = 1.0
 COURSES_EVERY_S = 60.0
 """Charts lose at most so much where a process is killed."""
+OUTRUN_FOR_S = 3.0
+"""So long another admin's change or rollback may be on its way into the store."""
 SAVE_WITHIN_S = 2.0
 """A page waits no longer for a disk or a store that takes no checkpoint."""
 
@@ -183,6 +185,7 @@ class Controller:
         """The term for which the source has restored what earlier leaders learnt."""
         self._reconciled: ControlSettings | None = None
         self._turned_at = time.monotonic()
+        self._outrun_since: float | None = None
         self._has_notices = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
 
@@ -386,6 +389,7 @@ class Controller:
     async def _lead(self, passed_s: float) -> None:
         """Bring the states to what the config wants, and advance the ramps."""
         settings = self.settings
+        await self._stay_ahead()
         if self._reconciled != settings:
             await asyncio.to_thread(self._reconcile, settings)
         self.preflights.turn(settings)
@@ -400,6 +404,18 @@ class Controller:
         if self.rollouts.in_force.version != before:
             self.rollouts.publish()
         await self.monitor.log_pages(self._store)
+
+    async def _stay_ahead(self) -> None:
+        """Overtake workers that have followed newer states than the store's for a while. May raise
+        StoreDown."""
+        published, now = await self.publisher.published() or NO_STATES, time.monotonic()
+        version = max(published.version, self.workers.newest_version(now))
+        if version <= self.rollouts.in_force.version:
+            self._outrun_since = None
+        elif self._outrun_since is None:
+            self._outrun_since = now
+        elif now - self._outrun_since >= OUTRUN_FOR_S:
+            await asyncio.to_thread(self.rollouts.overtake, published, version, time.time())
 
     def _reconcile(self, settings: ControlSettings) -> None:
         """Only the leader does this: two configs must not fight. May raise StoreDown; the next turn tries

@@ -203,6 +203,10 @@ class WorkerRegistry:
         """How many workers' breakers keep requests from this canary's candidate."""
         return sum(canary in beat.breakers_open for beat in self.alive(now_mono))
 
+    def newest_version(self, now_mono: float) -> int:
+        """The highest version of the states that a living worker follows; 0 for none."""
+        return max((beat.plan_version for beat in self.alive(now_mono)), default=0)
+
     def confirmed(self, version: int, now_mono: float) -> tuple[int, int]:
         """(workers that follow at least this version of the states, workers alive)"""
         alive = self.alive(now_mono)

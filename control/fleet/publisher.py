@@ -70,6 +70,11 @@ class FilePublisher:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._found = read_document(path, States)
+
+    async def published(self) -> States | None:
+        """The states that an earlier process left, which running workers may have taken."""
+        return self._found
 
     def put(self, states: States) -> None:
         """Replace the states. From any thread, one at a time. Raises OSError where the disk refuses."""
@@ -154,13 +159,17 @@ class RedisPublisher:
                 self._availability.failed(problem)
                 await asyncio.sleep(AGAIN_S)
 
-    async def is_outspoken(self) -> bool:
-        """True when another admin has published after us."""
+    async def published(self) -> States | None:
+        """The newest states that any admin has published; None while Redis does not answer."""
         try:
-            states = await self._channel.read()
+            return await self._channel.read()
         except SharedDown as problem:
             self._availability.failed(problem)
-            return False
+            return None
+
+    async def is_outspoken(self) -> bool:
+        """True when another admin has published after us."""
+        states = await self.published()
         return states is not None and states.refreshed_at > self._states.refreshed_at
 
 

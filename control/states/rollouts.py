@@ -210,6 +210,8 @@ _BEHIND = (
 )
 SETTLE_EVERY_S, SETTLE_AGAIN_S = 0.05, 1.0
 CONFIG = "config"
+RESTORED = "canary, after a restore"
+"""Who rolls back again what the restored store does not know to be rolled back."""
 REMOVED, LEFT = "removed from the config", "the next trial began"
 
 
@@ -321,6 +323,28 @@ class Rollouts:
                     states[name] = each
             self.states = states
             self.known = True
+
+    def overtake(self, published: States, version: int, now: float) -> None:
+        """Go ahead of workers that follow this `version`, which the store does not have: it was set back to a
+        backup, and they would ignore every order until it is as high again. What the `published` states have
+        rolled back stays so. May raise StoreDown."""
+        self._look()
+        behind = version + 1 - self.in_force.version
+        if behind <= 1 or not self.states:
+            return
+        log.error("store.set_back", versions=behind)
+        for name, state in published.states.items():
+            mine = self.state(name)
+            lost = state.state == "rolled_back" and mine is not None and mine.run <= state.run
+            if lost and mine is not None and "rollback" in transitions.legal(mine):
+                act = Act(at=now, action="rollback", who=RESTORED, reason=state.reason)
+                rollback = partial(transitions.rollback, reason=state.reason, now=now, hard=state.hard)
+                self.change(name, act, rollback)
+        self.settle()
+        name, held = next(iter(self.states.items()))
+        if self._store.skip_versions(name, held.version, behind):
+            self.adopt({name: replace(held, version=held.version + behind)})
+            self.publish()
 
     def change(
         self,

@@ -251,6 +251,14 @@ class Store:
                     connection.execute(tables.rollbacks.insert().values(**row, why=why))
         return True
 
+    def skip_versions(self, canary: str, expected_version: int, count: int) -> bool:
+        """Raise a state's version by `count`, and change nothing else. False when its version differs."""
+        row = tables.states.c
+        same = (row.canary == canary) & (row.version == expected_version)
+        with self.asking(writes=True) as connection:
+            raised = update(tables.states).where(same).values(version=expected_version + count)
+            return connection.execute(raised).rowcount == 1
+
     def states(self) -> dict[str, VersionedState]:
         """Return the state of every canary."""
         with self.asking() as connection:

@@ -34,6 +34,8 @@ from control.jobs.segment_job import SegmentProgram
 from control.states.rollouts import PendingRollbacks
 from pages.words.reasons import sentences
 from records.outcome import Outcome
+from records.shared import states_file
+from records.shared.states_file import StatesWatch
 from records.spool.writer import SpoolWriter
 from records.store import Store
 from routing.canary import ArmName
@@ -200,6 +202,26 @@ def test_a_nightly_report_that_cannot_be_made_is_said_by_readyz_and_status_until
                 ["the nightly report of trial has failed"] if failing else []
             )
             assert ready.get("/readyz").text == f"degraded: {'; '.join([*said, nobody])}\n"
+        await controller.close()
+
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        asyncio.run(story(store))
+
+
+def test_workers_that_follow_newer_states_than_a_restored_store_s_are_overtaken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control.controller.OUTRUN_FOR_S", 0.0)
+    plan = tmp_path / "plan.json"
+    states_file.write(plan, States(version=40, refreshed_at=time.time()))
+
+    async def story(store: Store) -> None:
+        followed = StatesWatch(plan)
+        assert followed.poll(time.time(), time.monotonic()).version == 40
+        controller = deciding(tmp_path, store)
+        for _ in range(3):
+            await controller.turn()
+        assert followed.poll(time.time(), time.monotonic()).states["trial"].state == "running"
         await controller.close()
 
     with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -393,3 +394,57 @@ def test_a_store_set_back_under_a_running_admin_refuses_orders_and_leaves_a_roll
             admin.settle()
         assert plans[-1].states["trial"].state == "rolled_back"
         assert admin.unsettled
+
+
+def set_back(folder: Path, orders: Callable[[Rollouts], object]) -> States:
+    """Give orders to the canary of this folder's store, put back the store from before them, and return what
+    the workers follow since."""
+    with closing(Store.open("sqlite:///canary.db", folder)) as store:
+        admin = Rollouts(store, lambda states: None)
+        admin.reconcile(CONFIGURED, 1000.0)
+        databases = [closing(sqlite3.connect(folder / each)) for each in ("canary.db", "old")]
+        with databases[0] as source, databases[1] as old:
+            source.backup(old)
+        orders(admin)
+        admin.settle()
+        followed = admin.in_force
+    for file in folder.glob("canary.db*"):
+        file.unlink()
+    (folder / "old").rename(folder / "canary.db")
+    return followed
+
+
+def test_workers_that_are_ahead_of_a_restored_store_are_overtaken(tmp_path: Path) -> None:
+    def orders(admin: Rollouts) -> None:
+        for share in (0.1, 0.2, 0.1):
+            admin.change("trial", act("ann"), ramp(CONFIGURED, share))
+
+    followed = set_back(tmp_path, orders)
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        plans: list[States] = []
+        admin, other = Rollouts(store, plans.append), Rollouts(store, plans.append)
+        assert admin.in_force.version < followed.version
+        admin.overtake(NO_STATES, followed.version, 1000.0)
+        assert plans[-1].version == followed.version + 1
+        admin.overtake(followed, followed.version, 1000.0)
+        admin.change("trial", act("ann"), ramp(CONFIGURED, 0.2))
+        assert (plans[-1].version, plans[-1].states["trial"].share) == (followed.version + 2, 0.2)
+        other.adopt(store.states())
+        assert other.in_force.version == followed.version + 2
+
+
+def test_what_a_restored_store_does_not_know_to_be_rolled_back_stays_so(tmp_path: Path) -> None:
+    def orders(admin: Rollouts) -> None:
+        rollback = partial(transitions.rollback, reason="refunds fail", now=1000.0, hard=True)
+        admin.change("trial", replace(act("ann"), reason="refunds fail"), rollback)
+
+    followed = set_back(tmp_path, orders)
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        admin = Rollouts(store, lambda states: None)
+        state = admin.state("trial")
+        assert state is not None and state.state == "running"
+        admin.overtake(followed, followed.version, 1000.0)
+        stored = store.states()["trial"].state
+        assert (stored.state, stored.hard, stored.reason) == ("rolled_back", True, "refunds fail")
+        assert store.audit()[0].act.who == "canary, after a restore"
+        assert admin.in_force.version > followed.version
