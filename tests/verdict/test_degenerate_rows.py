@@ -25,7 +25,7 @@ from tests.verdict.judged import answer, pair
 from tests.verdict.reference import adjusted, narrower
 from verdict.archive import trends
 from verdict.archive.evaluations import Evaluation
-from verdict.archive.releases import ArchivedRelease, RunHistory, dossier
+from verdict.archive.releases import Dossier, RunStanding
 from verdict.decision import verdict
 from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.reports import CandidateStanding, side_by_side
@@ -246,15 +246,15 @@ def shown(report: Report) -> None:
     for form in ("text", "json", "markdown", "html"):
         assert rendered(report, form)
     run = Run(canary="c", run=1, release="r", at=0.0)
-    history = ArchivedRelease(
+    history = Dossier(
         release=Release(id="r", candidate="p/m", baseline="p/b", made_at=0.0),
-        runs=[RunHistory(run=run, acts=(), report=report, decision=None)],
+        runs=(RunStanding(of=run, acts=(), report=report, decided=None),),
         notes=(),
         benchmark=None,
         benchmarked_at=None,
     )
     for form in ("text", "markdown", "html"):
-        assert release_forms.rendered(dossier(history), form)
+        assert release_forms.rendered(history, form)
     one = CandidateStanding(report=report, state="running", candidate=None, baseline=None)
     assert compare.rendered(side_by_side([one, one]), "json")
     ended = Evaluation(

@@ -19,7 +19,7 @@ from tests.verdict.archived import a_line, an_evaluation
 from tests.verdict.judgement_figures import FEW, FULL, MARKS, NONE, SESSIONS
 from tests.verdict.planned import as_told
 from verdict.archive.evaluations import Evaluation
-from verdict.archive.releases import ArchivedRelease, RunHistory, dossier, layers_of
+from verdict.archive.releases import Dossier, RunStanding, layers_of
 from verdict.archive.trends import to_json as trends_json
 from verdict.archive.trends import trends
 from verdict.decision.document import Difference, MetricLine, Report, from_json, to_json
@@ -179,9 +179,7 @@ def test_a_release_has_the_preference_among_its_users_layer() -> None:
 def test_a_release_says_it_under_each_canary(metrics: tuple[str, ...]) -> None:
     release = Release(id="r1", candidate="openai/new", baseline="openai/old", made_at=0.0, noticed_at=None)
     run = Run(release="r1", canary="c1", run=1, at=1.0)
-    history = RunHistory(run=run, acts=(), report=_report(FULL, *metrics), decision=None)
-    found = dossier(
-        ArchivedRelease(release=release, runs=[history], notes=(), benchmark=None, benchmarked_at=None)
-    )
+    history = RunStanding(of=run, acts=(), report=_report(FULL, *metrics), decided=None)
+    found = Dossier(release=release, runs=(history,), notes=(), benchmark=None, benchmarked_at=None)
     for render_as in ("text", "markdown", "html"):
         assert judge.summary(FULL) in _words(release_forms.rendered(found, render_as))

@@ -34,26 +34,36 @@ _PRECISION_S = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunHistory:
-    """One run: the entries of the audit log, oldest first, the newest stored report (of an evaluation, else
-    of the report job) unless a rollback has overtaken it, the last decision, and what came of its promises.
-    `places`: where the failing exchanges lay when a guardrail rolled it back."""
+class RunStanding:
+    """One run of a canary as it stands or ended: the entries of the audit log, oldest first, its present or
+    newest stored report (of an evaluation, else of the report job) unless a rollback has overtaken it, the
+    last decision, and what came of its promises. `places`: where the failing exchanges lay when a guardrail
+    rolled it back."""
 
-    run: Run
+    of: Run
     acts: Sequence[AuditEntry]
-    report: Report | None
-    decision: Decision | None
+    report: Report | None = field(repr=False)
+    decided: Decision | None
     places: Sequence[str] = ()
     week_after: WeekAfter | None = None
 
     @property
-    def closing(self) -> AuditEntry | None:
-        """The act that rolled back, promoted or ended the run; None while it goes on."""
-        state = self.state
-        if state not in (*_FINAL, "ended"):
-            return None
-        brought = (act for act in self.acts if act.before is None or act.before.state != state)
-        return next((act for act in brought if act.after.state == state), None)
+    def canary(self) -> str:
+        return self.of.canary
+
+    @property
+    def run(self) -> int:
+        return self.of.run
+
+    @property
+    def started_at(self) -> float:
+        """UTC seconds."""
+        return self.of.at
+
+    @property
+    def fingerprint(self) -> str:
+        """The candidate's, "" if unknown."""
+        return self.of.fingerprint
 
     @property
     def state(self) -> StateName:
@@ -64,29 +74,61 @@ class RunHistory:
                 found = act.after.state
         return found
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchivedRelease:
-    """One release: its runs in the order of their start, people's notes, and its newest benchmark, with the
-    time of the first one (UTC seconds). `successor`: the candidate's next release, against another baseline,
-    if no user has tried this one. `promises`: how often those of all releases held."""
-
-    release: Release
-    runs: Sequence[RunHistory]
-    notes: Sequence[ReleaseNote]
-    benchmark: Mapping[str, Any] | None
-    benchmarked_at: float | None
-    successor: Release | None = None
-    promises: PromisesHeld | None = None
+    @property
+    def closing(self) -> Act | None:
+        """The act that rolled back, promoted or ended the run; None while it goes on."""
+        state = self.state
+        if state not in (*_FINAL, "ended"):
+            return None
+        brought = (each for each in self.acts if each.before is None or each.before.state != state)
+        return next((each.act for each in brought if each.after.state == state), None)
 
     @property
-    def newest_runs(self) -> Sequence[RunHistory]:
-        """The newest run of each canary."""
-        return list({history.run.canary: history for history in self.runs}.values())
+    def ended_at(self) -> float | None:
+        """UTC seconds; None while it goes on."""
+        return None if self.closing is None else self.closing.at
+
+    @property
+    def who(self) -> str:
+        """Who ended it, or what."""
+        return "" if self.closing is None else self.closing.who
+
+    @property
+    def reason(self) -> str:
+        """Why it was ended."""
+        return "" if self.closing is None else self.closing.reason
+
+    @property
+    def against(self) -> str:
+        """The verdict against which it was promoted, "" for none."""
+        return "" if self.closing is None else self.closing.against
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """None if no report was made of it."""
+        if self.report is not None:
+            return self.report.verdict
+        return "dont_ship" if self.state == "rolled_back" else None
+
+    @property
+    def decision(self) -> str | None:
+        """What a person decided."""
+        return None if self.decided is None else self.decided.decision
+
+    @property
+    def despite(self) -> tuple[str, ...]:
+        """The misses that the decision outweighs, by name."""
+        return () if self.decided is None else self.decided.names
+
+    @property
+    def shipped(self) -> bool:
+        """True if it was promoted, whatever came then."""
+        return any(act.after.state == "promoted" for act in self.acts)
 
 
-def histories(store: Store, releases: Sequence[Release] | None = None) -> list[ArchivedRelease]:
-    """The history of these releases, or of all, newest first, in a few queries. May raise StoreDown."""
+def histories(store: Store, releases: Sequence[Release] | None = None) -> "list[Dossier]":
+    """These releases, or all, newest first, in a few queries, each by the last kept report of its runs. May
+    raise StoreDown."""
     known, every = Releases(store), Releases(store).all()
     wanted = every if releases is None else releases
     if not wanted:
@@ -97,10 +139,10 @@ def histories(store: Store, releases: Sequence[Release] | None = None) -> list[A
     kept = _Kept.of(store, [run for each in runs.values() for run in each])
     measured = Benchmarks(store).newest_of_each({each.candidate for each in wanted})
     found = [
-        ArchivedRelease(
+        Dossier(
             release=release,
-            runs=[_run_history(store, run, kept) for run in runs.get(release.id, ())],
-            notes=notes.get(release.id, ()),
+            runs=tuple(_run_of(store, run, kept) for run in runs.get(release.id, ())),
+            notes=tuple(notes.get(release.id, ())),
             benchmark=document,
             benchmarked_at=first_at,
             promises=kept.promises,
@@ -108,7 +150,9 @@ def histories(store: Store, releases: Sequence[Release] | None = None) -> list[A
         for release in wanted
         for document, first_at in [measured.get((release.candidate, release.baseline), (None, None))]
     ]
-    return [replace(each, successor=None if each.runs else _successor(each.release, every)) for each in found]
+    return [
+        each if each.runs else replace(each, superseded_by=_successor(each.release, every)) for each in found
+    ]
 
 
 _RunKey = tuple[str, int]
@@ -146,15 +190,15 @@ def _successor(release: Release, every: Sequence[Release]) -> Release | None:
     return min(later, key=lambda each: each.made_at, default=None)
 
 
-def _run_history(store: Store, run: Run, kept: _Kept) -> RunHistory:
+def _run_of(store: Store, run: Run, kept: _Kept) -> RunStanding:
     key = run.canary, run.run
     evaluation, daily = kept.evaluations.get(key), kept.reports.get(key)
     last = from_json(daily.document) if daily is not None else None
-    found = RunHistory(
-        run=run,
+    found = RunStanding(
+        of=run,
         acts=[act for act in kept.acts.get(run.canary, ()) if act.after.run == run.run],
         report=evaluation.report if evaluation is not None else last,
-        decision=kept.decisions.get(key),
+        decided=kept.decisions.get(key),
         week_after=kept.weeks_after.get(key),
     )
     if found.state == "rolled_back":
@@ -168,12 +212,11 @@ def _places(store: Store, run: Run) -> list[str]:
     return [msgspec.convert(part, FailingPart).place for part in where.get("parts", ())]
 
 
-def _overtaken(history: RunHistory, evaluation: Evaluation | None) -> bool:
+def _overtaken(run: RunStanding, evaluation: Evaluation | None) -> bool:
     """True while the report of a rollback is not stored yet: an earlier one must not speak for the run."""
-    closing = history.closing
-    if closing is None or history.state != "rolled_back":
+    if run.ended_at is None or run.state != "rolled_back":
         return False
-    return evaluation is None or evaluation.at < closing.act.at - _PRECISION_S
+    return evaluation is None or evaluation.at < run.ended_at - _PRECISION_S
 
 
 # The four layers of a release, each against the current model.
@@ -300,31 +343,6 @@ class ReleaseClock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunStanding:
-    """One run of a canary as it stands or ended. `verdict` is None if no report was made of it. `places`:
-    where the failing exchanges lay when a guardrail rolled it back. `against`: the verdict against which it
-    was promoted, "" for none. `despite` names the misses that `decision` outweighs. `shipped`: it was
-    promoted, whatever came then. `fingerprint`: the candidate's, "" if unknown."""
-
-    canary: str
-    run: int
-    started_at: float
-    state: StateName
-    ended_at: float | None
-    who: str
-    reason: str
-    decision: str | None
-    verdict: Verdict | None
-    report: Report | None = field(repr=False)
-    places: Sequence[str] = ()
-    week_after: WeekAfter | None = None
-    against: str = ""
-    despite: tuple[str, ...] = ()
-    shipped: bool = False
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MissingReport:
     """A run that is under way and whose present report could not be made. `kept`: an earlier one is shown."""
 
@@ -335,85 +353,80 @@ class MissingReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
-    """A release. `verdict` is the worst of its benchmark's and its newest runs' (None: there is none yet, or
-    a run is under way without a report). `newest` are the runs that decide. `superseded_by` is the
-    candidate's next release, against another baseline. `missing` says of which open runs no present report
-    could be made. `wrong` are the benchmark's wrong answers as stored, redacted, for who may read
-    texts. `promises`: how often those of all releases held."""
+    """A release: its runs in the order of their start, people's notes, and its newest benchmark, with the
+    time of the first one (UTC seconds). `superseded_by` is the candidate's next release, against another
+    baseline, if no user has tried this one. `missing` says of which open runs no present report could be
+    made. `wrong` are the benchmark's wrong answers as stored, redacted, for who may read texts. `promises`:
+    how often those of all releases held."""
 
     release: Release
-    state: ReleaseState
-    verdict: Verdict | None
-    decision: str | None
-    layers: Mapping[LayerName, LayerStanding]
-    clock: ReleaseClock
     runs: tuple[RunStanding, ...]
-    newest: tuple[RunStanding, ...]
-    benchmark: Mapping[str, Any] | None
     notes: tuple[ReleaseNote, ...]
+    benchmark: Mapping[str, Any] | None
+    benchmarked_at: float | None
     superseded_by: Release | None = None
     missing: tuple[MissingReport, ...] = ()
     wrong: tuple[FailureRow, ...] = ()
     promises: PromisesHeld | None = None
 
     @property
+    def newest(self) -> tuple[RunStanding, ...]:
+        """The newest run of each canary: these decide."""
+        last = {run.canary: run for run in self.runs}
+        return tuple(run for run in self.runs if last[run.canary] is run)
+
+    @property
+    def state(self) -> ReleaseState:
+        """The state of the run that started last, else the last stage."""
+        if self.newest:
+            return max(self.newest, key=lambda run: run.started_at).state
+        if self.superseded_by is not None:
+            return "superseded"
+        return "benchmarked" if self.benchmarked_at is not None else "noticed"
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst of its benchmark's and its newest runs'; None while there is none, or one that could be
+        worse is not there."""
+        found = verdicts(self.benchmark, self.newest)
+        known = [verdict for _, verdict in found if verdict is not None]
+        least: Verdict | None = next((verdict for verdict in _WORST_FIRST if verdict in known), None)
+        return None if len(known) < len(found) and least != "dont_ship" else least
+
+    @property
+    def decision(self) -> str | None:
+        """What a person decided last."""
+        made = [run.decided for run in self.runs if run.decided is not None]
+        return max(made, key=lambda each: each.at).decision if made else None
+
+    @property
+    def layers(self) -> Mapping[LayerName, LayerStanding]:
+        return layers_of(self.benchmark, [run.report for run in self.newest if run.report is not None])
+
+    @property
     def report(self) -> Report | None:
         """The report of the newest run that has one."""
         return next((run.report for run in reversed(self.runs) if run.report is not None), None)
 
-
-def dossier(
-    history: ArchivedRelease,
-    live: Mapping[tuple[str, int], Report] | None = None,
-    missing: Sequence[MissingReport] = (),
-) -> Dossier:
-    """The release. `live` holds the reports of runs that are under way, by canary and run."""
-    runs = tuple(_run(each, live or {}) for each in history.runs)
-    newest = tuple(run for run in runs if (run.canary, run.run) in _newest(history))
-    decisions = [each.decision for each in history.runs if each.decision is not None]
-    return Dossier(
-        release=history.release,
-        state=_state(history, newest),
-        verdict=_verdict(history.benchmark, newest),
-        decision=max(decisions, key=lambda each: each.at).decision if decisions else None,
-        layers=layers_of(history.benchmark, [run.report for run in newest if run.report is not None]),
-        clock=_clock(history),
-        runs=runs,
-        newest=newest,
-        benchmark=history.benchmark,
-        notes=tuple(history.notes),
-        superseded_by=history.successor,
-        missing=tuple(missing),
-        promises=history.promises,
-    )
-
-
-def _newest(history: ArchivedRelease) -> set[tuple[str, int]]:
-    return {(each.run.canary, each.run.run) for each in history.newest_runs}
-
-
-def _run(history: RunHistory, live: Mapping[tuple[str, int], Report]) -> RunStanding:
-    run, closing = history.run, history.closing
-    report = live.get((run.canary, run.run), history.report)
-    verdict = report.verdict if report is not None else None
-    return RunStanding(
-        canary=run.canary,
-        run=run.run,
-        started_at=run.at,
-        fingerprint=run.fingerprint,
-        state=history.state,
-        ended_at=closing.act.at if closing is not None else None,
-        who=closing.act.who if closing is not None else "",
-        reason=closing.act.reason if closing is not None else "",
-        decision=history.decision.decision if history.decision is not None else None,
-        verdict="dont_ship" if verdict is None and history.state == "rolled_back" else verdict,
-        report=report,
-        places=history.places,
-        shipped=any(act.after.state == "promoted" for act in history.acts),
-        week_after=history.week_after,
-        against=closing.act.against if closing is not None else "",
-        despite=history.decision.names if history.decision is not None else (),
-    )
+    @property
+    def clock(self) -> ReleaseClock:
+        """When each stage was reached, and the minutes that people gave."""
+        acts = [act.act for run in self.runs for act in run.acts]
+        newest = [act.act for run in self.newest for act in run.acts]
+        decided = [act.at for act in newest if act.action in _DECIDES]
+        given = dict[str, float]()
+        people: list[Act | ReleaseNote] = [*acts, *self.notes]
+        for spent in people:
+            if spent.minutes:
+                given[stage_of(spent)] = given.get(stage_of(spent), 0.0) + spent.minutes
+        return ReleaseClock(
+            noticed=self.release.noticed_at,
+            benchmarked=self.benchmarked_at,
+            started=min((run.started_at for run in self.runs), default=None),
+            decided=min(decided, default=None),
+            minutes=sum(given.values()) if given else None,
+            minutes_by_stage=dict(sorted(given.items(), key=lambda each: -each[1])),
+        )
 
 
 def verdicts(
@@ -426,47 +439,11 @@ def verdicts(
     return found
 
 
-def _verdict(benchmark: Mapping[str, Any] | None, runs: Sequence[RunStanding]) -> Verdict | None:
-    """The worst of them; None while one that could be worse is not there."""
-    found = verdicts(benchmark, runs)
-    known = [verdict for _, verdict in found if verdict is not None]
-    least: Verdict | None = next((verdict for verdict in _WORST_FIRST if verdict in known), None)
-    return None if len(known) < len(found) and least != "dont_ship" else least
-
-
-def _state(history: ArchivedRelease, runs: Sequence[RunStanding]) -> ReleaseState:
-    """The state of the run that started last, else the last stage."""
-    if runs:
-        return max(runs, key=lambda run: run.started_at).state
-    if history.successor is not None:
-        return "superseded"
-    return "benchmarked" if history.benchmarked_at is not None else "noticed"
-
-
 def stage_of(spent: Act | ReleaseNote) -> str:
     """The stage to which a person's minutes went: as they said, else by what they did."""
     if spent.stage:
         return spent.stage
     return "decision" if isinstance(spent, Act) and spent.action in _DECIDES else "other"
-
-
-def _clock(history: ArchivedRelease) -> ReleaseClock:
-    acts = [act.act for run in history.runs for act in run.acts]
-    newest = [act.act for run in history.newest_runs for act in run.acts]
-    decided = [act.at for act in newest if act.action in _DECIDES]
-    given = dict[str, float]()
-    people: list[Act | ReleaseNote] = [*acts, *history.notes]
-    for spent in people:
-        if spent.minutes:
-            given[stage_of(spent)] = given.get(stage_of(spent), 0.0) + spent.minutes
-    return ReleaseClock(
-        noticed=history.release.noticed_at,
-        benchmarked=history.benchmarked_at,
-        started=min((run.run.at for run in history.runs), default=None),
-        decided=min(decided, default=None),
-        minutes=sum(given.values()) if given else None,
-        minutes_by_stage=dict(sorted(given.items(), key=lambda each: -each[1])),
-    )
 
 
 # Releases from the store: all of them in short, or one with the present report of what is under way.
@@ -478,8 +455,7 @@ class NoSuchRelease(LookupError):
 
 def all_releases(store: Store, *, most: int | None = None) -> list[Dossier]:
     """The newest releases, newest first, each by the last kept report of its runs. May raise StoreDown."""
-    found = Releases(store).all()
-    return [dossier(each) for each in histories(store, found[:most])]
+    return histories(store, Releases(store).all()[:most])
 
 
 def release_of(settings: ReportSettings, store: Store, which: str, *, now: float) -> Dossier:
@@ -491,7 +467,7 @@ def release_of(settings: ReportSettings, store: Store, which: str, *, now: float
     return judged(settings, store, history_of(store, which), now=now)
 
 
-def history_of(store: Store, which: str) -> ArchivedRelease:
+def history_of(store: Store, which: str) -> Dossier:
     """The release that `release_of` takes. Raises NoSuchRelease and StoreDown."""
     known = Releases(store)
     found = known.of_model(which)
@@ -510,8 +486,8 @@ def with_texts(store: Store, found: Dossier, *, now: float) -> Dossier:
     return replace(found, wrong=tuple(wrong or ()))
 
 
-def _tried_last(history: ArchivedRelease) -> tuple[float, float]:
-    return max((each.run.at for each in history.runs), default=0.0), history.release.made_at
+def _tried_last(found: Dossier) -> tuple[float, float]:
+    return max((run.started_at for run in found.runs), default=0.0), found.release.made_at
 
 
 def measured(settings: ReportSettings, store: Store, document: Mapping[str, Any], *, now: float) -> Dossier:
@@ -530,26 +506,24 @@ def of_benchmark(document: Mapping[str, Any], *, now: float) -> Dossier:
     release = Release(
         id="(not stored)", candidate=document["candidate"], baseline=document["baseline"], made_at=now
     )
-    history = ArchivedRelease(release=release, runs=(), notes=(), benchmark=document, benchmarked_at=now)
-    return dossier(history)
+    return Dossier(release=release, runs=(), notes=(), benchmark=document, benchmarked_at=now)
 
 
-def judged(settings: ReportSettings, store: Store, history: ArchivedRelease, *, now: float) -> Dossier:
+def judged(settings: ReportSettings, store: Store, found: Dossier, *, now: float) -> Dossier:
     """The release, with the reports as of `now` of its open runs and of those that were decided so lately
     that none is kept yet. Where a report cannot be made, the newest that was kept stands for the run."""
-    live, missed = dict[tuple[str, int], Report](), list[MissingReport]()
-    for each in history.newest_runs:
+    runs, missed = list(found.runs), list[MissingReport]()
+    for each in found.newest:
         if each.state not in GATHERING and each.report is not None:
             continue
-        run = each.run
 
-        def made(run: Run = run) -> Report | None:
+        def made(run: RunStanding = each) -> Report | None:
             return report_of(settings, run.canary, store, now=now, run=run.run)
 
-        def missing(why: str, run: Run = run, kept: Report | None = each.report) -> None:
-            missed.append(MissingReport(canary=run.canary, kept=kept is not None, why=why))
+        def missing(why: str, run: RunStanding = each) -> None:
+            missed.append(MissingReport(canary=run.canary, kept=run.report is not None, why=why))
 
-        report = attempt(f"the report of {run.canary}", made, missing)
+        report = attempt(f"the report of {each.canary}", made, missing)
         if report is not None and report.units.candidate:
-            live[run.canary, run.run] = report
-    return dossier(history, live, missed)
+            runs[runs.index(each)] = replace(each, report=report)
+    return replace(found, runs=tuple(runs), missing=tuple(missed))

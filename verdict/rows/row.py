@@ -159,7 +159,11 @@ def decide(
 
 def worst(states: Iterable[State]) -> State:
     """The worst of several rows' states; NODATA of none."""
-    return min(states, key=_WORST_FIRST.index, default="NODATA")
+    known = set(states)
+    for state in _WORST_FIRST:
+        if state in known:
+            return state
+    return "NODATA"
 
 
 def _state(acceptable: Interval, ideal: Interval) -> State:
