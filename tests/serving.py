@@ -34,6 +34,10 @@ WAIT_S = 120.0
 """How long something may take on a machine that is busy with other tests; no test passes or fails by less."""
 
 
+MOST_LOG = 20_000
+"""Characters of a server's log that a failed test prints: a traceback and what led to it."""
+
+
 def eventually(condition: Callable[[], Found | None], within_s: float = WAIT_S) -> Found:
     """The condition's first true value, asked for every 20 ms at first, every 100 ms later; AssertionError
     after `within_s`."""
@@ -205,6 +209,7 @@ class Running:
             return self.process.wait()
         finally:
             _kill(left)
+            self._must_not_have_crashed()
 
     def kill(self) -> None:
         """kill -9: the supervisor, then its children. How a test ends a server whose end it does not test."""
@@ -213,6 +218,7 @@ class Running:
             self.process.kill()
             self.process.wait()
             _kill(left)
+        self._must_not_have_crashed()
 
     def _wait_until_ready(self) -> None:
         addresses = eventually(self._addresses)
@@ -251,6 +257,13 @@ class Running:
         self._must_live()
         status = http.get(f"{self.admin}/api/status", headers={"authorization": f"Bearer {self.token}"})
         return bool(status.json()["workers"] == {"alive": self._workers, "confirmed": self._workers})
+
+    def _must_not_have_crashed(self) -> None:
+        """The supervisor starts a child again that a defect ended, so that no answer tells of it."""
+        log = self.log_file.read_text(errors="replace")
+        assert "Traceback (most recent call last)" not in log, (
+            f"canary serve logged a crash:\n{log[-MOST_LOG:]}"
+        )
 
     def _must_live(self) -> None:
         code = self.process.poll()

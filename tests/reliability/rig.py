@@ -7,9 +7,7 @@ from typing import Any
 
 from tests.e2e.stage import Stage
 from tests.reliability.fault_provider import FaultProvider, Play
-
-MOST_LOG = 20_000
-"""Characters of the server's log that a failed test prints: a traceback and what led to it."""
+from tests.serving import MOST_LOG
 
 
 @contextmanager
