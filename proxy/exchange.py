@@ -186,7 +186,7 @@ class Exchanges:
         failure: ErrorType | None = "breaker_open"
         if self.upstreams.free_slots(trial.candidate.key) == 0:
             failure = "proxy_full"
-        elif trial.breaker.allows(time.monotonic()):
+        elif trial.breaker.allows(time.monotonic(), assignment.run):
             attempt = await self._covered_attempt(call, trial, assignment, record)
             if attempt.failure is None:
                 return attempt

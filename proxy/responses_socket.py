@@ -186,7 +186,7 @@ class ResponsesSocket:
         turn.record.sample(trial.capture)
         is_ours = assignment.arm == "candidate" and assignment.reason != "pinned"
         turn.covered = trial.canary.fall_back and is_ours
-        if turn.covered and not trial.breaker.allows(monotonic()):
+        if turn.covered and not trial.breaker.allows(monotonic(), assignment.run):
             await self._fall_back(turn, trial, "breaker_open")
         else:
             await self._send(turn, trial.target(assignment.arm))

@@ -116,3 +116,14 @@ def test_while_closed_it_opens_exactly_by_the_two_rules(answers: str) -> None:
         assert breaker.open is trips
         if trips:
             break
+
+
+def test_a_run_that_somebody_resumed_is_not_kept_from_a_candidate_that_failed_in_the_one_before() -> None:
+    breaker = CandidateBreaker()
+    assert breaker.allows(0.0, 1)
+    for _ in range(IN_A_ROW):
+        breaker.failed(0.0)
+    assert not breaker.allows(1.0, 1)
+    assert breaker.allows(1.0, 2) and not breaker.open
+    breaker.failed(1.0)
+    assert breaker.allows(2.0, 2)

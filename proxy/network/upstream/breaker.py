@@ -6,6 +6,7 @@
 | open      | a request after `RETRY_AFTER_S`               | half-open: that request probes  |
 | half-open | the probe succeeds / fails                    | closed / open                   |
 | half-open | no result of the probe for `RETRY_AFTER_S`    | half-open: the next one probes  |
+| any       | the first request of a canary's next run      | closed, nothing is remembered   |
 
 A refusal (400, 401, 403, 404, 422) is a failure once the baseline has taken the same request (`compared`).
 """
@@ -28,8 +29,11 @@ class CandidateBreaker:
     """The breaker. Callers pass times in CLOCK_MONOTONIC seconds."""
 
     def __init__(self) -> None:
+        self._begin(0)
+
+    def _begin(self, run: int) -> None:
         self._recent: deque[bool] = deque(maxlen=WINDOW)
-        self._row = 0
+        self._row, self._run = 0, run
         self._opened_at: float | None = None
         self._probed_at: float | None = None
 
@@ -38,8 +42,10 @@ class CandidateBreaker:
         """True while requests bypass the candidate."""
         return self._opened_at is not None
 
-    def allows(self, now: float) -> bool:
-        """Return whether this request may go to the candidate. While open, one request at a time probes."""
+    def allows(self, now: float, run: int = 0) -> bool:
+        """Return whether this request of a run may go to the candidate. While open, one at a time probes."""
+        if run > self._run:
+            self._begin(run)
         if self._opened_at is None:
             return True
         since = self._opened_at if self._probed_at is None else self._probed_at
