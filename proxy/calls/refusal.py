@@ -18,13 +18,19 @@ class Refused(Exception):
     name of the caller.
     """
 
-    form: ErrorForm | None = None
     caller: str = ""
 
     def __init__(
-        self, status: int, message: str, error_type: ErrorType, *, retry_after_s: int | None = None
+        self,
+        status: int,
+        message: str,
+        error_type: ErrorType,
+        *,
+        retry_after_s: int | None = None,
+        form: ErrorForm | None = None,
     ) -> None:
         super().__init__(message)
+        self.form = form
         self.status = status
         self.message = message
         self.error_type: ErrorType = error_type

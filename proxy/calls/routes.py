@@ -301,7 +301,8 @@ class Routes:
     def _the_first(self, api: Api) -> Provider:
         if provider := self._first.get(api):
             return provider
-        raise Refused(404, f"no provider entry has `api: {api}`; add one to canary.yaml", "caller_not_found")
+        message = f"no provider entry has `api: {api}`; add one to canary.yaml"
+        raise Refused(404, message, "caller_not_found", form=api)
 
 
 def _by_model(trials: Sequence[Trial]) -> Mapping[tuple[str, str], Sequence[Trial]]:

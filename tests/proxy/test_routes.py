@@ -345,3 +345,13 @@ def test_a_provider_never_shows_its_key() -> None:
     shown = repr(Provider(name="p", api="openai", base_url="https://x.example", api_key="sk-secret"))
     assert "sk-secret" not in shown
     assert GEMINI.api_key is None
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [("/v1/messages", "anthropic"), ("/v1beta/models/g:generateContent", "gemini"), ("/v1/chat", "openai")],
+)
+def test_an_api_without_an_entry_is_refused_in_its_own_form(path: str, api: str) -> None:
+    with pytest.raises(Refused, match=f"`api: {api}`") as refused:
+        route(path, table=routes(providers={}))
+    assert refused.value.form == api
