@@ -41,21 +41,17 @@ def bench(
     at: shell.Local,
     model: Annotated[str | None, typer.Argument(help="The new model: MODEL or PROVIDER/MODEL.")] = None,
     against: Annotated[
-        str | None, typer.Option("--against", help="The current model. Default: the canary's baseline.")
+        str | None, typer.Option(help="The current model. Default: the canary's baseline.")
     ] = None,
     dataset: Annotated[
-        list[str] | None,
-        typer.Option("--dataset", help="A dataset of the config, or a file. Default: all in the config."),
+        list[str] | None, typer.Option(help="A dataset of the config, or a file. Default: all in the config.")
     ] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Measure only the current model.")] = False,
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Use 20 examples of each dataset, as a sanity check; never says ship."),
     ] = False,
-    at_once: Annotated[
-        int,
-        typer.Option("--at-once", min=1, max=256, help="The number of concurrent requests."),
-    ] = 4,
+    at_once: Annotated[int, typer.Option(min=1, max=256, help="The number of concurrent requests.")] = 4,
     batch: Annotated[
         bool,
         typer.Option(
@@ -74,19 +70,16 @@ def bench(
         ),
     ] = False,
     sessions: Annotated[
-        int | None, typer.Option("--sessions", min=1, help="With --replay: the newest sessions. Default: 50.")
+        int | None, typer.Option(min=1, help="With --replay: the newest sessions. Default: 50.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="With --replay: the most steps of each. Default: 8.")
+        int | None, typer.Option(min=1, help="With --replay: the most steps of each. Default: 8.")
     ] = None,
-    failures: Annotated[
-        Path | None, typer.Option("--failures", help="A CSV file to write the wrong answers to.")
-    ] = None,
+    failures: Annotated[Path | None, typer.Option(help="A CSV file to write the wrong answers to.")] = None,
     report: Annotated[
         str | None,
         typer.Option(
-            "--report",
-            help="A file (.html, .md, .json) for the one report of all four layers, or for the replay.",
+            help="A file (.html, .md, .json) for the one report of all four layers, or for the replay."
         ),
     ] = None,
 ) -> None:

@@ -1,8 +1,9 @@
 """`canary callers …`: makes a caller's key, and lists who calls."""
 
 import secrets
+from collections.abc import Mapping
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,11 +41,11 @@ def new(name: Annotated[str, typer.Argument(help="The caller's name.")], output:
 def list_(at: shell.Server) -> None:
     """List the callers of the server's config: requests, refusals, and when each was last seen."""
     document = shell.ask(lambda: at.client().get("/api/callers"))
-    if at.output == "json":
-        return shell.print_json(document)
-    if not document["callers"]:
-        shell.print_text("the config names no callers: whoever reaches the traffic listener may use it")
-    for each in document["callers"]:
-        figures = f"{each['requests']} requests since {each['since']}, {each['refused']} of them refused"
-        shell.print_text(f"{each['name']}: {figures}, last seen {each['last_seen'] or 'never'}")
-    return None
+    text = "\n".join(map(_line, document["callers"]))
+    nobody = "the config names no callers: whoever reaches the traffic listener may use it"
+    shell.answer(at.output, document, text or nobody)
+
+
+def _line(caller: Mapping[str, Any]) -> str:
+    figures = f"{caller['requests']} requests since {caller['since']}, {caller['refused']} of them refused"
+    return f"{caller['name']}: {figures}, last seen {caller['last_seen'] or 'never'}"

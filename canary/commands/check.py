@@ -35,14 +35,11 @@ def check(
     users: Annotated[
         int | None,
         typer.Option(
-            "--users",
-            min=1,
-            help="Users in the planned days, for the chance to ship, instead of 20,000 in 14 days.",
+            min=1, help="Users in the planned days, for the chance to ship, instead of 20,000 in 14 days."
         ),
     ] = None,
     requests: Annotated[
-        float | None,
-        typer.Option("--requests", min=1, max=1e6, help="Requests per user, for the chance to ship: 3."),
+        float | None, typer.Option(min=1, max=1e6, help="Requests per user, for the chance to ship: 3.")
     ] = None,
     output: shell.Form = "text",
 ) -> None:

@@ -42,12 +42,10 @@ def sample(
         ),
     ],
     file: Annotated[Path, typer.Argument(help="The dataset to create or extend.")],
-    size: Annotated[int, typer.Option("--size", min=1, help="The most examples to add.")] = 200,
-    task: Annotated[
-        SampledTask, typer.Option("--task", help="The task, which says how to score answers.")
-    ] = "judge",
+    size: Annotated[int, typer.Option(min=1, help="The most examples to add.")] = 200,
+    task: Annotated[SampledTask, typer.Option(help="The task, which says how to score answers.")] = "judge",
     since: Annotated[
-        str | None, typer.Option("--since", help="Only from this time, date or age on, for example 30d.")
+        str | None, typer.Option(help="Only from this time, date or age on, for example 30d.")
     ] = None,
     propose: Annotated[
         bool, typer.Option("--propose", help="Let the dataset's judge propose the labels instead.")
@@ -97,7 +95,7 @@ def import_(
     ],
     file: Annotated[Path, typer.Argument(help="The dataset to create.")],
     ideal: Annotated[
-        Ideal, typer.Option("--ideal", help="How right answers relate to `ideal` of OpenAI Evals.")
+        Ideal, typer.Option(help="How right answers relate to `ideal` of OpenAI Evals.")
     ] = "starts",
     output: shell.Form = "text",
 ) -> None:
@@ -275,7 +273,7 @@ def _edit(line: dict[str, Any]) -> dict[str, Any] | None:
 def retire(
     file: Annotated[Path, typer.Argument(help="A dataset from `canary dataset sample`.")],
     older: Annotated[
-        str, typer.Option("--older", help="Retire what was sampled longer ago, or before this date.")
+        str, typer.Option(help="Retire what was sampled longer ago, or before this date.")
     ] = "180d",
     output: shell.Form = "text",
 ) -> None:

@@ -39,13 +39,11 @@ def doctor(
     shell.without_log_lines()
     findings = examine(at.config, os.environ, data=at.data, admin=at.admin, probe=probe)
     result = document(findings)
-    if at.output == "json":
-        shell.print_json(result)
-    else:
-        for each in findings:
-            shell.print_text(
-                f"{MARKS[each.state]} {each.check}: {each.says}" + (f"\n    → {each.do}" if each.do else "")
-            )
+    said = [
+        f"{MARKS[each.state]} {each.check}: {each.says}" + (f"\n    → {each.do}" if each.do else "")
+        for each in findings
+    ]
+    shell.answer(at.output, result, "\n".join(said))
     raise typer.Exit(0 if result["ok"] else 1)
 
 

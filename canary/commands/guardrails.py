@@ -19,64 +19,45 @@ ERRORS, COSTS, LATENCIES = ("50%", "25%"), ("3x",), ("4s",)
 
 
 def simulate(
-    canary: Annotated[
-        str | None, typer.Option("--canary", help="The canary, if the config has several.")
-    ] = None,
+    canary: Annotated[str | None, typer.Option(help="The canary, if the config has several.")] = None,
     weeks: Annotated[
-        int, typer.Option("--weeks", min=0, help="Weeks to simulate with equal arms, to count false alarms.")
+        int, typer.Option(min=0, help="Weeks to simulate with equal arms, to count false alarms.")
     ] = 20,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs of each bad candidate.")] = 100,
-    rate: Annotated[
-        float, typer.Option("--rate", min=0.001, help="Requests per second, both arms together.")
-    ] = 1.0,
-    users: Annotated[
-        int, typer.Option("--users", min=2, help="Number of users; a few send most requests.")
-    ] = 2000,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each bad candidate.")] = 100,
+    rate: Annotated[float, typer.Option(min=0.001, help="Requests per second, both arms together.")] = 1.0,
+    users: Annotated[int, typer.Option(min=2, help="Number of users; a few send most requests.")] = 2000,
     share: Annotated[
-        str | None, typer.Option("--share", help="The candidate's share. Default: the first step's.")
+        str | None, typer.Option(help="The candidate's share. Default: the first step's.")
     ] = None,
-    base_error: Annotated[str, typer.Option("--base-error", help="Error rate of a healthy arm.")] = "1%",
-    base_latency: Annotated[
-        str, typer.Option("--base-latency", help="Latency p95 of a healthy arm.")
-    ] = "1800ms",
+    base_error: Annotated[str, typer.Option(help="Error rate of a healthy arm.")] = "1%",
+    base_latency: Annotated[str, typer.Option(help="Latency p95 of a healthy arm.")] = "1800ms",
     steps: Annotated[
-        float,
-        typer.Option("--steps", min=0.0, help="Agents: requests come in sessions of so many on average."),
+        float, typer.Option(min=0.0, help="Agents: requests come in sessions of so many on average.")
     ] = 0.0,
     error: Annotated[
-        list[str] | None,
-        typer.Option("--error", help="Try a candidate with this error rate, for example 25%."),
+        list[str] | None, typer.Option(help="Try a candidate with this error rate, for example 25%.")
     ] = None,
     cost: Annotated[
-        list[str] | None, typer.Option("--cost", help="Try a candidate with this cost ratio, for example 3x.")
+        list[str] | None, typer.Option(help="Try a candidate with this cost ratio, for example 3x.")
     ] = None,
     latency: Annotated[
-        list[str] | None,
-        typer.Option("--latency", help="Try a candidate with this latency p95, for example 4s."),
+        list[str] | None, typer.Option(help="Try a candidate with this latency p95, for example 4s.")
     ] = None,
     hang: Annotated[
-        list[str] | None, typer.Option("--hang", help="Try a candidate that never answers, for example 100%.")
+        list[str] | None, typer.Option(help="Try a candidate that never answers, for example 100%.")
     ] = None,
     more_steps: Annotated[
-        list[str] | None,
-        typer.Option("--more-steps", help="Try a candidate that takes so many steps, say 3x."),
+        list[str] | None, typer.Option(help="Try a candidate that takes so many steps, say 3x.")
     ] = None,
     stuck: Annotated[
-        list[str] | None,
-        typer.Option("--stuck", help="Try a candidate that repeats a call in so many sessions."),
+        list[str] | None, typer.Option(help="Try a candidate that repeats a call in so many sessions.")
     ] = None,
     fault: Annotated[
-        list[str] | None, typer.Option("--fault", help="Try a candidate with an answer fault, say empty=25%.")
+        list[str] | None, typer.Option(help="Try a candidate with an answer fault, say empty=25%.")
     ] = None,
-    within: Annotated[
-        str, typer.Option("--within", help="Longest simulated time of a bad candidate's run.")
-    ] = "6h",
-    seed: Annotated[
-        int, typer.Option("--seed", help="The random seed; the same seed gives the same figures.")
-    ] = 1,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Processes. Default: one per core.")
-    ] = None,
+    within: Annotated[str, typer.Option(help="Longest simulated time of a bad candidate's run.")] = "6h",
+    seed: Annotated[int, typer.Option(help="The random seed; the same seed gives the same figures.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
     config: shell.ConfigFile = shell.CONFIG,
     output: shell.Form = "text",
 ) -> None:
@@ -137,12 +118,10 @@ def _fault(text: str) -> tuple[Fault, float]:
 
 
 def rules(
-    canary: Annotated[
-        str | None, typer.Option("--canary", help="Write only this canary's guardrails.")
-    ] = None,
+    canary: Annotated[str | None, typer.Option(help="Write only this canary's guardrails.")] = None,
     config: shell.ConfigFile = shell.CONFIG,
     runbooks: Annotated[
-        str, typer.Option("--runbooks", help="Folder or URL of the runbook pages (NAME.md).")
+        str, typer.Option(help="Folder or URL of the runbook pages (NAME.md).")
     ] = "docs/runbooks",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A file, or json to print JSON instead of YAML.")

@@ -37,42 +37,36 @@ _LEVERS = 3
 
 
 def init(
-    name: Annotated[str, typer.Option("--name", help="The standing canary's name.")] = "app",
+    name: Annotated[str, typer.Option(help="The standing canary's name.")] = "app",
     api: Annotated[
-        str | None, typer.Option("--api", help="The API that your app speaks: openai, anthropic or gemini.")
+        str | None, typer.Option(help="The API that your app speaks: openai, anthropic or gemini.")
     ] = None,
     base_url: Annotated[
-        str | None, typer.Option("--base-url", help="The provider's base URL, if not the vendor's own.")
+        str | None, typer.Option(help="The provider's base URL, if not the vendor's own.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The model that your app asks for today (required).")
+        str | None, typer.Option(help="The model that your app asks for today (required).")
     ] = None,
-    port: Annotated[
-        str | None, typer.Option("--port", help="The port at which your app finds canary: 8080.")
-    ] = None,
+    port: Annotated[str | None, typer.Option(help="The port at which your app finds canary: 8080.")] = None,
     users: Annotated[
-        str | None, typer.Option("--users", help="Different users in 14 days; without it 20,000 are assumed.")
+        str | None, typer.Option(help="Different users in 14 days; without it 20,000 are assumed.")
     ] = None,
     requests: Annotated[
         str | None, typer.Option("--requests-a-day", help="Requests a day, of all users together.")
     ] = None,
     raters: Annotated[
-        str | None,
-        typer.Option("--raters", help="The share of requests that a user rates, 12%: by default none."),
+        str | None, typer.Option(help="The share of requests that a user rates, 12%: by default none.")
     ] = None,
     categories: Annotated[
-        str | None,
-        typer.Option("--categories", help="The kinds of requests that your app tells: refund,delivery."),
+        str | None, typer.Option(help="The kinds of requests that your app tells: refund,delivery.")
     ] = None,
     critical: Annotated[
-        str | None,
-        typer.Option("--critical", help="Those that may not get worse, with their part of users: refund=5%."),
+        str | None, typer.Option(help="Those that may not get worse, with their part of users: refund=5%.")
     ] = None,
     page: Annotated[
-        str | None,
-        typer.Option("--page", help="Who is paged: a URL, slack=URL, pagerduty=KEY, or none."),
+        str | None, typer.Option(help="Who is paged: a URL, slack=URL, pagerduty=KEY, or none.")
     ] = None,
-    share: Annotated[str, typer.Option("--share", help="The users who get a candidate.")] = "5%",
+    share: Annotated[str, typer.Option(help="The users who get a candidate.")] = "5%",
     config: shell.ConfigFile = shell.CONFIG,
 ) -> None:
     """Write a first canary.yaml, a standing canary with comments, and say what to expect of it.

@@ -47,7 +47,7 @@ def list_(at: shell.Local) -> None:
 def add(
     at: shell.Local,
     name: Annotated[str, typer.Argument(help="The issue's name, new or known.")],
-    description: Annotated[str, typer.Option("--description", help="What goes wrong, for the judge.")] = "",
+    description: Annotated[str, typer.Option(help="What goes wrong, for the judge.")] = "",
     from_: Annotated[
         str | None, typer.Option("--from", metavar="EXCHANGE", help="A captured exchange that shows it.")
     ] = None,
@@ -57,9 +57,7 @@ def add(
             "--example", metavar="DATASET:ID", help="An example that shows it; DATASET may be a file."
         ),
     ] = None,
-    since: Annotated[
-        str, typer.Option("--since", help="With --example, the first model with the issue.")
-    ] = "",
+    since: Annotated[str, typer.Option(help="With --example, the first model with the issue.")] = "",
 ) -> None:
     """Add an example of a known issue, which every new model is tested for."""
     from bench.errors import BadDataset

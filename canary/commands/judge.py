@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 def judge(
     at: shell.Local,
     name: Annotated[str, typer.Argument(help="The canary.")],
-    pairs: Annotated[int | None, typer.Option("--pairs", min=1, help="Judge so many mirrored pairs.")] = None,
+    pairs: Annotated[int | None, typer.Option(min=1, help="Judge so many mirrored pairs.")] = None,
     answers: Annotated[
-        int | None, typer.Option("--answers", min=1, help="Mark so many single answers of both arms.")
+        int | None, typer.Option(min=1, help="Mark so many single answers of both arms.")
     ] = None,
     sessions: Annotated[
-        int | None, typer.Option("--sessions", min=1, help="Mark so many whole sessions of both arms.")
+        int | None, typer.Option(min=1, help="Mark so many whole sessions of both arms.")
     ] = None,
 ) -> None:
     """Judge captured pairs, answers or sessions of a canary's run now, within the day's budget.

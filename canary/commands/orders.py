@@ -71,7 +71,7 @@ def promote(
     name: Name,
     reason: NeededReason,
     by: Annotated[
-        str | None, typer.Option("--by", help="The person who promotes; by default the system's user name.")
+        str | None, typer.Option(help="The person who promotes; by default the system's user name.")
     ] = None,
     against_verdict: Annotated[
         bool,
@@ -154,18 +154,14 @@ Choice: TypeAlias = Literal["ship", "dont_ship", "extend"]
 def decide(
     at: shell.Server,
     name: Annotated[str, typer.Argument(help="The canary's name.")],
-    reason: Annotated[str, typer.Option("--reason", help="The reason.")],
+    reason: Annotated[str, typer.Option(help="The reason.")],
     choice: Annotated[Choice | None, typer.Argument(metavar="[DECISION]", help="The decision.")] = None,
-    decision: Annotated[Choice | None, typer.Option("--decision", help="The same.")] = None,
+    decision: Annotated[Choice | None, typer.Option(help="The same.")] = None,
     by: Annotated[
-        str | None, typer.Option("--by", help="The person who decides; by default the system's user name.")
+        str | None, typer.Option(help="The person who decides; by default the system's user name.")
     ] = None,
     despite: Annotated[
-        str,
-        typer.Option(
-            "--despite",
-            help="With ship: each miss that it outweighs, for example csat,category:refund.",
-        ),
+        str, typer.Option(help="With ship: each miss that it outweighs, for example csat,category:refund.")
     ] = "",
     minutes: shell.Minutes = None,
     stage: shell.Stage = "",

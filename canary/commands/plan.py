@@ -24,33 +24,25 @@ if TYPE_CHECKING:
 def plan(
     at: shell.Local,
     name: Annotated[str | None, typer.Argument(help="The canary.")] = None,
-    rubric: Annotated[
-        Path | None, typer.Option("--rubric", help="Plan for the rubric in this file instead.")
-    ] = None,
+    rubric: Annotated[Path | None, typer.Option(help="Plan for the rubric in this file instead.")] = None,
     users: Annotated[
         int | None,
-        typer.Option(
-            "--users", min=1, help="Users of both arms in the planned days, instead of 20,000 in 14 days."
-        ),
+        typer.Option(min=1, help="Users of both arms in the planned days, instead of 20,000 in 14 days."),
     ] = None,
     days: Annotated[
         int | None,
         typer.Option(
-            "--days",
             min=1,
             max=365,
             help="The planned days, instead of the config's; the users a day stay without --users.",
         ),
     ] = None,
     share: Annotated[
-        str | None, typer.Option("--share", help="The candidate's share, instead of the config's: 10%.")
+        str | None, typer.Option(help="The candidate's share, instead of the config's: 10%.")
     ] = None,
-    requests: Annotated[
-        float | None, typer.Option("--requests", min=1, max=1e6, help="Requests per user.")
-    ] = None,
+    requests: Annotated[float | None, typer.Option(min=1, max=1e6, help="Requests per user.")] = None,
     assume: Annotated[
-        list[str] | None,
-        typer.Option("--assume", help="Baselines, spreads, rated shares: csat.sd=1.1,escalated=4%."),
+        list[str] | None, typer.Option(help="Baselines, spreads, rated shares: csat.sd=1.1,escalated=4%.")
     ] = None,
 ) -> None:
     """Say how likely a good candidate ships by the plan, and what would raise that chance.

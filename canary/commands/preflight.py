@@ -26,9 +26,7 @@ def preflight(
         Path | None,
         typer.Option("--from", help="Ask the requests of this file, one body a line, as callers send it."),
     ] = None,
-    sample: Annotated[
-        int, typer.Option("--sample", min=1, help="Ask so many of the newest captured requests.")
-    ] = SAMPLE,
+    sample: Annotated[int, typer.Option(min=1, help="Ask so many of the newest captured requests.")] = SAMPLE,
 ) -> None:
     """Ask the candidate before any user does, and say which requests it refuses and what would cure that.
 

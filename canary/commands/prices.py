@@ -37,13 +37,8 @@ def prices(
     if update:
         _update(read)
     about, models = _list(read), list(_models(read))
-    if at.output == "json":
-        return shell.print_json({"list": about, "models": models})
-    for line in _list_lines(about):
-        shell.print_text(line)
-    for each in models:
-        shell.print_text(_line(each))
-    return None
+    text = "\n".join([*_list_lines(about), *map(_line, models)])
+    shell.answer(at.output, {"list": about, "models": models}, text)
 
 
 def _update(read: "Config") -> None:

@@ -42,17 +42,15 @@ def roll(at: shell.Local) -> None:
 @shell.command(app, "records export --canary support-nov --since 7d -o week.csv")
 def export(
     at: shell.Local,
-    canary: Annotated[
-        str | None, typer.Option("--canary", help="Only records of this canary. Default: all.")
-    ] = None,
+    canary: Annotated[str | None, typer.Option(help="Only records of this canary. Default: all.")] = None,
     what: Annotated[
         Literal["outcomes", "sessions", "feedback", "labels", "judgements"],
-        typer.Option("--what", help="Which records."),
+        typer.Option(help="Which records."),
     ] = "outcomes",
     since: Annotated[
-        str | None, typer.Option("--since", help="Only from this time, date or age on, for example 7d.")
+        str | None, typer.Option(help="Only from this time, date or age on, for example 7d.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", help="Only before this time, date or age.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only before this time, date or age.")] = None,
     form: Annotated[
         FileForm | None, typer.Option("--format", help="The file format. Default: by the file's ending.")
     ] = None,

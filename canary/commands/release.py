@@ -39,8 +39,7 @@ def show(
     at: shell.Local,
     model: Model,
     failures: Annotated[
-        Path | None,
-        typer.Option("--failures", help="A CSV file to write the wrong answers of its benchmark to."),
+        Path | None, typer.Option(help="A CSV file to write the wrong answers of its benchmark to.")
     ] = None,
     reader: Annotated[
         Literal["vendor", "finance", "team"] | None,

@@ -79,9 +79,7 @@ def report(
     source: Annotated[
         Path | None, typer.Option("--from", help="Judge this CSV log instead of the server's records.")
     ] = None,
-    rubric: Annotated[
-        Path | None, typer.Option("--rubric", help="Judge by the rubric in this file instead.")
-    ] = None,
+    rubric: Annotated[Path | None, typer.Option(help="Judge by the rubric in this file instead.")] = None,
     form: Annotated[
         str | None, typer.Option("-f", "--form", help="The format: text, json, markdown or html.")
     ] = None,

@@ -264,8 +264,11 @@ def say(text: str) -> None:
 
 
 def answer(output: str, document: Any, text: str, by: Callable[[str], None] = print_text) -> None:
-    """Print the document if the output is JSON, else the text; `by=say` where that is no result."""
-    print_json(document) if output == "json" else by(text.rstrip("\n"))
+    """Print the document if the output is JSON, else the text, if any; `by=say` where that is no result."""
+    if output == "json":
+        print_json(document)
+    elif text:
+        by(text.rstrip("\n"))
 
 
 @contextmanager

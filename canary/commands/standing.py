@@ -17,12 +17,10 @@ Standing = Annotated[str, typer.Argument(help="The standing canary's name.")]
 def begin(
     at: shell.Server,
     name: Standing,
-    model: Annotated[str | None, typer.Option("--model", help="The candidate's model.")] = None,
+    model: Annotated[str | None, typer.Option(help="The candidate's model.")] = None,
     arm: Annotated[
         Path | None,
-        typer.Option(
-            "--arm", help="A YAML file with more of the candidate: `request:`, `prompt:` and so on."
-        ),
+        typer.Option(help="A YAML file with more of the candidate: `request:`, `prompt:` and so on."),
     ] = None,
     reason: Reason = "",
 ) -> None:

@@ -46,7 +46,7 @@ def status(
     name: Annotated[str | None, typer.Argument(help="A canary's name. Default: all.")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every second, until Ctrl-C.")] = False,
     until: Annotated[
-        str | None, typer.Option("--until", help="Watch until every canary shown is in this state.")
+        str | None, typer.Option(help="Watch until every canary shown is in this state.")
     ] = None,
 ) -> None:
     """Show the state of every canary. Exits 5 if one was rolled back."""
@@ -224,12 +224,10 @@ class WaitResult:
 def wait(
     at: shell.Server,
     name: Annotated[str, typer.Argument(help="The canary's name, or a standing canary's for its trial.")],
-    timeout: Annotated[
-        str, typer.Option("--timeout", help="The longest time to wait, for example 2h.")
-    ] = "2h",
-    poll: Annotated[str, typer.Option("--poll", help="How often to ask, for example 30s.")] = "30s",
+    timeout: Annotated[str, typer.Option(help="The longest time to wait, for example 2h.")] = "2h",
+    poll: Annotated[str, typer.Option(help="How often to ask, for example 30s.")] = "30s",
     report: Annotated[
-        str | None, typer.Option("--report", help="Write the report to this file: .md, .html or .json.")
+        str | None, typer.Option(help="Write the report to this file: .md, .html or .json.")
     ] = None,
 ) -> None:
     """Wait for a verdict, for pipelines. Decides nothing.
@@ -303,8 +301,7 @@ def explain(
     at: shell.Server,
     unit: Annotated[str | None, typer.Argument(help="The raw id of a user or other unit.")] = None,
     session: Annotated[
-        str | None,
-        typer.Option("--session", help="A session's raw id or hash, or the id of an exchange in it."),
+        str | None, typer.Option(help="A session's raw id or hash, or the id of an exchange in it.")
     ] = None,
 ) -> None:
     """Show which arm a unit gets in each canary, why, and what changes in its requests; or what happened in a
@@ -317,25 +314,25 @@ def explain(
         from pages.reports.session import from_json, rendered
 
         return shell.print_text(rendered(from_json(document), "text").rstrip("\n"))
-    if at.output == "json":
-        return shell.print_json(document)
-    if unit is not None and document["unit"] != unit.strip():
-        shell.print_text(f"the unit in this text is {document['unit']}")
-    for each in document["canaries"]:
-        shell.print_text(f"{each['canary']}: {_arm(each)}")
+    return shell.answer(at.output, document, "\n".join(_explained(document, unit or "")))
+
+
+def _explained(document: Document, unit: str) -> Iterator[str]:
+    """What each canary and each standing one has for the unit, and what changes in its requests."""
+    if document.get("unit", "") != unit.strip():
+        yield f"the unit in this text is {document['unit']}"
+    for each in document.get("canaries", ()):
+        yield f"{each['canary']}: {_arm(each)}"
         for arm, changes in each["request"].items():
             if changes:
-                shell.print_text(f"  the {arm}'s requests are changed: {_in_words(changes)}")
+                yield f"  the {arm}'s requests are changed: {_in_words(changes)}"
         for arm, texts in each["texts"].items():
             if texts:
-                shell.print_text(f"  the {arm} has its own {_texts_in_words(texts)}")
+                yield f"  the {arm} has its own {_texts_in_words(texts)}"
         if each["prompt_missed"]:
-            shell.print_text(f"  {each['prompt_missed']:,} requests of this run had not the prompt's text")
+            yield f"  {each['prompt_missed']:,} requests of this run had not the prompt's text"
     for name, arm in document.get("standing", {}).items():
-        shell.print_text(
-            f"{name}: {arm['provider']}/{arm['model']} (standing: whatever no trial of it takes)"
-        )
-    return None
+        yield f"{name}: {arm['provider']}/{arm['model']} (standing: whatever no trial of it takes)"
 
 
 def _arm(found: Document) -> str:

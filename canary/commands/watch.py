@@ -32,7 +32,7 @@ _SAYS = {0: "ship", 3: "don't ship", 4: "not enough data to decide"}
 def watch(
     at: shell.Server,
     once: Annotated[bool, typer.Option("--once", help="Look once and exit, for example from cron.")] = False,
-    every: Annotated[str, typer.Option("--every", help="How often to look, for example 1h.")] = "1h",
+    every: Annotated[str, typer.Option(help="How often to look, for example 1h.")] = "1h",
     bench: Annotated[
         bool,
         typer.Option(
@@ -47,19 +47,16 @@ def watch(
         ),
     ] = False,
     match: Annotated[
-        str, typer.Option("--match", help="Only models whose name matches this pattern, such as 'gpt-6*'.")
+        str, typer.Option(help="Only models whose name matches this pattern, such as 'gpt-6*'.")
     ] = "*",
     begin: Annotated[
         str | None,
         typer.Option(
-            "--begin",
-            metavar="NAME",
-            help="Begin a trial of the standing canary NAME with a model that passes.",
+            metavar="NAME", help="Begin a trial of the standing canary NAME with a model that passes."
         ),
     ] = None,
     again: Annotated[
-        str | None,
-        typer.Option("--again", metavar="MODEL", help="Look once, and benchmark this model in any case."),
+        str | None, typer.Option(metavar="MODEL", help="Look once, and benchmark this model in any case.")
     ] = None,
 ) -> None:
     """Watch the providers' lists of models, and notify the receivers in `notify` of each new model."""
