@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alerts.evidence.sessions import STUCK_AT
 from records.outcome import IN_FLIGHT_AFTER_S, ErrorType, Fault, InFlight, Outcome, OutcomeName, ToolCall
@@ -365,46 +365,37 @@ def _given_up(scenario: Scenario, exchange: _Exchange, ending: _Ending) -> bool:
 def _in_flight(
     exchange: _Exchange, ttft_s: float | None, scenario: Scenario, error_type: ErrorType | None = None
 ) -> InFlight:
-    return InFlight(
-        exchange_id=f"x{exchange.serial}",
-        at=EPOCH + exchange.at,
-        mono=exchange.at,
-        canary=NAME,
-        run=1,
-        phase=1,
-        share=scenario.share,
-        arm=exchange.arm,
-        reason="cohort",
-        unit=exchange.user.unit,
-        operation="chat",
-        stream=exchange.stream,
-        category=exchange.category,
-        ttft_s=ttft_s,
-        error_type=error_type,
-    )
+    return InFlight(**_begun(exchange, scenario), ttft_s=ttft_s, error_type=error_type)
+
+
+def _begun(exchange: _Exchange, scenario: Scenario) -> dict[str, Any]:
+    """What the record of an exchange says before its end."""
+    return {
+        "exchange_id": f"x{exchange.serial}",
+        "at": EPOCH + exchange.at,
+        "mono": exchange.at,
+        "canary": NAME,
+        "run": 1,
+        "phase": 1,
+        "share": scenario.share,
+        "arm": exchange.arm,
+        "reason": "cohort",
+        "unit": exchange.user.unit,
+        "category": exchange.category,
+        "operation": "chat",
+        "stream": exchange.stream,
+    }
 
 
 def _outcome(exchange: _Exchange, ending: _Ending, cost_usd: float, scenario: Scenario) -> Outcome:
     read = ending.outcome == "ok"
     left = ending.outcome == "aborted"
     return Outcome(
-        exchange_id=f"x{exchange.serial}",
-        at=EPOCH + exchange.at,
-        mono=exchange.at,
+        **_begun(exchange, scenario),
         outcome=ending.outcome,
         error_type=ending.error_type,
-        canary=NAME,
-        run=1,
-        phase=1,
-        share=scenario.share,
-        arm=exchange.arm,
-        reason="cohort",
-        unit=exchange.user.unit,
         session=exchange.session,
         tool_calls=exchange.calls if read else (),
-        category=exchange.category,
-        operation="chat",
-        stream=exchange.stream,
         latency_s=ending.ttft_s or 0.0 if left else ending.after_s,
         ttft_s=ending.ttft_s,
         ttfb_s=ending.ttft_s,

@@ -41,18 +41,26 @@ from verdict.terms.plan import STANDARD_RISK
 from verdict.terms.rubric import DEFAULT_PLANNED_UNITS
 
 
+def _written(text: str, default: Any, description: str) -> Any:
+    """A field whose default stands in the schema as a file has it."""
+    return _optional(description, default, json_schema_extra={"default": text})
+
+
+def _optional(description: str, default: Any = None, **more: Any) -> Any:
+    """A field that need not be given, and is this then."""
+    return Field(default, description=description, **more)
+
+
 class TimeoutSection(ConfigSection):
     """Time limits of one upstream attempt."""
 
-    connect_s: Duration | None = Field(None, description="Time to connect, including TLS. Default 5s.")
-    write_s: Duration | None = Field(
-        None, description="Time without progress while sending the request. Default 60s."
+    connect_s: Duration | None = _optional("Time to connect, including TLS. Default 5s.")
+    write_s: Duration | None = _optional("Time without progress while sending the request. Default 60s.")
+    first_byte_s: Duration | None = _optional(
+        "Time to a stream's first byte. JSON answers are limited by total."
     )
-    first_byte_s: Duration | None = Field(
-        None, description="Time to a stream's first byte. JSON answers are limited by total."
-    )
-    idle_s: Duration | None = Field(None, description="Time between two chunks of a stream. Default 60s.")
-    total_s: Duration | None = Field(None, description="Time for the whole answer. Default 600s.")
+    idle_s: Duration | None = _optional("Time between two chunks of a stream. Default 60s.")
+    total_s: Duration | None = _optional("Time for the whole answer. Default 600s.")
 
 
 class ProviderSection(ConfigSection):
@@ -60,54 +68,46 @@ class ProviderSection(ConfigSection):
 
     api: Api = Field(description="The provider's wire API.")
     base_url: Text = Field(description="The base URL, as its SDK would take it.")
-    api_key: MaybeText = Field(
-        None, description="The key to send instead of the caller's. Without api_key, the caller's is sent."
+    api_key: MaybeText = _optional(
+        "The key to send instead of the caller's. Without api_key, the caller's is sent."
     )
-    kind: Kind = Field(
-        "plain",
-        description="The cloud that serves the API, which has URLs of its own. `plain`: the API's own URLs.",
+    kind: Kind = _optional(
+        "The cloud that serves the API, which has URLs of its own. `plain`: the API's own URLs.", "plain"
     )
-    auth: Auth | None = Field(
-        None,
-        description="How the entry's credential is sent; `azure`, `aws` and `google` fetch tokens. "
-        "Default: what the API and the kind take.",
+    auth: Auth | None = _optional(
+        "How the entry's credential is sent; `azure`, `aws` and `google` fetch tokens. "
+        "Default: what the API and the kind take."
     )
-    project: MaybeText = Field(None, description="`kind: vertex` only: the project of its URLs.")
-    region: MaybeText = Field(
-        None, description="The region: in Vertex's URLs, and of the signature for Bedrock."
+    project: MaybeText = _optional("`kind: vertex` only: the project of its URLs.")
+    region: MaybeText = _optional("The region: in Vertex's URLs, and of the signature for Bedrock.")
+    stream_usage: Literal["ask", "leave"] = _optional(
+        "Whether streams are asked for usage. `leave` for a provider that refuses stream_options.", "ask"
     )
-    stream_usage: Literal["ask", "leave"] = Field(
-        "ask",
-        description="Whether streams are asked for usage. `leave` for a provider that refuses "
-        "stream_options.",
-    )
-    forward_headers: tuple[Text, ...] = Field(
-        (),
-        description="Headers of callers that steer other gateways and go on to this provider: a name, or a "
+    forward_headers: tuple[Text, ...] = _optional(
+        "Headers of callers that steer other gateways and go on to this provider: a name, or a "
         "family such as `x-portkey-*`.",
+        (),
     )
-    timeout: TimeoutSection | None = Field(None, description="Time limits of requests to this provider.")
-    ca_file: MaybeText = Field(
-        None, description="A PEM file of certificate authorities, used instead of the system's."
-    )
+    timeout: TimeoutSection | None = _optional("Time limits of requests to this provider.")
+    ca_file: MaybeText = _optional("A PEM file of certificate authorities, used instead of the system's.")
 
 
 class MatchSection(ConfigSection):
     """Which requests the canary takes. A request must match every condition that is given."""
 
-    models: tuple[Text, ...] = Field((), description="The request's model is one of these.")
-    paths: tuple[Text, ...] = Field((), description="The request's path is one of these.")
-    headers: dict[Text, str] = Field({}, description="The request has these headers with these values.")
-    tags: dict[Text, str] = Field({}, description="`x-canary-tags` has these tags with these values.")
+    models: tuple[Text, ...] = _optional("The request's model is one of these.", ())
+    paths: tuple[Text, ...] = _optional("The request's path is one of these.", ())
+    headers: dict[Text, str] = _optional("The request has these headers with these values.", {})
+    tags: dict[Text, str] = _optional("`x-canary-tags` has these tags with these values.", {})
 
 
 class RequestSection(ConfigSection):
     """How an arm's request differs from the caller's: rename, then remove, set and default."""
 
-    rename: dict[Text, Text] = Field({}, description="Members that take another name, with their value.")
-    remove: tuple[Text, ...] = Field((), description="Members that this model refuses.")
-    set: dict[Text, JsonValue] = Field({}, description="Members given or replaced.")
-    default: dict[Text, JsonValue] = Field({}, description="Members given where the request has none.")
+    rename: dict[Text, Text] = _optional("Members that take another name, with their value.", {})
+    remove: tuple[Text, ...] = _optional("Members that this model refuses.", ())
+    set: dict[Text, JsonValue] = _optional("Members given or replaced.", {})
+    default: dict[Text, JsonValue] = _optional("Members given where the request has none.", {})
 
 
 class ArmTextSection(ConfigSection):
@@ -141,29 +141,25 @@ class ArmSection(ConfigSection):
     """One arm: a provider entry and a model."""
 
     provider: Text = Field(description="The name of an entry under `providers`.")
-    model: Text = Field(
+    model: Text = _optional(
+        "The model to request from the provider. Only a standing canary's candidate has none.",
         "",
-        description="The model to request from the provider. Only a standing canary's candidate has none.",
         json_schema_extra=_required,
     )
-    request: RequestSection | None = Field(
-        None,
-        description="How this arm's request differs from the caller's. A dot in a name goes one level down.",
+    request: RequestSection | None = _optional(
+        "How this arm's request differs from the caller's. A dot in a name goes one level down."
     )
-    name: MaybeText = Field(None, description="What people call the arm. Default: by what it differs.")
-    prompt: PromptSection | None = Field(
-        None, description="The text that replaces one of the caller's, wherever that stands in the prompt."
+    name: MaybeText = _optional("What people call the arm. Default: by what it differs.")
+    prompt: PromptSection | None = _optional(
+        "The text that replaces one of the caller's, wherever that stands in the prompt."
     )
-    tools: dict[Text, ArmText] = Field(
-        {}, description="The files with another description of the tools of these names."
+    tools: dict[Text, ArmText] = _optional(
+        "The files with another description of the tools of these names.", {}
     )
-    timeout: TimeoutSection | None = Field(
-        None, description="Time limits of this arm; those not given are the provider's."
-    )
-    patience_s: Duration | None = Field(
-        None,
-        description="Candidate only: how long a request waits for it before the baseline answers. "
-        "Default: from the baseline's times.",
+    timeout: TimeoutSection | None = _optional("Time limits of this arm; those not given are the provider's.")
+    patience_s: Duration | None = _optional(
+        "Candidate only: how long a request waits for it before the baseline answers. "
+        "Default: from the baseline's times."
     )
 
 
@@ -179,10 +175,10 @@ class StepSection(ConfigSection):
     """One step of a ramp. It ends once all that it names is reached; the last one lasts."""
 
     share: Share = Field(description="The candidate's share of the units in this step.")
-    for_s: Duration | None = Field(
-        None, description="How long the step lasts at least. All but the last need it, or `until`."
+    for_s: Duration | None = _optional(
+        "How long the step lasts at least. All but the last need it, or `until`."
     )
-    until: UntilSection | None = Field(None, description="The evidence that the step waits for.")
+    until: UntilSection | None = _optional("The evidence that the step waits for.")
 
 
 class HoldbackSection(ConfigSection):
@@ -190,31 +186,30 @@ class HoldbackSection(ConfigSection):
 
     share: Share = Field(description="Their share of the units, at most half.")
     for_s: Duration = Field(description="How long they keep it, for example 7d.")
-    rollback: bool = Field(
-        False, description="Whether guardrails roll the promoted arm back in that time. Else they page."
+    rollback: bool = _optional(
+        "Whether guardrails roll the promoted arm back in that time. Else they page.", False
     )
 
 
 class GuardrailSection(ConfigSection):
     """A rule that warns, pages or rolls back. Keys not given are those of the default rule of that name."""
 
-    rule: RuleName | None = Field(None, description="The rule's name. Give either rule or metric.")
-    metric: Text | None = Field(
-        None, description="The metric, built in or declared, in which the candidate must not be worse."
+    rule: RuleName | None = _optional("The rule's name. Give either rule or metric.")
+    metric: Text | None = _optional(
+        "The metric, built in or declared, in which the candidate must not be worse."
     )
-    limit: LimitText | None = Field(
-        None,
-        description="The limit, in the rule's own unit; of a metric how far below the baseline (`10%`), or "
-        "a factor of it (`1.5x`).",
+    limit: LimitText | None = _optional(
+        "The limit, in the rule's own unit; of a metric how far below the baseline (`10%`), or "
+        "a factor of it (`1.5x`)."
     )
-    window: WindowText | None = Field(None, description="The time window, or `run` for the whole run.")
-    minimum: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        None, description="The minimum number of exchanges, raters or units."
+    window: WindowText | None = _optional("The time window, or `run` for the whole run.")
+    minimum: Annotated[int, Field(ge=1, le=10_000)] | None = _optional(
+        "The minimum number of exchanges, raters or units."
     )
-    action: Action | None = Field(None, description="What the rule does when the limit is crossed.")
-    category: MaybeText = Field(None, description="Count only exchanges of this category.")
-    segment: dict[Text, Text] | None = Field(
-        None, description="Count only exchanges with this tag, for example `region: eu`."
+    action: Action | None = _optional("What the rule does when the limit is crossed.")
+    category: MaybeText = _optional("Count only exchanges of this category.")
+    segment: dict[Text, Text] | None = _optional(
+        "Count only exchanges with this tag, for example `region: eu`."
     )
 
     @property
@@ -233,19 +228,16 @@ class CriterionSection(ConfigSection):
         description="The row's part of the score, 40 or 40%. It cannot outweigh a failed gate."
     )
     question: Text = Field(description="The business question it answers.")
-    risk: Risk | None = Field(
-        None,
-        description="How often a candidate exactly at this row's bound may ship; by default the canary's.",
+    risk: Risk | None = _optional(
+        "How often a candidate exactly at this row's bound may ship; by default the canary's."
     )
-    minimum_days: NotNegative | None = Field(
-        None,
-        description="The days that must pass before this row may help to ship; by default the canary's. The "
-        "verdict waits for the row with the most.",
+    minimum_days: NotNegative | None = _optional(
+        "The days that must pass before this row may help to ship; by default the canary's. The "
+        "verdict waits for the row with the most."
     )
-    assisted: Literal["judge"] | None = Field(
-        None,
-        description="`judge`: of `csat` or `task_completed`, the judge's marks of answers, or of sessions, "
-        "stand for the ratings that nobody gave. Fixed at the start.",
+    assisted: Literal["judge"] | None = _optional(
+        "`judge`: of `csat` or `task_completed`, the judge's marks of answers, or of sessions, "
+        "stand for the ratings that nobody gave. Fixed at the start."
     )
 
 
@@ -266,22 +258,13 @@ def _name_the_default(schema: dict[str, Any]) -> None:
 class CaptureSection(ConfigSection):
     """Which exchanges have their texts stored, redacted, for making datasets."""
 
-    rate: AnyShare = Field(
-        0.0, description="The share of exchanges to store.", json_schema_extra={"default": "0%"}
+    rate: AnyShare = _written("0%", 0.0, "The share of exchanges to store.")
+    per_category: int = _optional(
+        "How many exchanges of each category to store each day before `rate` applies.", 0, ge=0, le=1000
     )
-    per_category: int = Field(
-        0,
-        ge=0,
-        le=1000,
-        description="How many exchanges of each category to store each day before `rate` applies.",
-    )
-    expires_after_s: Duration = Field(
-        30 * 86400.0,
-        description="When the texts are deleted.",
-        json_schema_extra={"default": "30d"},
-    )
-    redact: tuple[Text, ...] = Field(
-        (), description="Regular expressions for further text to redact, beside the built-in patterns."
+    expires_after_s: Duration = _written("30d", 30 * 86400.0, "When the texts are deleted.")
+    redact: tuple[Text, ...] = _optional(
+        "Regular expressions for further text to redact, beside the built-in patterns.", ()
     )
 
 
@@ -294,32 +277,28 @@ class ModelCaptureSection(CaptureSection):
 class CanaryJudgeSection(ConfigSection):
     """What the judge looks at of this canary. Give pairs, answers or sessions."""
 
-    pairs: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="How many mirrored pairs to judge in a day, evenly over the categories."
+    pairs: Annotated[int, Field(ge=1)] | None = _optional(
+        "How many mirrored pairs to judge in a day, evenly over the categories."
     )
-    answers: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Without `mirror`: how many single answers of both arms to mark in a day."
+    answers: Annotated[int, Field(ge=1)] | None = _optional(
+        "Without `mirror`: how many single answers of both arms to mark in a day."
     )
-    sessions: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="How many whole sessions of both arms to mark in a day, at random."
+    sessions: Annotated[int, Field(ge=1)] | None = _optional(
+        "How many whole sessions of both arms to mark in a day, at random."
     )
-    criteria: Text = Field(CRITERIA, description="What makes an answer good, in words for the judge.")
+    criteria: Text = _optional("What makes an answer good, in words for the judge.", CRITERIA)
 
 
 class ExpectSection(ConfigSection):
     """What is expected of the users, for the plan until it is measured."""
 
-    users: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Users of both arms in the planned days. Default: 20,000 in 14 days."
+    users: Annotated[int, Field(ge=1)] | None = _optional(
+        "Users of both arms in the planned days. Default: 20,000 in 14 days."
     )
-    requests: Annotated[float, Field(ge=1, le=1e6)] | None = Field(
-        None, description="Mean requests of a user. Default: 3."
-    )
-    rated: AnyShare | None = Field(
-        None, description="The share of requests that a user rates. Default: one in eight."
-    )
-    categories: dict[Text, AnyShare] = Field(
-        {}, description="Of critical categories, the share of the users who are in them. Default: 10%."
+    requests: Annotated[float, Field(ge=1, le=1e6)] | None = _optional("Mean requests of a user. Default: 3.")
+    rated: AnyShare | None = _optional("The share of requests that a user rates. Default: one in eight.")
+    categories: dict[Text, AnyShare] = _optional(
+        "Of critical categories, the share of the users who are in them. Default: 10%.", {}
     )
 
 
@@ -327,122 +306,96 @@ class CanarySection(ConfigSection):
     """One rollout under test."""
 
     name: Text = Field(description="The canary's name; use a new name for each rollout.")
-    standing: bool = Field(
-        False,
-        description="These are the terms of every next candidate, and split nothing: each is begun by its "
+    standing: bool = _optional(
+        "These are the terms of every next candidate, and split nothing: each is begun by its "
         "name (`canary begin`).",
+        False,
     )
-    owner: MaybeText = Field(None, description="Who decides about the canary: a name or an address.")
+    owner: MaybeText = _optional("Who decides about the canary: a name or an address.")
     match: MatchSection = Field(description="Which requests the canary takes.")
     baseline: ArmSection = Field(description="The arm that serves users today.")
     candidate: ArmSection = Field(description="The arm under test.")
-    share: Share | None = Field(
-        None, description="The candidate's share of the units. Give either share or ramp."
-    )
-    ramp: tuple[StepSection, ...] | None = Field(
-        None, min_length=1, description="Shares that rise over time."
-    )
-    assignment: Literal["hash", "header"] = Field(
-        "hash",
-        description="What decides a unit's arm: canary's hash, or a flag system, which signs the arm in "
+    share: Share | None = _optional("The candidate's share of the units. Give either share or ramp.")
+    ramp: tuple[StepSection, ...] | None = _optional("Shares that rise over time.", min_length=1)
+    assignment: Literal["hash", "header"] = _optional(
+        "What decides a unit's arm: canary's hash, or a flag system, which signs the arm in "
         "`x-canary-assignment`.",
+        "hash",
     )
-    lane: LaneSize | None = Field(
-        None,
-        description="The part of the units, where other canaries match the same requests; fixed at the "
-        "start. Default: equal parts of what the others leave.",
+    lane: LaneSize | None = _optional(
+        "The part of the units, where other canaries match the same requests; fixed at the "
+        "start. Default: equal parts of what the others leave."
     )
-    on_candidate_failure: Literal["baseline", "error"] = Field(
-        "baseline", description="What the caller gets if the candidate fails before the first byte."
+    on_candidate_failure: Literal["baseline", "error"] = _optional(
+        "What the caller gets if the candidate fails before the first byte.", "baseline"
     )
-    mirror: AnyShare = Field(
-        0.0,
-        description="The share of the baseline's requests to copy to the candidate. The answers are dropped.",
-        json_schema_extra={"default": "0%"},
+    mirror: AnyShare = _written(
+        "0%", 0.0, "The share of the baseline's requests to copy to the candidate. The answers are dropped."
     )
-    capture: CaptureSection | None = Field(
-        None, description="Store the redacted texts of some exchanges. Without it, no text is stored."
+    capture: CaptureSection | None = _optional(
+        "Store the redacted texts of some exchanges. Without it, no text is stored."
     )
-    judge: CanaryJudgeSection | None = Field(
-        None, description="What the judge looks at of this canary. Without it, no answer is judged."
+    judge: CanaryJudgeSection | None = _optional(
+        "What the judge looks at of this canary. Without it, no answer is judged."
     )
-    unit: tuple[UnitSource, ...] = Field(
-        ("header", "body", "session"),
-        min_length=1,
-        description="Where to look for the unit, in order.",
+    unit: tuple[UnitSource, ...] = _optional(
+        "Where to look for the unit, in order.", ("header", "body", "session"), min_length=1
     )
-    session: tuple[SessionSource, ...] = Field(
-        ("header", "harness", "metadata", "body"),
-        min_length=1,
-        description="Where to look for the session, in order.",
+    session: tuple[SessionSource, ...] = _optional(
+        "Where to look for the session, in order.", ("header", "harness", "metadata", "body"), min_length=1
     )
-    no_unit: Literal["baseline", "random"] = Field(
-        "baseline", description="Which arm serves a request without a unit."
+    no_unit: Literal["baseline", "random"] = _optional(
+        "Which arm serves a request without a unit.", "baseline"
     )
-    start: Literal["auto", "manual"] = Field("auto", description="`manual` waits for `canary start`.")
-    settle_s: AnyDuration = Field(
+    start: Literal["auto", "manual"] = _optional("`manual` waits for `canary start`.", "auto")
+    settle_s: AnyDuration = _written(
+        "30m",
         SETTLE_S,
-        description="How long a user must be idle before a change of share moves them; `0s` moves everybody "
-        "at once.",
-        json_schema_extra={"default": "30m"},
+        "How long a user must be idle before a change of share moves them; `0s` moves everybody at once.",
     )
-    settle_at_most_s: AnyDuration = Field(
-        SETTLE_AT_MOST_S,
-        description="How long a change of share waits for a user at most.",
-        json_schema_extra={"default": "4h"},
+    settle_at_most_s: AnyDuration = _written(
+        "4h", SETTLE_AT_MOST_S, "How long a change of share waits for a user at most."
     )
-    holdback: HoldbackSection | None = Field(
-        None, description="Who keeps the baseline for a while after a promotion. Without it, nobody."
+    holdback: HoldbackSection | None = _optional(
+        "Who keeps the baseline for a while after a promotion. Without it, nobody."
     )
-    promoted_by: Literal["one_person", "two_people"] = Field(
+    promoted_by: Literal["one_person", "two_people"] = _optional(
+        "`two_people`: one person asks to promote the candidate, another carries it out.",
         "one_person",
         alias="promote",
-        description="`two_people`: one person asks to promote the candidate, another carries it out.",
     )
-    segments: tuple[Text, ...] = Field(
-        (),
-        description="The tags by which the report breaks down its figures and guardrails locate failures.",
+    segments: tuple[Text, ...] = _optional(
+        "The tags by which the report breaks down its figures and guardrails locate failures.", ()
     )
-    critical_categories: tuple[Text, ...] = Field(
-        (), description="Categories in which a loss blocks the verdict. They have guardrails of their own."
+    critical_categories: tuple[Text, ...] = _optional(
+        "Categories in which a loss blocks the verdict. They have guardrails of their own.", ()
     )
-    critical_segments: tuple[Text, ...] = Field(
-        (),
-        description="Segments, for example `plan=enterprise`, in which a loss blocks the verdict. They have "
+    critical_segments: tuple[Text, ...] = _optional(
+        "Segments, for example `plan=enterprise`, in which a loss blocks the verdict. They have "
         "guardrails of their own.",
+        (),
     )
-    minimum_days: NotNegative = Field(
-        7.0, description="Days that must pass before the verdict can be to ship."
-    )
-    planned_days: int | None = Field(
-        None,
-        ge=0,
-        description="The days by which the verdict is to be reached; fixed at the start. By default 14, "
+    minimum_days: NotNegative = _optional("Days that must pass before the verdict can be to ship.", 7.0)
+    planned_days: int | None = _optional(
+        "The days by which the verdict is to be reached; fixed at the start. By default 14, "
         "or `minimum_days` if that is more, and the rubric's longest `matures_after`; with `minimum_days: 0` "
         "it is 0: no plan, a verdict at any time.",
+        ge=0,
     )
-    risk: Risk = Field(
+    risk: Risk = _written(
+        "standard",
         STANDARD_RISK,
-        description="How often a candidate exactly at a bound may ship; fixed at the start: `strict` (2.5%), "
+        "How often a candidate exactly at a bound may ship; fixed at the start: `strict` (2.5%), "
         "`standard` (5%), `light` (20%), `red_flags` (50%), or a share up to 50%.",
-        json_schema_extra={"default": "standard"},
     )
-    planned_units: int = Field(
-        DEFAULT_PLANNED_UNITS,
-        ge=1,
-        description="The number of candidate units at which the intervals are tightest.",
+    planned_units: int = _optional(
+        "The number of candidate units at which the intervals are tightest.", DEFAULT_PLANNED_UNITS, ge=1
     )
-    expect: ExpectSection | None = Field(
-        None, description="What the plan expects of the users until it is measured."
+    expect: ExpectSection | None = _optional("What the plan expects of the users until it is measured.")
+    guardrails: Annotated[tuple[GuardrailSection, ...] | None, BeforeValidator(_named_or_list)] = _optional(
+        "`default`, a list of rules, or [] for none.", json_schema_extra=_name_the_default
     )
-    guardrails: Annotated[tuple[GuardrailSection, ...] | None, BeforeValidator(_named_or_list)] = Field(
-        None,
-        description="`default`, a list of rules, or [] for none.",
-        json_schema_extra=_name_the_default,
-    )
-    rubric: tuple[CriterionSection, ...] = Field(
-        (), description="The criteria of the verdict, fixed before the run."
-    )
+    rubric: tuple[CriterionSection, ...] = _optional("The criteria of the verdict, fixed before the run.", ())
 
 
 class CallerSection(ConfigSection):
@@ -452,16 +405,14 @@ class CallerSection(ConfigSection):
     key_sha256: KeyDigests = Field(
         description="The SHA-256 of its key, 64 hex digits; a list of two while a key is replaced."
     )
-    providers: tuple[Text, ...] | None = Field(
-        None, min_length=1, description="The provider entries that it may call. Default: all."
+    providers: tuple[Text, ...] | None = _optional(
+        "The provider entries that it may call. Default: all.", min_length=1
     )
-    models: tuple[Text, ...] | None = Field(
-        None,
-        min_length=1,
-        description="Patterns of the models that it may ask for, for example `gpt-4o*`. Default: all.",
+    models: tuple[Text, ...] | None = _optional(
+        "Patterns of the models that it may ask for, for example `gpt-4o*`. Default: all.", min_length=1
     )
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="How many requests each worker lets through in a minute. Default: no limit."
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = _optional(
+        "How many requests each worker lets through in a minute. Default: no limit."
     )
 
 
@@ -472,39 +423,34 @@ class MetricSection(ConfigSection):
         json_schema_extra={"oneOf": [{"required": ["kind"]}, {"required": ["cost_per"]}]},
     )
 
-    kind: MetricKind | None = Field(None, description="The kind of its values. Required without cost_per.")
-    per: Per | None = Field(
-        None,
-        description="What one observation is: a value that somebody gave, or every exposed exchange, session "
-        "or user, which is 0 without a value. Default: value.",
+    kind: MetricKind | None = _optional("The kind of its values. Required without cost_per.")
+    per: Per | None = _optional(
+        "What one observation is: a value that somebody gave, or every exposed exchange, session "
+        "or user, which is 0 without a value. Default: value."
     )
-    cost_per: MaybeText = Field(
-        None,
-        description="The metric by whose events an arm's cost is divided: a bool or count per exchange, "
-        "session or user.",
+    cost_per: MaybeText = _optional(
+        "The metric by whose events an arm's cost is divided: a bool or count per exchange, session or user."
     )
-    scale: Scale | None = Field(None, description="The lowest and highest value.")
-    higher_is_better: bool = Field(True, description="Whether a higher value is better.")
+    scale: Scale | None = _optional("The lowest and highest value.")
+    higher_is_better: bool = _optional("Whether a higher value is better.", True)
     question: Text = Field(description="The business question it answers.")
-    matures_after_s: AnyDuration = Field(
-        0.0,
-        description="How long after a unit's first exposure its value is complete.",
-        json_schema_extra={"default": "0s"},
+    matures_after_s: AnyDuration = _written(
+        "0s", 0.0, "How long after a unit's first exposure its value is complete."
     )
 
 
 class MappedValueSection(ConfigSection):
     """Where a member of feedback comes from. A text alone is the column."""
 
-    column: Text | None = Field(
-        None, alias="from", description="The column of a CSV, or the dotted path into an event's JSON."
+    column: Text | None = _optional(
+        "The column of a CSV, or the dotted path into an event's JSON.", alias="from"
     )
-    scale: Positive = Field(1.0, description="What the column's number is multiplied by.")
-    values: dict[Text, MappedNumber] = Field(
-        {}, description="The value of each text of the column, in any case. Other texts have none."
+    scale: Positive = _optional("What the column's number is multiplied by.", 1.0)
+    values: dict[Text, MappedNumber] = _optional(
+        "The value of each text of the column, in any case. Other texts have none.", {}
     )
-    value: MappedNumber | None = Field(None, description="A constant, in place of a column. Default: true.")
-    when: Text | None = Field(None, description="The column that must not be empty for the constant.")
+    value: MappedNumber | None = _optional("A constant, in place of a column. Default: true.")
+    when: Text | None = _optional("The column that must not be empty for the constant.")
 
 
 def _column_alone(value: object) -> object:
@@ -525,7 +471,7 @@ class FeedbackMappingSection(ConfigSection):
             BeforeValidator(_text_alone, json_schema_input_type=Text | tuple[Text, ...]),
             Field(min_length=1),
         ],
-    ] = Field({}, description="Use only rows of which each of these columns has one of these texts.")
+    ] = _optional("Use only rows of which each of these columns has one of these texts.", {})
     map: dict[
         Text,
         Annotated[
@@ -539,8 +485,8 @@ class PriceSection(ConfigSection):
     """A model's prices, in dollars per million tokens."""
 
     input: NotNegative = Field(description="Input tokens.")
-    cached_input: NotNegative | None = Field(None, description="Input tokens read from the provider's cache.")
-    cache_write: NotNegative | None = Field(None, description="Input tokens written to the provider's cache.")
+    cached_input: NotNegative | None = _optional("Input tokens read from the provider's cache.")
+    cache_write: NotNegative | None = _optional("Input tokens written to the provider's cache.")
     output: NotNegative = Field(description="Output tokens, including reasoning.")
 
 
@@ -551,9 +497,9 @@ class PricesSection(ConfigSection):
     # How pydantic wants it: https://docs.pydantic.dev/latest/concepts/models/#extra-data
     __pydantic_extra__: dict[str, PriceSection] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    update: Literal["daily"] | None = Field(None, description="Fetch the newest price list once a day.")
-    source: MaybeText = Field(
-        None, alias="from", description="A price list of one's own: a URL, or a file beside this one."
+    update: Literal["daily"] | None = _optional("Fetch the newest price list once a day.")
+    source: MaybeText = _optional(
+        "A price list of one's own: a URL, or a file beside this one.", alias="from"
     )
 
     @property
@@ -567,12 +513,10 @@ class DatasetSection(ConfigSection):
 
     file: Text = Field(description="The file's path, relative to the config file.")
     layer: Layer = Field(description="Whether the examples were made up or came from users.")
-    floor: Share | None = Field(None, description="The lowest acceptable share of correct answers.")
-    judge: MaybeText = Field(
-        None, description="The model that marks examples of the task `judge`, as PROVIDER/MODEL."
-    )
-    confidence: Literal["logprobs"] | None = Field(
-        None, description="Ask the models for log probabilities, and split the results by confidence."
+    floor: Share | None = _optional("The lowest acceptable share of correct answers.")
+    judge: MaybeText = _optional("The model that marks examples of the task `judge`, as PROVIDER/MODEL.")
+    confidence: Literal["logprobs"] | None = _optional(
+        "Ask the models for log probabilities, and split the results by confidence."
     )
 
 
@@ -591,9 +535,7 @@ class JudgeSection(ConfigSection):
     provider: Text = Field(description="The name of an entry under `providers`.")
     model: Text = Field(description="The model, which is in neither arm of what it judges.")
     daily_budget_usd: Positive = Field(description="The dollars that it may cost in a UTC day.")
-    at_once: Annotated[int, Field(ge=1, le=64)] = Field(
-        4, description="How many pairs or answers it judges at once."
-    )
+    at_once: Annotated[int, Field(ge=1, le=64)] = _optional("How many pairs or answers it judges at once.", 4)
 
 
 class ProbesSection(ConfigSection):
@@ -602,7 +544,7 @@ class ProbesSection(ConfigSection):
     models: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         description="The models, as MODEL or PROVIDER/MODEL."
     )
-    prompts: Literal["built-in"] = Field("built-in", description="The prompts: thirty short ones.")
+    prompts: Literal["built-in"] = _optional("The prompts: thirty short ones.", "built-in")
     daily_budget_usd: Positive = Field(description="The dollars that all probes may cost in a UTC day.")
 
 
@@ -610,18 +552,18 @@ class PagerDutySection(ConfigSection):
     """PagerDuty's Events API v2."""
 
     key: Text = Field(description="The integration's routing key.")
-    url: MaybeText = Field(None, description="The endpoint, if not PagerDuty's own.")
+    url: MaybeText = _optional("The endpoint, if not PagerDuty's own.")
 
 
 class NotifySection(ConfigSection):
     """One receiver of incidents, of exactly one kind."""
 
-    alertmanager: Text | None = Field(None, description="Alertmanager's base URL.")
-    pagerduty: PagerDutySection | None = Field(None, description="A PagerDuty service.")
-    slack: Text | None = Field(None, description="A Slack incoming webhook's URL.")
-    webhook: Text | None = Field(None, description="A URL that receives the incident as JSON.")
-    apprise: Text | None = Field(
-        None, description="A URL of the library Apprise. Where it has {owner}, owners get what they decide."
+    alertmanager: Text | None = _optional("Alertmanager's base URL.")
+    pagerduty: PagerDutySection | None = _optional("A PagerDuty service.")
+    slack: Text | None = _optional("A Slack incoming webhook's URL.")
+    webhook: Text | None = _optional("A URL that receives the incident as JSON.")
+    apprise: Text | None = _optional(
+        "A URL of the library Apprise. Where it has {owner}, owners get what they decide."
     )
 
 
@@ -629,7 +571,7 @@ class ReportJobSection(ConfigSection):
     """When each running canary's report is made and stored."""
 
     at: TimeText = Field(description="The time of day, by the wall clock of the time zone.")
-    timezone: TimeZone = Field("UTC", description="A name of the IANA database.")
+    timezone: TimeZone = _optional("A name of the IANA database.", "UTC")
 
 
 class OidcSection(ConfigSection):
@@ -640,10 +582,8 @@ class OidcSection(ConfigSection):
     client_secret: Text = Field(
         description="That client's secret, for example ${OIDC_CLIENT_SECRET}.", repr=False
     )
-    viewers: tuple[Text, ...] = Field(
-        (), description="Groups who may see, but change nothing and read no texts."
-    )
-    operators: tuple[Text, ...] = Field((), description="Groups who may do everything.")
+    viewers: tuple[Text, ...] = _optional("Groups who may see, but change nothing and read no texts.", ())
+    operators: tuple[Text, ...] = _optional("Groups who may do everything.", ())
 
 
 class TlsSection(ConfigSection):
@@ -666,92 +606,66 @@ class RubricFileSection(ConfigSection):
 class FileSection(ConfigSection):
     """The whole file."""
 
-    providers: dict[str, ProviderSection] = Field(
-        {}, description="LLM providers by name. The first entry of an API is its default."
+    providers: dict[str, ProviderSection] = _optional(
+        "LLM providers by name. The first entry of an API is its default.", {}
     )
-    canaries: tuple[CanarySection, ...] = Field((), description="The rollouts under test.")
-    metrics: dict[str, MetricSection] = Field(
-        {}, description="Feedback metrics in addition to the built-in ones."
+    canaries: tuple[CanarySection, ...] = _optional("The rollouts under test.", ())
+    metrics: dict[str, MetricSection] = _optional("Feedback metrics in addition to the built-in ones.", {})
+    feedback_mappings: dict[str, FeedbackMappingSection] = _optional(
+        "How exports and webhooks of other systems become feedback, by name.", {}
     )
-    feedback_mappings: dict[str, FeedbackMappingSection] = Field(
-        {}, description="How exports and webhooks of other systems become feedback, by name."
+    capture: tuple[ModelCaptureSection, ...] = _optional(
+        "Store the redacted texts of some exchanges of models that no canary takes.", ()
     )
-    capture: tuple[ModelCaptureSection, ...] = Field(
-        (), description="Store the redacted texts of some exchanges of models that no canary takes."
+    tags: tuple[Text, ...] | None = _optional(
+        "The tags that apps may send. Default: the tags that canaries use."
     )
-    tags: tuple[Text, ...] | None = Field(
-        None, description="The tags that apps may send. Default: the tags that canaries use."
-    )
-    callers: tuple[CallerSection, ...] = Field(
-        (), description="Who may call the traffic listener. Without callers: whoever reaches it."
+    callers: tuple[CallerSection, ...] = _optional(
+        "Who may call the traffic listener. Without callers: whoever reaches it.", ()
     )
     prices: PricesSection = Field(
         default_factory=lambda: PricesSection.model_validate({}),
         description="Dollars per million tokens, by model. These override the built-in prices.",
     )
-    price_as: dict[Text, Text] = Field(
-        {}, description="Models that cost what another model costs, for example an Azure deployment's name."
+    price_as: dict[Text, Text] = _optional(
+        "Models that cost what another model costs, for example an Azure deployment's name.", {}
     )
-    datasets: dict[Text, DatasetSection] = Field({}, description="Datasets for `canary bench`, by name.")
-    embeddings: EmbeddingsSection | None = Field(
-        None, description="The embedding model that scores the task `similar`. Default: shared words do."
+    datasets: dict[Text, DatasetSection] = _optional("Datasets for `canary bench`, by name.", {})
+    embeddings: EmbeddingsSection | None = _optional(
+        "The embedding model that scores the task `similar`. Default: shared words do."
     )
-    judge: JudgeSection | None = Field(None, description="The model that judges real answers.")
-    probes: ProbesSection | None = Field(
-        None, description="Fixed prompts, asked each day, that notice when a model answers otherwise."
+    judge: JudgeSection | None = _optional("The model that judges real answers.")
+    probes: ProbesSection | None = _optional(
+        "Fixed prompts, asked each day, that notice when a model answers otherwise."
     )
-    redact: tuple[Text, ...] = Field(
-        (), description="Regular expressions for further text to redact wherever texts are stored."
+    redact: tuple[Text, ...] = _optional(
+        "Regular expressions for further text to redact wherever texts are stored.", ()
     )
-    store: Text = Field("sqlite:///canary.db", description="The database's URL.")
-    outcomes: MaybeText = Field(
-        None,
-        description="Where outcomes lie as Parquet files: a folder, s3://…, gs://…, az://…, or `store`, the "
-        "database. Default: the folder `outcomes` in the data folder; with `shared`, `store`.",
+    store: Text = _optional("The database's URL.", "sqlite:///canary.db")
+    outcomes: MaybeText = _optional(
+        "Where outcomes lie as Parquet files: a folder, s3://…, gs://…, az://…, or `store`, the "
+        "database. Default: the folder `outcomes` in the data folder; with `shared`, `store`."
     )
-    shared: Text = Field("none", description="The Redis that replicas share, or `none`.")
-    notify: tuple[NotifySection, ...] = Field((), description="The receivers of incidents.")
-    retires: dict[Text, LastDayText] = Field(
-        {},
-        description="When each model retires, and its successor, where its provider's list does not say it.",
+    shared: Text = _optional("The Redis that replicas share, or `none`.", "none")
+    notify: tuple[NotifySection, ...] = _optional("The receivers of incidents.", ())
+    retires: dict[Text, LastDayText] = _optional(
+        "When each model retires, and its successor, where its provider's list does not say it.", {}
     )
-    admin_url: MaybeText = Field(
-        None, description="The URL at which people open the page; incidents link to it."
+    admin_url: MaybeText = _optional("The URL at which people open the page; incidents link to it.")
+    oidc: OidcSection | None = _optional(
+        "Where people sign in to the page with their own names, and which groups may."
     )
-    oidc: OidcSection | None = Field(
-        None, description="Where people sign in to the page with their own names, and which groups may."
+    retention_s: Duration = _written("90d", 90 * 86400.0, "How long outcomes are stored.")
+    report_job: ReportJobSection | None = _optional("When each running canary's daily report is made.")
+    traffic: ListenAddress = _written("127.0.0.1:8080", DEFAULT_TRAFFIC, "The traffic listener's address.")
+    admin: ListenAddress = _written("127.0.0.1:8081", DEFAULT_ADMIN, "The admin listener's address.")
+    tls: TlsSection | None = _optional(
+        "Speak TLS on both listeners, with this certificate. Default: HTTP without TLS."
     )
-    retention_s: Duration = Field(
-        90 * 86400.0,
-        description="How long outcomes are stored.",
-        json_schema_extra={"default": "90d"},
+    workers: int = _optional("The number of traffic worker processes.", 1, ge=1, le=MOST_WORKERS)
+    data: Text = _optional("The data folder, beside this file.", "canary-data")
+    grace_s: AnyDuration = _written("600s", 600.0, "How long streams may drain after SIGTERM.")
+    body_budget_mib: int = _optional(
+        "MiB of request bodies that a worker holds at most; further ones are told 503.", 512, ge=64
     )
-    report_job: ReportJobSection | None = Field(
-        None, description="When each running canary's daily report is made."
-    )
-    traffic: ListenAddress = Field(
-        DEFAULT_TRAFFIC,
-        description="The traffic listener's address.",
-        json_schema_extra={"default": "127.0.0.1:8080"},
-    )
-    admin: ListenAddress = Field(
-        DEFAULT_ADMIN,
-        description="The admin listener's address.",
-        json_schema_extra={"default": "127.0.0.1:8081"},
-    )
-    tls: TlsSection | None = Field(
-        None, description="Speak TLS on both listeners, with this certificate. Default: HTTP without TLS."
-    )
-    workers: int = Field(1, ge=1, le=MOST_WORKERS, description="The number of traffic worker processes.")
-    data: Text = Field("canary-data", description="The data folder, beside this file.")
-    grace_s: AnyDuration = Field(
-        600.0,
-        description="How long streams may drain after SIGTERM.",
-        json_schema_extra={"default": "600s"},
-    )
-    body_budget_mib: int = Field(
-        512,
-        ge=64,
-        description="MiB of request bodies that a worker holds at most; further ones are told 503.",
-    )
-    role: Role = Field("all", description="Which processes run here.")
+    role: Role = _optional("Which processes run here.", "all")
