@@ -113,7 +113,8 @@ class OrderForms:
                 return 202, f"Not promoted yet: {status.asked(done['promote_asked'], time.time())}."
             state = f"{status.plain(done['state']).capitalize()}, share {set_percent(done['share'])}."
             said = f" The report says {_verdict(report['verdict'])}." if (report := done["report"]) else ""
-            return 200, f"{state} Confirmed by {done['confirmed']} of {done['workers']} workers.{said}"
+            confirmed = status.confirmations(done["confirmed"], done["workers"]).capitalize()
+            return 200, f"{state} {confirmed}.{said}"
 
         return await self._done(request, act)
 

@@ -336,6 +336,8 @@ class Controller:
         await asyncio.to_thread(self.leader.turn)
         now = time.monotonic()
         passed_s, self._turned_at = now - self._turned_at, now
+        if self.leader.is_shared:
+            self.rollouts.hear(await self.publisher.published() if self.leader.term is None else None)
         try:
             if self.leader.is_shared:
                 self.rollouts.adopt(await asyncio.to_thread(self._store.states))

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import typer
 
 from canary.commands import shell
+from pages.words.status import confirmations, plain
 from records.facts.prices import UnpricedArm, said_once
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
@@ -137,8 +138,8 @@ def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
         warn_of_prices(done)
     lane = "" if done["lane"] is None else f" of its lane ({done['lane']:.3%} of the users)"
     return shell.say(
-        f"{name}: {done['state'].replace('_', ' ')}, share {done['share'] * 100:.3g}%{lane}, "
-        f"confirmed by {done['confirmed']} of {done['workers']} workers"
+        f"{name}: {plain(done['state'])}, share {done['share'] * 100:.3g}%{lane}, "
+        f"{confirmations(done['confirmed'], done['workers'])}"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client.registry import Collector
 
 from canary.programs.process import boot_id
+from common.clock import rfc3339
 from control.controller import Controller
 from control.feed.stream import StreamSource
 from control.fleet.leadership import Leadership
@@ -22,6 +23,9 @@ from records.store import Store
 from records.store.leader import HELD, Checkpoints, LeaderLeases, StoredCheckpoint
 from records.store.shipper import name_of_spool
 from routing.states import NO_STATES
+
+STALE_AFTER_S = 20.0
+"""The leader stores its figures every 5 s, for admins in standby to show."""
 
 
 class FleetParts:
@@ -66,8 +70,11 @@ class FleetParts:
 
     def troubles(self) -> list[str]:
         """What does not work at the moment."""
-        down = self._availability.down
-        return [f"outcomes and the plan go by the store: {down}"] if down is not None else []
+        down, at = self._availability.down, self.source.recalled_at
+        found = [f"outcomes and the plan go by the store: {down}"] if down is not None else []
+        if self.leader.standing() == "standby" and at is not None and time.time() - at > STALE_AFTER_S:
+            found.append(f"the figures are of {rfc3339(at)}: the leading admin has stored none since")
+        return found
 
     async def close(self) -> None:
         """Close the connections to Redis."""

@@ -153,6 +153,7 @@ def _key(writer: WriterProcess) -> WorkerKey:
 
 
 ALIVE_WITHIN_S = 2.0
+SILENT = "no traffic worker is heard of: none runs, or its heartbeats do not arrive"
 
 
 class WorkerRegistry:
@@ -197,7 +198,7 @@ class WorkerRegistry:
             return f"draining: no new requests are accepted, in flight: {left}"
         if self._exited_cleanly:
             return "all traffic workers have exited cleanly"
-        return "no traffic worker is alive"
+        return SILENT
 
     def breakers_open(self, canary: str, now_mono: float) -> int:
         """How many workers' breakers keep requests from this canary's candidate."""

@@ -215,6 +215,8 @@ class StreamSource:
         self._checkpoints, self._boot = checkpoints, boot
         self._leadership, self._canaries = leadership, canaries
         self._recalled: StoredCheckpoint | None = None
+        self.recalled_at: float | None = None
+        """The UTC second when the leader's figures were last new here; None before any."""
         self._stateful: Sequence[StatefulListener] = ()
         self._workers = WorkerRegistry()
         self._listeners: Sequence[EventListener] = ()
@@ -267,7 +269,7 @@ class StreamSource:
         stored = await asyncio.to_thread(self._checkpoints.load)
         if stored == self._recalled and not again:
             return {}
-        self._recalled = stored
+        self._recalled, self.recalled_at = stored, time.time()
         try:
             document: Mapping[str, Any] = msgspec.json.decode(stored.document) if stored.document else {}
             if document:

@@ -254,7 +254,7 @@ class Rollouts:
         config, whose users in the middle of something are moved by no change of share."""
         self._store = store
         self._publish, self._canary = publish, canary
-        self._last = last
+        self._last, self._heard = last, False
         self._pending = PendingRollbacks() if pending is None else pending
         self._publishing, self._adopting = threading.Lock(), threading.Lock()
         self._patience, self._silence = last.patience, last.silence
@@ -271,7 +271,7 @@ class Rollouts:
         """The states of all canaries, with the pending rollbacks. Each raises the version, as storing it
         will."""
         now = time.time()
-        if not self.known:
+        if not self.known or self._is_behind:
             return self._last_in_force(now)
         states = {}
         for name, each in self.states.items():
@@ -281,8 +281,8 @@ class Rollouts:
 
     def state(self, name: str) -> State | None:
         """A canary's state; None if there is none, or none is known."""
-        found = self.states.get(name)
-        state = found.state if found is not None else self._last.states.get(name)
+        found, last = self.states.get(name), self._last.states.get(name)
+        state = last if found is None or (last is not None and self._is_behind) else found.state
         return None if state is None else self._pending.over(name, state)
 
     def pending_rollback(self, name: str) -> RolledBack | None:
@@ -323,6 +323,17 @@ class Rollouts:
                     states[name] = each
             self.states = states
             self.known = True
+
+    def hear(self, published: States | None) -> None:
+        """Take the states that the leading admin published, None for none. Newer ones than the store's are in
+        force: the store does not answer, or takes no rollback."""
+        self._heard = published is not None
+        self._last = published or self._last
+
+    @property
+    def _is_behind(self) -> bool:
+        own = 1 + sum(each.version for each in self.states.values())
+        return self._heard and own < self._last.version
 
     def overtake(self, published: States, version: int, now: float) -> None:
         """Go ahead of workers that follow this `version`, which the store does not have: it was set back to a

@@ -102,6 +102,15 @@ def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
+def confirmations(confirmed: int, workers: int) -> str:
+    """How many workers follow an order, of those that are heard of."""
+    return (
+        f"confirmed by {confirmed} of {workers} workers"
+        if workers
+        else "confirmed by nobody: no worker is heard of"
+    )
+
+
 def act(name: str) -> str:
     """An entry's action in the audit log: promotion asked, rollback."""
     return {"promote_asked": "promotion asked", "holdback_end": "hold-back ended"}.get(name, plain(name))

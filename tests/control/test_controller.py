@@ -25,6 +25,7 @@ from common.whole_file import read_document
 from console.access.guard import Access
 from console.app import health_app
 from control.controller import Controller
+from control.feed.events import SILENT
 from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolSource
 from control.fleet.leadership import SoleLeader
@@ -193,7 +194,7 @@ def test_a_nightly_report_that_cannot_be_made_is_said_by_readyz_and_status_until
         access = Access(admin_token=lambda: "t", metrics_token=lambda: None, loopback=False)
         ready = TestClient(health_app(controller.operator.degraded, CollectorRegistry(), access))
         job, now = controller._report_job, time.time()
-        nobody = "no traffic worker is alive"
+        nobody = SILENT
         for failing in (True, False):
             monkeypatch.setattr(reports, "report_of", fails if failing else report_of)
             job.turn(now + (0 if failing else RETRY_S))

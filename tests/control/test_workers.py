@@ -2,10 +2,8 @@
 
 from msgspec import structs
 
-from control.feed.events import WorkerEvents, WorkerRegistry
+from control.feed.events import SILENT, WorkerEvents, WorkerRegistry
 from records.outcome import Heartbeat
-
-SILENT = "no traffic worker is alive"
 
 
 def beat(worker: int, mono: float, *, draining: bool = False, closing: bool = False) -> WorkerEvents:

@@ -41,7 +41,7 @@ def test_a_rollback_reaches_every_replica_without_the_database(
 ) -> None:
     url = f"{durable_postgres.url}?connect_timeout=2"
     with fleet(tmp_path, CONFIG, store=url, shared=redis_server.url) as members:
-        for role in ("admin", "traffic", "traffic"):
+        for role in ("admin", "admin", "traffic", "traffic"):
             members.add(role)
         members.ready(2)
         assert [state_in(each) for each in members.replicas] == ["running"] * 2
@@ -49,6 +49,9 @@ def test_a_rollback_reaches_every_replica_without_the_database(
         order(members, "rollback", 200)
         eventually(lambda: {state_in(each) for each in members.replicas} == {"rolled_back"})
         order(members, "resume", 503)
+        for each in members.admins:
+            eventually(lambda: state_at(each) == "rolled_back")  # noqa: B023
+        eventually(lambda: sum("the figures are of" in said(each) for each in members.admins) == 1)
         durable_postgres.start() if how == "killed" else durable_postgres.thaw()
         eventually(lambda: stored(durable_postgres) == "rolled_back")
         assert {state_in(each) for each in members.replicas} == {"rolled_back"}
@@ -60,6 +63,15 @@ def order(members: Fleet, name: str, status: int) -> None:
     """An operator's order, and what it must be answered."""
     answer = members.admins[0].ask("POST", f"/api/canaries/outage/{name}", {"reason": "bad answers"})
     assert answer.status_code == status, answer.text
+
+
+def state_at(admin: Member) -> str:
+    """The canary's state as this admin shows it."""
+    return str(admin.get("/api/status").json()["canaries"][0]["state"])
+
+
+def said(admin: Member) -> str:
+    return admin.get("/readyz").text
 
 
 def stored(database: Postgres) -> str:
