@@ -16,6 +16,7 @@ from canary.config.part_checks import check_capture, check_forms, check_judging,
 from canary.config.quantity import CANARY_NAME, COMPUTED, TAG_NAME, suggestion
 from canary.config.schema import CheckedDocument
 from canary.config.sections import CanarySection, FileSection, GuardrailSection
+from common.numbers import set_percent
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind, Timeout
 from proxy.providers.urls import read, takes_canaries
@@ -176,13 +177,16 @@ def _check_shares(canary: CanarySection, here: CheckedDocument) -> None:
             message = "has no end: write `for: 1h`, `until: {users: 300}` or both; only the last may omit it"
             place.complain(message)
         if index and step.share < steps[index - 1].share:
-            message = f"a ramp must not fall: {step.share:.4g} follows {steps[index - 1].share:.4g}"
+            before = set_percent(steps[index - 1].share)
+            message = f"a ramp must not fall: {set_percent(step.share)} follows {before}"
             place.complain(message, "share")
 
 
 def _warn_of_large(share: float, here: CheckedDocument) -> None:
-    if share > LARGE_SHARE:
-        here.warn(f"{share:.4g} is more than half of the users; a typical share is 5% to 10%")
+    if share == 1.0:
+        here.warn("leaves nobody on the baseline, so nothing is compared; a typical share is 5% to 10%")
+    elif share > LARGE_SHARE:
+        here.warn(f"{set_percent(share)} is more than half of the users; a typical share is 5% to 10%")
 
 
 def _check_holdback(canary: CanarySection, here: CheckedDocument) -> None:
@@ -193,7 +197,9 @@ def _check_holdback(canary: CanarySection, here: CheckedDocument) -> None:
             "is canary's own, and `assignment: header` leaves the users to a flag system", "holdback"
         )
     if canary.holdback.share > LARGE_SHARE:
-        message = f"{canary.holdback.share:.4g} is more than half of the users: not a promotion any more"
+        message = (
+            f"{set_percent(canary.holdback.share)} is more than half of the users: not a promotion any more"
+        )
         here.complain(message, "holdback", "share")
 
 

@@ -41,10 +41,10 @@ _OPEN = frozenset({LOGIN, OIDC_LOGIN, OIDC_CALLBACK})
 _MEASURED = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _BEARER_WANTED = "send `Authorization: Bearer …` with the admin token (DATA/admin.token)"
-_LLM = ("/v1/", "/v1beta/")
+_OF_APPS = ("/v1/", "/v1beta/", "/canary/")
 _WRONG_LISTENER = (
     "this is canary's admin listener: send LLM requests and feedback to the traffic listener, "
-    "http://127.0.0.1:8080 unless --traffic says otherwise"
+    "http://127.0.0.1:8080 unless `traffic` in the config or --traffic says otherwise"
 )
 _READ_ONLY = "A viewer may only read. This needs the operator's token, or a sign-in as operator."
 _NO_TEXTS = "A viewer may not read captured texts. They need the operator's token, or a sign-in as operator."
@@ -124,7 +124,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             return _refuse(403, "requests from other origins are refused")
-        if path.startswith(_LLM):
+        if path.startswith(_OF_APPS):
             return _refuse(404, {"message": _WRONG_LISTENER, "type": "canary_admin"})
         given = _bearer(headers)
         if path in _MEASURED:

@@ -147,7 +147,9 @@ class RuleView:
     @property
     def word(self) -> str:
         """Its state."""
-        return "near its limit" if self.near else self.waits or rule_word(self.found["state"])
+        if self.near:
+            return "over its limit, unproven" if (self.filled or 0.0) > LIMIT_AT else "near its limit"
+        return self.waits or rule_word(self.found["state"])
 
     @property
     def restraint(self) -> str:

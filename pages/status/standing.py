@@ -280,9 +280,12 @@ def _worst(rules: Sequence[RuleView], not_seen: str) -> str:
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             return f"{rule_name(found[0].key)}: {found[0].word}{found[0].restraint}{more}."
-    near = [rule for rule in rules if rule.near]
+    near: dict[str, list[str]] = {}
+    for rule in rules:
+        if rule.near:
+            near.setdefault(rule.word, []).append(rule_name(rule.key))
     if near:
-        return f"Near its limit: {', '.join(rule_name(rule.key) for rule in near)}."
+        return " ".join(f"{capitalized(word)}: {', '.join(names)}." for word, names in near.items())
     if all(rule.tone == "calm" for rule in rules):
         return "Not enough traffic to judge yet."
     return "" if not_seen else "No guardrail is near its limit."

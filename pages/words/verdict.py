@@ -134,7 +134,7 @@ def method(report: Report) -> tuple[str, ...]:
 def span_of_days(report: Report) -> str:
     """2 Nov 2026 – 11 Nov 2026 (9 days)."""
     if report.window.start is None or report.window.end is None:
-        return "no requests yet"
+        return "no requests to compare yet"
     start, end = (_date(moment) for moment in (report.window.start, report.window.end))
     if start == end and report.window.days < 1:
         return f"{start} (less than a day)"

@@ -151,16 +151,19 @@ def test_an_impossible_share_is_refused(share: str, message: str) -> None:
 
 def test_most_of_the_users_is_a_warning() -> None:
     assert warnings(changed(("share: 5%", "share: 51%"))) == (
-        "canary.yaml:11: canaries[0].share: 0.51 is more than half of the users; a typical share "
+        "canary.yaml:11: canaries[0].share: 51 % is more than half of the users; a typical share "
         "is 5% to 10%",
     )
     assert warnings(changed(("share: 5%", "share: 50%"))) == ()
+    assert warnings(changed(("share: 5%", "share: 100%")))[0].startswith(
+        "canary.yaml:11: canaries[0].share: leaves nobody on the baseline, so nothing is compared"
+    )
 
 
 def test_a_ramp_that_shrinks_is_refused() -> None:
     ramp = "ramp:\n      - {share: 1%, for: 1h}\n      - {share: 10%, for: 1d}\n      - {share: 5%}"
     assert refusal(changed(("share: 5%", ramp))) == [
-        "canary.yaml:14: canaries[0].ramp[2].share: a ramp must not fall: 0.05 follows 0.1"
+        "canary.yaml:14: canaries[0].ramp[2].share: a ramp must not fall: 5 % follows 10 %"
     ]
 
 
@@ -674,7 +677,7 @@ def test_a_change_waits_at_least_until_a_user_is_idle(keys: str) -> None:
 def test_a_hold_back_is_of_half_of_the_users_at_most_and_by_the_hash() -> None:
     keys = "holdback: {share: 60%, for: 7d}"
     (line,) = refusal(changed(("share: 5%", f"share: 5%\n    {keys}")))
-    assert line.startswith("canary.yaml:12: canaries[0].holdback.share: 0.6 is more than half of the users")
+    assert line.startswith("canary.yaml:12: canaries[0].holdback.share: 60 % is more than half of the users")
     keys = "holdback: {share: 2%, for: 7d}\n    assignment: header"
     assert any(
         line.startswith("canary.yaml:12: canaries[0].holdback: is canary's own")

@@ -122,6 +122,7 @@ def test_a_candidate_that_no_request_reached_is_not_told_as_healthy() -> None:
         ([], "No guardrail watches this canary."),
         ([rule(state="not_enough_data", value=None)], "Not enough traffic to judge yet."),
         ([rule(value=0.041)], "Near its limit: Error rate."),
+        ([rule(value=0.06)], "Over its limit, unproven: Error rate."),
         ([rule(evidence=HALFWAY)], "Near its limit: Error rate."),
         ([rule(), P95], "p95 latency: over its limit, but not enough evidence to page."),
         ([rule(), P95 | {"action": "warn"}], "p95 latency: over its limit, a rule that only warns."),

@@ -177,7 +177,9 @@ def test_a_path_that_is_none_lets_nobody_in_either(stage: Stage, path: str) -> N
     assert "canaries" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1beta/models/m:generateContent"])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1beta/models/m:generateContent", "/canary/feedback"]
+)
 def test_an_app_that_asks_the_admin_listener_is_told_of_the_other_one(stage: Stage, path: str) -> None:
     answer = httpx2.post(f"{stage.server.admin}{path}", json={"model": "gpt-4o"}, trust_env=False)
     assert answer.status_code == 404
