@@ -45,7 +45,7 @@ def load(
     """Read a config file, with what was begun of its standing canaries: as `begun` says, or as the server of
     this data folder, by default `data` or else the file's, or with `anew` first as the store; and with the
     texts of the canaries that started, likewise. Raises ConfigError, also if the file cannot be read."""
-    text = _text(path, or_else="; give its path with --config")
+    text = _text(path, or_else="; give its path with --config, or write it with `canary init`")
     given = begun if isinstance(begun, Path) else data or environment.get("CANARY_DATA")
 
     def kept_in(find: "Callable[[Path, str, bool], T]") -> Callable[[str, str], T]:

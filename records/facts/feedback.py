@@ -208,7 +208,7 @@ class FeedbackReader:
 
     def _hint(self, name: str) -> str:
         if name not in self._hints and len(self._hints) < _MOST_HINTS:
-            near = get_close_matches(name, self._terms.metrics, n=1)
+            near = get_close_matches(name.lower(), self._terms.metrics, n=1)
             known = ", ".join(sorted(self._terms.metrics))
             self._hints[name] = f": did you mean {near[0]!r}?" if near else f": known: {known}"
         return self._hints.get(name, "")

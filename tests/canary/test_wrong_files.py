@@ -84,7 +84,9 @@ def test_a_file_of_feedback_that_is_not_there_says_what_would_be_right(folder: P
 
 
 def test_a_config_that_is_not_there_says_how_to_name_another(folder: Path) -> None:
-    assert "give its path with --config" in refused(folder, READS["check --config"], folder / "nope.yaml")
+    assert "--config, or write it with `canary init`" in refused(
+        folder, READS["check --config"], folder / "nope.yaml"
+    )
 
 
 def test_a_log_without_its_columns_is_named(folder: Path) -> None:

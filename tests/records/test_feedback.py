@@ -295,7 +295,8 @@ def test_no_app_sends_what_a_judge_measures(metric: str) -> None:
 
 
 def test_an_unknown_metric_is_answered_with_the_nearest_one() -> None:
-    assert refusal(a_value(metric="casat")) == (422, "unknown metric 'casat': did you mean 'csat'?")
+    for name in ("casat", "CSAT"):
+        assert refusal(a_value(metric=name)) == (422, f"unknown metric {name!r}: did you mean 'csat'?")
 
 
 def test_a_cost_is_computed_and_not_sent() -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from alerts.incidents.rollback import RollbackEvidence
 from canary.config import Config, parse
+from common.concentration import Concentration, FailingPart
 from control.states.rollouts import Rollouts
 from pages.reports.release import headline, line, rendered, to_json
 from pages.words import verdict
-from pages.words.archive import decided, reasons_of
+from pages.words.archive import decided, ending, reasons_of
 from pages.words.reasons import sentences
 from pages.words.status import day
 from records.store import Act, Store
@@ -122,6 +124,23 @@ def test_what_was_rolled_back_reads_so_when_its_entry_has_left_the_config(store:
     assert run.report.verdict == "dont_ship"
     (listed,) = all_releases(store)
     assert (listed.state, listed.verdict) == ("rolled_back", "dont_ship")
+
+
+def test_a_release_names_the_categories_in_which_it_failed_and_no_lack_of_one(
+    store: Store,
+) -> None:
+    rollouts, at = _started(store), START + DAY_S
+    parts = (FailingPart(by="category", value=of, failing=5, of=10, share=0.1) for of in ("", "refund"))
+    because = RollbackEvidence(
+        canary="trial", run=1, rule="error_rate", who="guardrail error_rate", reason="", at=at, rules=(),
+        arms={}, failures=(), share_before=0.05, share_after=0.0, where=Concentration(parts=tuple(parts)),
+    )  # fmt: skip
+    act = Act(at=at, action="rollback", who=because.who, reason="")
+    rollouts.change("trial", act, lambda state: transitions.rollback(state, reason="", now=at), why=because)
+    rollouts.settle()
+    _archived(store, WITH, at)
+    found = release_of(WITH.control.reports, store, "new", now=at + DAY_S)
+    assert ending(found) == "rolled back in category refund"
 
 
 def test_no_report_from_before_a_rollback_speaks_for_the_run(store: Store) -> None:

@@ -209,7 +209,8 @@ def _run_of(store: Store, run: Run, kept: _Kept) -> RunStanding:
 def _places(store: Store, run: Run) -> list[str]:
     stored = store.rollbacks(run.canary, run=run.run, limit=1)
     where = stored[0].why.get("where", {}) if stored else {}
-    return [msgspec.convert(part, FailingPart).place for part in where.get("parts", ())]
+    parts = (msgspec.convert(part, FailingPart) for part in where.get("parts", ()))
+    return [part.place for part in parts if part.value]
 
 
 def _overtaken(run: RunStanding, evaluation: Evaluation | None) -> bool:
