@@ -476,7 +476,7 @@ class ReadOnlyPages:
     async def _read_reports(self) -> None:
         """Read last night's reports; while the store is down, what was read stays."""
         with suppress(BadOrder):
-            self._nights = await self._operator.last_night()
+            self._nights = await self._operator.ask(self._operator.reports_known.newest)
 
     async def _last_changes(self) -> Mapping[str, LastChange]:
         """Who changed each canary last; empty while the store is down, which the page says."""

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from common.text import visible_page
 from control.operator.operator import Operator
-from control.operator.orders import BadOrder
+from control.operator.orders import refusing
 from control.settings import ControlSettings
 from pages.status.rules import rule_name, rule_tone, rule_word
 from pages.words import judge, status
@@ -86,11 +86,9 @@ def _release(which: str, store: Store, settings: ControlSettings, *, texts: bool
     from verdict.archive.releases import NoSuchRelease, release_of, with_texts
 
     now = time.time()
-    try:
+    with refusing(404, NoSuchRelease):
         found = release_of(settings.reports, store, which, now=now)
         return with_texts(store, found, now=now) if texts else found
-    except NoSuchRelease as problem:
-        raise BadOrder(404, str(problem)) from problem
 
 
 _OTHER_FORMS = (("As Markdown", "markdown"), ("As JSON", "json"))

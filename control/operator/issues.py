@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BadDataset
-from control.operator.orders import BadOrder
+from control.operator.orders import BadOrder, refusing
 from control.settings import ControlSettings
 from records.captures.capture import CapturedMessage
 from records.store import Store
@@ -41,10 +41,9 @@ def modes(store: Store, file: Path) -> "Sequence[Mode]":
     """Every known issue of the store and of the file. Raises BadOrder (503), StoreDown."""
     from bench.known_issues import known_issues, modes_of
 
-    try:
+    says = f"{file.name} cannot be read: {{}}"
+    with refusing(503, BadDataset, OSError, UnicodeDecodeError, says=says):
         return modes_of(known_issues(store, file), IssueHistory(store).all())
-    except (BadDataset, OSError, UnicodeDecodeError) as problem:
-        raise BadOrder(503, f"{file.name} cannot be read: {problem}") from problem
 
 
 def source_of(store: Store, settings: ControlSettings, wanted: Wanted) -> IssueSource:
@@ -54,10 +53,8 @@ def source_of(store: Store, settings: ControlSettings, wanted: Wanted) -> IssueS
 
     if wanted.example:
         return IssueSource(messages=messages_of(_line(settings, wanted.example)), model=wanted.since)
-    try:
+    with refusing(404, NoExample, says="There is nothing to report: {}."):
         found = failed_exchange(store, wanted.exchange)
-    except NoExample as problem:
-        raise BadOrder(404, f"There is nothing to report: {problem}.") from problem
     capture = found.capture
     said = "" if found.error else capture.said
     return IssueSource(messages=capture.messages, model=found.model, answer=said, error=found.error)
@@ -101,7 +98,6 @@ def _line(settings: ControlSettings, example: str) -> dict[str, Any]:
     file = next((each.file for each in settings.datasets if each.name == dataset), None)
     if file is None:
         raise BadOrder(404, f"There is no dataset {dataset!r} in the config.")
-    try:
+    unread = (NoExample, BadDataset, OSError, UnicodeDecodeError)
+    with refusing(404, *unread, says="The example cannot be read: {}."):
         return line_of(Path(file), id_)
-    except (NoExample, BadDataset, OSError, UnicodeDecodeError) as problem:
-        raise BadOrder(404, f"The example cannot be read: {problem}.") from problem

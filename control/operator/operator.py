@@ -3,8 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -29,6 +29,7 @@ from control.operator.orders import (
     holdback_begun,
     only_from,
     outweighed,
+    refusing,
     request_of,
     transition_for,
 )
@@ -142,7 +143,7 @@ class Operator:
         self.rollbacks_known = RollbackHistory(self.store, self.rollouts)
         self.retirements = KnownRetirements(self.store, self.settings)
         self.decisions_known = LastDecisions(self.store, self.rollouts)
-        self.reports_known = LastReports(self.store, self.rollouts)
+        self.reports_known = LastReports(self.rollouts)
         self.approvals = PromotionApprovals(self.store, self.rollouts.state, self._promoted_by_two)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
@@ -309,7 +310,7 @@ class Operator:
             against=against,
         )
         try:
-            with _store_asked():
+            with refusing(503, StoreDown):
                 if by_two:
                     transition(before)  # what is not legal is not asked for
                     approved = await asyncio.to_thread(self.approvals.approved, canary, act, before)
@@ -384,11 +385,8 @@ class Operator:
     async def preflight(self, canary: str) -> Mapping[str, Any]:
         """Ask the candidate now, and say what it took (`canary preflight -o json`)."""
         self._watched(canary)
-        try:
-            with _store_asked():
-                return await self.preflights.ask(canary)
-        except NothingToAsk as problem:
-            raise BadOrder(409, f"not preflighted: {problem}") from problem
+        with refusing(503, StoreDown), refusing(409, NothingToAsk, says="not preflighted: {}"):
+            return await self.preflights.ask(canary)
 
     async def decide(
         self,
@@ -537,12 +535,8 @@ class Operator:
     async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
         """Every rollback, by rules and by persons, newest first: why, and the state before and after."""
         self._must_be_known(canary)
-        with _store_asked():
+        with refusing(503, StoreDown):
             return await self.rollbacks_known.history(canary, limit)
-
-    async def last_night(self) -> Mapping[str, DailyReport]:
-        """The newest report that the report job stored of each canary's present run."""
-        return await _ask_store(self.reports_known.newest)
 
     def failures(self, canary: str, limit: int) -> Sequence[FailureSample]:
         """The candidate's last failed and faulty exchanges of this run, newest first."""
@@ -606,22 +600,17 @@ class Operator:
         nothing."""
         from verdict.decision.decide import misses
 
-        try:
+        says = f"{canary} cannot be judged, so nothing is decided: {{}}"
+        with refusing(409, LookupError, ValueError, says=says):
             found = self._report(canary, True)
-        except (LookupError, ValueError) as problem:
-            raise BadOrder(409, f"{canary} cannot be judged, so nothing is decided: {problem}") from problem
         split = "the split of the users does not match the share" if found.srm.blocked else ""
         return [asdict(miss) for miss, _ in misses(found.metrics, found.parts)], split
 
     def _compare(self, canaries: Sequence[str]) -> "SideBySide":
         from verdict.decision.reports import NoSuchCanary, compare_from_store
 
-        try:
+        with refusing(404, NoSuchCanary), refusing(400, ValueError):
             return compare_from_store(self.settings().reports, canaries, self.store, now=time.time())
-        except NoSuchCanary as problem:
-            raise BadOrder(404, str(problem)) from problem
-        except ValueError as problem:
-            raise BadOrder(400, str(problem)) from problem
 
     def _prospect(self, name: str) -> "Prospect | None":
         from verdict.planner.prospect import prospect_from_store
@@ -708,10 +697,9 @@ class Operator:
     def _unknown(self, canary: str, why: str = "") -> BadOrder:
         if standing := self.settings().standing.get(canary):
             return BadOrder(404, in_its_place(canary, standing.begun.open))
-        return BadOrder(404, f"no canary {canary!r}{why}; there are: {self._names()}")
-
-    def _names(self) -> str:
-        return ", ".join(self.settings().canaries) or "none"
+        return BadOrder(
+            404, f"no canary {canary!r}{why}; there are: {', '.join(self.settings().canaries) or 'none'}"
+        )
 
     async def _confirmations(self, version: int) -> tuple[int, int]:
         """(workers that follow this version, workers alive), after at most 1.5 s."""
@@ -725,17 +713,8 @@ class Operator:
 
 async def _ask_store(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Ask the store in a thread. Raises BadOrder (503) while it does not answer."""
-    with _store_asked():
+    with refusing(503, StoreDown):
         return await asyncio.to_thread(act, *args, **kwargs)
-
-
-@contextmanager
-def _store_asked() -> Iterator[None]:
-    """Turn StoreDown into BadOrder (503)."""
-    try:
-        yield
-    except StoreDown as problem:
-        raise BadOrder(503, str(problem)) from problem
 
 
 def _must_be_storable(*texts: str) -> None:

@@ -10,7 +10,8 @@ pause, resume, new share or new run ends it. One that was made while the report 
 promotion against its verdict. Two people who ask in the same moment have both asked; either may then promote.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 from unicodedata import normalize
@@ -40,6 +41,15 @@ class BadOrder(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+@contextmanager
+def refusing(status: int, *problems: type[Exception], says: str = "{}") -> Iterator[None]:
+    """Turn these problems into BadOrder, whose message has the problem's in place of {}."""
+    try:
+        yield
+    except problems as problem:
+        raise BadOrder(status, says.replace("{}", str(problem))) from problem
 
 
 def transition_for(

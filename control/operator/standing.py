@@ -7,15 +7,14 @@ config anew when it changes. Killed between the two, a process writes the file a
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
 
 from control.fleet.publisher import TrialsFile
-from control.operator.orders import BadOrder
+from control.operator.orders import BadOrder, refusing
 from control.settings import ControlSettings, StandingCanary
 from control.states.rollouts import Rollouts
 from records.errors import StoreDown
@@ -56,7 +55,7 @@ class StandingOrders:
         model = arm.get("model")
         if not isinstance(model, str) or not model.strip():
             raise BadOrder(400, 'begin needs the candidate\'s "model"')
-        with _refused():
+        with refusing(409, CannotStand), refusing(503, StoreDown):
             begun = (await asyncio.to_thread(self._standings.all)).get(name, Standing())
             trial = _fresh(name, model, {*begun.trials, *self._rollouts.states, *self._settings().canaries})
             standing = replace(standing, begun=begun)  # the settings may be older
@@ -82,7 +81,7 @@ class StandingOrders:
     async def end(self, trial: str, *, who: str, reason: str) -> Mapping[str, Any]:
         """End a trial that never ran."""
         act = Act(at=time.time(), action="end", who=who or "unknown", reason=reason or "never ran")
-        with _refused():
+        with refusing(409, CannotStand), refusing(503, StoreDown):
             await asyncio.to_thread(self._standings.end, trial, act)
             await asyncio.to_thread(self._file.write)
         return {"canary": trial, "state": "ended"}
@@ -91,18 +90,18 @@ class StandingOrders:
         """The canary whose candidate is the baseline in force; None where it is the config's own. Raises
         BadOrder (404, 503)."""
         self._standing(name)
-        with _refused():
+        with refusing(409, CannotStand), refusing(503, StoreDown):
             newest = (await asyncio.to_thread(self._standings.all)).get(name, Standing()).baseline
         return newest.canary if newest is not None else None
 
     async def revert(self, name: str, canary: str | None, act: Act) -> None:
         """Take back the baseline of this trial, which has left, with the trials that are there."""
-        with _refused():
+        with refusing(409, CannotStand), refusing(503, StoreDown):
             await asyncio.to_thread(self._standings.revert, name, canary, act)
 
     async def baseline(self, name: str) -> ArmDocument:
         """The baseline in force, after telling the machine's processes."""
-        with _refused():
+        with refusing(409, CannotStand), refusing(503, StoreDown):
             await asyncio.to_thread(self._file.write)
             newest = (await asyncio.to_thread(self._standings.all)).get(name, Standing()).baseline
         return self._standing(name).in_file if newest is None else newest.arm
@@ -167,17 +166,6 @@ class StandingOrders:
             "start": "manual" if by_hand else "auto",
             "same_arm": known is not None and known.canary.baseline == known.canary.candidate,
         }
-
-
-@contextmanager
-def _refused() -> Iterator[None]:
-    """Turn what the store refuses into BadOrder."""
-    try:
-        yield
-    except CannotStand as problem:
-        raise BadOrder(409, str(problem)) from problem
-    except StoreDown as problem:
-        raise BadOrder(503, str(problem)) from problem
 
 
 def _fresh(name: str, model: str, used: set[str]) -> str:

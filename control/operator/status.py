@@ -336,13 +336,13 @@ class LastDecisions:
 class LastReports:
     """The newest stored report of each canary's present run. A document is read once."""
 
-    def __init__(self, store: Store, rollouts: Rollouts) -> None:
-        self._store, self._rollouts = store, rollouts
+    def __init__(self, rollouts: Rollouts) -> None:
+        self._rollouts = rollouts
         self._known: dict[str, DailyReport] = {}
 
-    def newest(self) -> Mapping[str, DailyReport]:
+    def newest(self, store: Store) -> Mapping[str, DailyReport]:
         """The reports by canary. May raise StoreDown."""
-        stored, known = DailyReports(self._store), self._known
+        stored, known = DailyReports(store), self._known
         runs = {name: each.state.run for name, each in self._rollouts.states.items()}
         wanted = {name: at for name, run, at in stored.newest_of_each() if runs.get(name) == run}
         found = {name: each for name, each in known.items() if name in wanted and each.at == wanted[name]}
