@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import date, time
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -149,14 +149,15 @@ def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
 
-_DURATION_SCHEMA = {
-    "type": "string",
-    "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d|w)$",
-    "examples": ["5s", "10m", "3d"],
-}
+def _like(*examples: str, **more: str) -> dict[str, Any]:
+    """The schema of a text such as these."""
+    return {"type": "string", **more, "examples": [*examples]}
+
+
+_DURATION_SCHEMA = _like("5s", "10m", "3d", pattern=r"^\d+(\.\d+)?\s*(ms|s|m|h|d|w)$")
 _SHARE_SCHEMA = {
     "anyOf": [
-        {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$", "examples": ["5%"]},
+        _like("5%", pattern=r"^\d+(\.\d+)?\s*%$"),
         {"type": "number", "minimum": 0, "maximum": 1},
     ]
 }
@@ -164,7 +165,7 @@ _RISK_SCHEMA = {"anyOf": [{"enum": list(RISKS)}, *_SHARE_SCHEMA["anyOf"]]}
 _DIGEST_SCHEMA = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
 _SCALE_SCHEMA = {
     "anyOf": [
-        {"type": "string", "examples": ["1-7"]},
+        _like("1-7"),
         {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
     ]
 }
@@ -179,16 +180,12 @@ LaneSize = Annotated[float, _parsed(lambda text: _some_of(text, _NO_USERS)), Wit
 Risk = Annotated[float, _parsed(lambda text: parse_risk(text, RISKS)), WithJsonSchema(_RISK_SCHEMA)]
 Scale = Annotated[tuple[float, float], PlainValidator(parse_scale), WithJsonSchema(_SCALE_SCHEMA)]
 BoundText = Annotated[
-    Bound,
-    _parsed(parse_bound),
-    WithJsonSchema({"type": "string", "examples": [">= 85%", "< 2s", ">= baseline - 2%"]}),
+    Bound, _parsed(parse_bound), WithJsonSchema(_like(">= 85%", "< 2s", ">= baseline - 2%"))
 ]
 ListenAddress = Annotated[
-    HostPort,
-    _parsed(parse_address),
-    WithJsonSchema({"type": "string", "pattern": r"^\S+:\d+$", "examples": ["127.0.0.1:8080"]}),
+    HostPort, _parsed(parse_address), WithJsonSchema(_like("127.0.0.1:8080", pattern=r"^\S+:\d+$"))
 ]
-_DAY_SCHEMA = {"type": "string", "format": "date", "examples": ["2027-02-01"]}
+_DAY_SCHEMA = _like("2027-02-01", format="date")
 LastDayText = Annotated[
     LastDay,
     PlainValidator(_last_day),
@@ -206,20 +203,14 @@ LastDayText = Annotated[
         }
     ),
 ]
-TimeText = Annotated[
-    time,
-    _parsed(_time),
-    WithJsonSchema({"type": "string", "pattern": r"^\d{1,2}:\d{2}$", "examples": ["09:00"]}),
-]
-TimeZone = Annotated[str, _parsed(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Berlin"]})]
+TimeText = Annotated[time, _parsed(_time), WithJsonSchema(_like("09:00", pattern=r"^\d{1,2}:\d{2}$"))]
+TimeZone = Annotated[str, _parsed(_zone), WithJsonSchema(_like("Europe/Berlin"))]
 LimitText = Annotated[
     str,
     PlainValidator(_text),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "examples": ["5%", "3s", "1.5x"]}]}),
+    WithJsonSchema({"anyOf": [{"type": "number"}, _like("5%", "3s", "1.5x")]}),
 ]
-WindowText = Annotated[
-    str, PlainValidator(_text), WithJsonSchema({"type": "string", "examples": ["10m", "24h", "run"]})
-]
+WindowText = Annotated[str, PlainValidator(_text), WithJsonSchema(_like("10m", "24h", "run"))]
 KeyDigests = Annotated[
     tuple[str, ...],
     PlainValidator(_digests),
@@ -246,7 +237,7 @@ Weight = Annotated[
         {
             "anyOf": [
                 {"type": "number", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$", "examples": ["40%"]},
+                _like("40%", pattern=r"^\d+(\.\d+)?\s*%$"),
             ]
         }
     ),

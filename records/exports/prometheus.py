@@ -292,18 +292,11 @@ class Meters(Collector):
         self._overhead = Histogram(
             "canary_proxy_overhead_seconds", "Time added by the proxy", (), OVERHEAD_BOUNDS
         )
-        self._share = LabeledGauge("canary_share_ratio", "The candidate's share of the units", ("canary",))
-        self._lane = LabeledGauge(
-            "canary_lane_ratio", "The part of the units that the canary takes", ("canary",)
-        )
-        self._holdback = LabeledGauge(
-            "canary_holdback_ratio",
-            "The units that keep the baseline after a promotion; absent without a hold-back",
-            ("canary",),
-        )
-        self._state = LabeledGauge(
-            "canary_state", "1 for the current state, 0 for others", ("canary", "state")
-        )
+        self._share = LabeledGauge("canary_share_ratio", "The candidate's share of the units", _ONE)
+        self._lane = LabeledGauge("canary_lane_ratio", "The part of the units that the canary takes", _ONE)
+        kept = "The units that keep the baseline after a promotion; absent without a hold-back"
+        self._holdback = LabeledGauge("canary_holdback_ratio", kept, _ONE)
+        self._state = LabeledGauge("canary_state", "1 for the current state, 0 for others", (*_ONE, "state"))
         self._guardrails = LabeledGauge("canary_guardrail_state", "See docs/metrics.md", ("canary", "rule"))
         self._metrics = LabeledGauge("canary_metric_info", "1; a feedback metric", ("metric", "kind", "per"))
         self._sessions = {name: LabeledGauge(*said, _ARM) for name, said in SESSIONS.items()}
@@ -323,6 +316,12 @@ class Meters(Collector):
 
     def _begin_at_zero(self) -> None:
         """Create the series at 0: Prometheus does not see an increase in a series that starts at 1."""
+        counted = (
+            (self._requests, OutcomeName),
+            (self._errors, ErrorType),
+            (self._answers, Finish),
+            (self._faults, Fault),
+        )
         self._errors.add(("", "", "lost_outcome"), 0.0)
         self._calls.show(self._callers)
         for canary in self._canaries:
@@ -330,14 +329,9 @@ class Meters(Collector):
         for arm in product(self._canaries, get_args(ArmName)):
             self._unpriced.add(arm, 0.0)
             self._throttled.add(arm, 0.0)
-            for outcome in get_args(OutcomeName):
-                self._requests.add((*arm, outcome), 0.0)
-            for error_type in get_args(ErrorType):
-                self._errors.add((*arm, error_type), 0.0)
-            for finish in get_args(Finish):
-                self._answers.add((*arm, finish), 0.0)
-            for fault in get_args(Fault):
-                self._faults.add((*arm, fault), 0.0)
+            for tally, kinds in counted:
+                for kind in get_args(kinds):
+                    tally.add((*arm, kind), 0.0)
 
     def observe(self, *alike: Outcome) -> None:
         """Count exchanges that are alike (`records.facts.counts`), mirror copies in families of their own."""
