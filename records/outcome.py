@@ -286,11 +286,12 @@ BLAMED: tuple[ErrorType, ...] = tuple(name for name in get_args(ErrorType) if bl
 
 class InFlight(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A canary exchange that has not ended yet: written once it is `IN_FLIGHT_AFTER_S` old, after a change of
-    share at once, and again when, after that, a stream's first token arrives or the candidate fails. Its
-    Outcome follows, unless the worker dies.
+    share at once, and again when, after that, a stream begins or has its first token, or the candidate fails.
+    Its Outcome follows, unless the worker dies.
 
     `at`, `mono`, `run` to `tags`, `place`: as in the Outcome. `ttft_s`: None while no first token has come.
-    `error_type`: why the candidate failed, while the baseline answers in its place; None: it has not failed.
+    `begun`: a stream's first byte has. `error_type`: why the candidate failed, while the baseline answers in
+    its place; None: it has not failed.
     """
 
     exchange_id: str
@@ -308,6 +309,7 @@ class InFlight(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     category: str = ""
     tags: Mapping[str, str] = {}
     ttft_s: float | None = None
+    begun: bool = False
     error_type: ErrorType | None = None
     place: int | None = None
 

@@ -170,7 +170,7 @@ class ExchangeTime(NamedTuple):
 
     `latency_s` is None unless the exchange ended by itself, `ttft_s` is None while no first token has come.
     `waited_s` is how long it took at least. `failed`: the arm failed. `silent_s`: after how long the arm was
-    given up because nothing came; 0.0 if it was not.
+    given up because nothing came; 0.0 if it was not. `begun`: something of a stream came.
     """
 
     started: float
@@ -184,6 +184,7 @@ class ExchangeTime(NamedTuple):
     waited_s: float
     failed: bool = False
     silent_s: float = 0.0
+    begun: bool = False
 
     @property
     def kind(self) -> str:
@@ -206,6 +207,7 @@ def timed_outcome(outcome: Outcome, started: float) -> ExchangeTime:
         outcome.latency_s or 0.0,
         outcome.failed,
         _silent_s(outcome),
+        outcome.stream and outcome.ttfb_s is not None,
     )
 
 
@@ -250,6 +252,7 @@ class RunningExchange:
             None,
             record.ttft_s,
             now - self.started,
+            begun=record.begun,
         )
 
 

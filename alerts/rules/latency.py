@@ -93,7 +93,8 @@ class LatencyRule(AbsoluteRule):
         slow = measured_s is None or measured_s > bound_s
         state = self.state
         if exchange.candidate and slow and (measured_s is None or exchange.silent_s):
-            at, silent = exchange.started + bound_s, exchange.ttft_s is None or exchange.silent_s > 0
+            nothing = exchange.ttft_s is None and not exchange.begun
+            at, silent = exchange.started + bound_s, nothing or exchange.silent_s > 0
             state.cut.add(at, exchange.silent_s or exchange.waited_s, over=silent)
         state.serial += 1
         return GuardrailSample(

@@ -42,7 +42,7 @@ from routing.caller import TAG
 from routing.cohort import unit_hash
 from routing.states import LEAST_SILENCE_S, NO_STATES, States, request_kind
 
-Progress = tuple[bool, ErrorType | None, Reason]
+Progress = tuple[bool, bool, ErrorType | None, Reason]
 """What may change in an InFlight: whether a stream's first token has arrived, why the candidate failed (None:
 it has not), and the assignment's reason."""
 
@@ -256,7 +256,7 @@ class ExchangeRecord:
         """What may change in the exchange's InFlight."""
         call = self.call
         has_token = call is not None and call.facts.stream and self._ttft_s() is not None
-        return has_token, self.fell_back, self.assignment.reason
+        return self._has_begun(), has_token, self.fell_back, self.assignment.reason
 
     def in_flight(self) -> InFlight:
         """The record of a canary exchange that has not ended."""
@@ -278,9 +278,14 @@ class ExchangeRecord:
             category=call.labels.category,
             tags=call.tags,
             ttft_s=self._ttft_s() if call.facts.stream else None,
+            begun=self._has_begun(),
             error_type=self.fell_back,
             place=assignment.place,
         )
+
+    def _has_begun(self) -> bool:
+        stream = self.call is not None and self.call.facts.stream
+        return stream and bool(self.attempts) and self.attempts[-1].first_byte_at is not None
 
     def _ttft_s(self) -> float | None:
         return self.attempts[-1].ttft_s(self.mono) if self.attempts else None

@@ -116,13 +116,15 @@ def test_what_was_slow_and_then_answered_is_no_hang(absolute: Flying) -> None:
     assert "6 of 6 requests took longer than 3 s" in said
 
 
-def test_a_slow_stream_that_has_begun_is_no_silent_one(absolute: Flying) -> None:
+@pytest.mark.parametrize("come", [{"ttft_s": 0.5}, {"begun": True}])
+def test_a_slow_stream_that_has_begun_is_no_silent_one(absolute: Flying, come: dict[str, Any]) -> None:
     absolute.warm()
-    absolute.start(6, ttft_s=0.5, **STREAM)
+    absolute.start(6, **come, **STREAM)
     status = absolute.after(3.6)["latency_p95"]
     assert ("cut" in status.evidence, "no_answer" in status.evidence) == (True, False)
     said = on_call(absolute.traffic.watch.trouble(status), "", absolute.traffic.now)
     assert "6 of 6 requests took longer than 3 s, 6 users, p95 over 3.6 s, since " in said
+    assert "Users waited that long." in said
 
 
 def test_a_time_that_was_measured_whole_is_not_cut(absolute: Flying) -> None:

@@ -16,6 +16,7 @@ from tests.proxy.traffic import Traffic, chat
 Run = Callable[[Any], Any]
 WAITING: Progress = (False, None)
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+ROLE = b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
 TOKEN = b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
 REST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
@@ -95,15 +96,17 @@ def chunk(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_stream_is_told_as_it_waits_and_at_its_first_token(run: Run, share: float) -> None:
+def test_a_stream_is_told_as_it_waits_begins_and_has_a_first_token(run: Run, share: float) -> None:
     async def scene() -> None:
-        asked, speak, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        asked, begin, speak, end = (asyncio.Event() for _ in range(4))
 
         async def play(wire: Wire) -> None:
             await wire.request()
             asked.set()
+            await begin.wait()
+            await wire.send(STREAM + chunk(ROLE))
             await speak.wait()
-            await wire.send(STREAM + chunk(TOKEN))
+            await wire.send(chunk(TOKEN))
             await end.wait()
             await wire.send(chunk(REST) + b"0\r\n\r\n")
 
@@ -117,6 +120,9 @@ def test_a_stream_is_told_as_it_waits_and_at_its_first_token(run: Run, share: fl
                 await asked.wait()
                 assert open_exchanges.news(time.monotonic()) == []
                 (waiting,) = open_exchanges.news(late)
+                begin.set()
+                while not (begun := open_exchanges.news(late)):
+                    await turns(1)
                 speak.set()
                 while not (told := open_exchanges.news(late)):
                     await turns(1)
@@ -124,7 +130,8 @@ def test_a_stream_is_told_as_it_waits_and_at_its_first_token(run: Run, share: fl
                 assert (await answer).status_code == 200
             (outcome,) = traffic.outcomes
             assert open_exchanges.news(late) == []
-            assert (waiting.ttft_s, told[0].ttft_s) == (None, outcome.ttft_s)
+            assert (waiting.ttft_s, begun[0].ttft_s, told[0].ttft_s) == (None, None, outcome.ttft_s)
+            assert (waiting.begun, begun[0].begun, told[0].begun) == (False, True, True)
             assert waiting.arm == outcome.arm == ("candidate" if share else "baseline")
             for name in ("exchange_id", "at", "mono", "canary", "run", "phase", "share", "reason", "unit"):
                 assert getattr(waiting, name) == getattr(outcome, name)
