@@ -15,7 +15,7 @@ from common.interval import wilson
 from common.numbers import count, percent
 from console.access.login import Login
 from console.judged import view
-from control.operator.labels import LabelProgress, PairWanted, is_system
+from control.operator.labels import LabelProgress, PairWanted, is_system, keep, next_pair, withdraw
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 from judge.figures import FEWEST_LABELS, NEEDED_LABELS
@@ -117,7 +117,9 @@ class CapturePages:
             if not wanted.who:
                 raise BadOrder(400, "Not saved: enter your name. It is stored with the label.")
             if "undo" in form:
-                await self._operator.take_back_label(name, form["undo"], who=wanted.who)
+                self._operator.labelled_run(name)
+                taken, who = form["undo"], wanted.who
+                await self._operator.ask(lambda store: withdraw(store, name, taken, who, now=time.time()))
                 wanted = replace(wanted, again=form["undo"])
             elif "named" not in form:
                 await self._label(name, form, wanted)
@@ -132,7 +134,8 @@ class CapturePages:
     async def _page(self, request: Request, wanted: PairWanted, trouble: BadOrder | None = None) -> Response:
         """The page with the next pair, below what went wrong with the last one."""
         name = request.path_params["name"]
-        found = await self._operator.pair_to_label(name, wanted)
+        run, asked = self._operator.labelled_run(name), wanted
+        found = await self._operator.ask(lambda store: next_pair(store, name, run, asked, now=time.time()))
         wanted = replace(wanted, who=self._login.who(request, found.who), again="")
         return self._login.answer(
             request,
@@ -152,8 +155,10 @@ class CapturePages:
 
     async def _label(self, name: str, form: Mapping[str, str], wanted: PairWanted) -> None:
         exchange = form.get("exchange", "")
-        right = right_of(form.get("right", ""), exchange)
-        await self._operator.label(name, exchange, right, who=wanted.who, disagreements=wanted.disagreements)
+        right, run = right_of(form.get("right", ""), exchange), self._operator.labelled_run(name)
+        label = Label(at=time.time(), canary=name, exchange_id=exchange, right=right, who=wanted.who)
+        first = wanted.disagreements
+        await self._operator.ask(lambda store: keep(store, label, run=run, disagreements=first))
 
 
 def wanted_of(fields: Mapping[str, str], *, who: str) -> PairWanted:

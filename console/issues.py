@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from console.access.login import Login
-from control.operator.issues import Wanted, modes, source_of
+from control.operator.issues import Wanted, add_issue, modes, source_of
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
 from pages.words.issues import became, first_seen
@@ -72,7 +72,12 @@ class IssuePages:
         if not who or not name:
             raise BadOrder(400, "Not saved: enter the issue's name and your own.")
         description = form.get("description", "").strip()[:_TEXT_BOUND]
-        await self._operator.add_known_issue(_wanted(form), name[:_NAME_BOUND], description, who[:_WHO_BOUND])
+        settings, wanted, signed = self._operator.settings(), _wanted(form), who[:_WHO_BOUND]
+        await self._operator.ask(
+            lambda store: add_issue(
+                store, settings, wanted, name[:_NAME_BOUND], description, who=signed, at=time.time()
+            )
+        )
         return RedirectResponse("/issues", status_code=303)
 
 

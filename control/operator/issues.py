@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BadDataset
-from control.operator.orders import BadOrder, refusing
+from control.operator.orders import BadOrder, must_be_storable, refusing
 from control.settings import ControlSettings
 from records.captures.capture import CapturedMessage
 from records.store import Store
@@ -60,7 +60,7 @@ def source_of(store: Store, settings: ControlSettings, wanted: Wanted) -> IssueS
     return IssueSource(messages=capture.messages, model=found.model, answer=said, error=found.error)
 
 
-def add(
+def add_issue(
     store: Store,
     settings: ControlSettings,
     wanted: Wanted,
@@ -70,8 +70,10 @@ def add(
     who: str,
     at: float,
 ) -> None:
-    """Store the example. Raises BadOrder (404, 409), StoreDown."""
+    """Make it an example of the known issue of that name, which may be new. Raises BadOrder, StoreDown."""
     from bench.known_issues import NoExample, failed_exchange, issue_of_example, issue_of_exchange
+
+    must_be_storable(name, description, who)
 
     try:
         if wanted.example:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from control.operator.orders import BadOrder
+from control.operator.orders import BadOrder, must_be_storable
 from judge.judgements import JudgedPairs, judged_pairs, place
 from records.captures.capture import Capture, CapturedMessage
 from records.store import Store
@@ -88,6 +88,7 @@ def next_pair(store: Store, canary: str, run: int, wanted: PairWanted, *, now: f
 def keep(store: Store, label: Label, *, run: int, disagreements: bool) -> None:
     """Store a person's label of a pair. `disagreements` says that they asked for these first. Raises
     StoreDown, BadOrder (404)."""
+    must_be_storable(label.exchange_id, label.who)
     if CaptureStore(store).pair(label.canary, label.exchange_id) is None:
         raise BadOrder(404, "Not saved: this pair does not exist, or its texts have expired.")
     votes = Labels(store).given(label.canary)
@@ -101,6 +102,7 @@ def keep(store: Store, label: Label, *, run: int, disagreements: bool) -> None:
 
 def withdraw(store: Store, canary: str, exchange_id: str, who: str, *, now: float) -> None:
     """Take back a person's label of a pair. Raises StoreDown, BadOrder (409)."""
+    must_be_storable(exchange_id, who)
     votes = Labels(store).given(canary)
     name = spelled(who, votes)
     found = next((each for each in votes if (each.exchange_id, each.who) == (exchange_id, name)), None)

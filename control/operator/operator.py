@@ -18,8 +18,6 @@ from control.feed.events import WorkerRegistry
 from control.fleet.publisher import looking
 from control.monitor.monitor import Monitor, WatchedCanary
 from control.monitor.traffic import AstrayTraffic
-from control.operator import issues, labels
-from control.operator.labels import PairToLabel, PairWanted
 from control.operator.orders import (
     Advice,
     BadOrder,
@@ -27,6 +25,7 @@ from control.operator.orders import (
     PromotionApprovals,
     cannot_outweigh,
     holdback_begun,
+    must_be_storable,
     only_from,
     outweighed,
     refusing,
@@ -61,7 +60,7 @@ from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.facts.standing import in_its_place
 from records.store import Act, AuditEntry, Store
-from records.store.captures import CaptureStore, Label, Right
+from records.store.captures import CaptureStore
 from records.store.decisions import Choice, Decision, Decisions
 from records.store.drift import DriftStore, ModelChange
 from records.store.releases import PastCanary, Releases, SentPage, past_canaries
@@ -288,7 +287,7 @@ class Operator:
         `report` in the answer is what the report says of a promotion; one that goes against its verdict must
         say so (`against_verdict`).
         """
-        _must_be_storable(who, reason)
+        must_be_storable(who, reason)
         await self._entered(canary)
         wanted, before = self._orderable(canary, order)
         if against_verdict and order != "promote":
@@ -336,18 +335,18 @@ class Operator:
     ) -> Mapping[str, Any]:
         """Begin a trial of a standing canary: its candidate with what `arm` says; `by_hand`: a person must
         start it."""
-        _must_be_storable(who, reason)
+        must_be_storable(who, reason)
         begun = await self.standing.begin(standing, arm, who=who, reason=reason, by_hand=by_hand)
         return {**begun, "unpriced": [asdict(each) for each in self._unpriced_of(begun["canary"])]}
 
     async def end(self, canary: str, *, who: str, reason: str) -> Mapping[str, Any]:
         """End a trial of a standing canary that never ran."""
-        _must_be_storable(who, reason)
+        must_be_storable(who, reason)
         return await self.standing.end(canary, who=who, reason=reason)
 
     async def revert(self, standing: str, *, who: str, reason: str) -> Mapping[str, Any]:
         """Give everybody the baseline before the one in force, and begin nothing."""
-        _must_be_storable(who, reason)
+        must_be_storable(who, reason)
         if not reason.strip():
             raise BadOrder(400, 'revert needs "reason": it stands in the audit log')
         canary = await self.standing.promoted(standing)
@@ -404,7 +403,7 @@ class Operator:
         `note` in the answer says what it does not outweigh, "" for nothing.
         """
         state = self.rollouts.state(canary)
-        _must_be_storable(who, reason)
+        must_be_storable(who, reason)
         if state is None:
             raise self._unknown(canary, " to decide of")
         misses, note = [], ""
@@ -423,26 +422,6 @@ class Operator:
         await _ask_store(Decisions(self.store).record, decision, state, minutes=minutes, stage=stage)
         return {**asdict(decision), "note": note}
 
-    async def pair_to_label(self, canary: str, wanted: PairWanted) -> PairToLabel:
-        """The pair that a person labels next."""
-        run = self._labelled_run(canary)
-        return await _ask_store(labels.next_pair, self.store, canary, run, wanted, now=time.time())
-
-    async def label(
-        self, canary: str, exchange_id: str, right: Right, *, who: str, disagreements: bool = False
-    ) -> None:
-        """Store a person's label of a pair; `disagreements` says that they asked for these first."""
-        run = self._labelled_run(canary)
-        _must_be_storable(exchange_id, who)
-        label = Label(at=time.time(), canary=canary, exchange_id=exchange_id, right=right, who=who)
-        await _ask_store(labels.keep, self.store, label, run=run, disagreements=disagreements)
-
-    async def take_back_label(self, canary: str, exchange_id: str, *, who: str) -> None:
-        """Take back a person's label of a pair."""
-        self._capturing(canary)
-        _must_be_storable(exchange_id, who)
-        await _ask_store(labels.withdraw, self.store, canary, exchange_id, who, now=time.time())
-
     async def judge_day(self, canary: str) -> JudgeDay | None:
         """What a judge did of the canary today; None where the config has no judge for it."""
         self._watched(canary)
@@ -456,13 +435,6 @@ class Operator:
         """Those of these exchanges whose texts are stored."""
         found = CaptureStore(self.store).several
         return {each.about.exchange_id for each in await _ask_store(lambda: list(found(exchange_ids)))}
-
-    async def add_known_issue(self, wanted: issues.Wanted, name: str, description: str, who: str) -> None:
-        """Make this exchange or example one of the known issue of that name, which may be new."""
-        _must_be_storable(name, description, who)
-        await _ask_store(
-            issues.add, self.store, self.settings(), wanted, name, description, who=who, at=time.time()
-        )
 
     async def release_of(self, canary: str) -> str:
         """The id of the release that the canary's present run tries."""
@@ -666,16 +638,13 @@ class Operator:
         self.monitor.count_manual_rollback(canary)
         return state
 
-    def _labelled_run(self, canary: str) -> int:
+    def labelled_run(self, canary: str) -> int:
         """The run whose judgements matter to labels; 0 before the first."""
-        self._capturing(canary)
-        state = self.rollouts.state(canary)
-        return state.run if state is not None else 0
-
-    def _capturing(self, canary: str) -> None:
         self._watched(canary)
         if self.settings().canaries[canary].capture is None:
             raise BadOrder(404, f"{canary} captures nothing: its config has no `capture`.")
+        state = self.rollouts.state(canary)
+        return state.run if state is not None else 0
 
     def _watched(self, canary: str) -> WatchedCanary:
         if canary not in self.monitor.canaries:
@@ -715,15 +684,6 @@ async def _ask_store(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     """Ask the store in a thread. Raises BadOrder (503) while it does not answer."""
     with refusing(503, StoreDown):
         return await asyncio.to_thread(act, *args, **kwargs)
-
-
-def _must_be_storable(*texts: str) -> None:
-    """Raise BadOrder (400) for text that the store would refuse: a lone surrogate, or a NUL in PostgreSQL.
-
-    A rollback with such a reason would be in force and never stored.
-    """
-    if any("\0" in text or text != text.encode("utf-8", "replace").decode() for text in texts):
-        raise BadOrder(400, "who and why must be text that can be stored: valid UTF-8, without a NUL")
 
 
 def _audit_entry(entry: AuditEntry) -> dict[str, Any]:

@@ -52,6 +52,15 @@ def refusing(status: int, *problems: type[Exception], says: str = "{}") -> Itera
         raise BadOrder(status, says.replace("{}", str(problem))) from problem
 
 
+def must_be_storable(*texts: str) -> None:
+    """Raise BadOrder (400) for text that the store would refuse: a lone surrogate, or a NUL in PostgreSQL.
+
+    A rollback with such a reason would be in force and never stored.
+    """
+    if any("\0" in text or text != text.encode("utf-8", "replace").decode() for text in texts):
+        raise BadOrder(400, "who and why must be text that can be stored: valid UTF-8, without a NUL")
+
+
 def transition_for(
     order: Order, canary: Canary, *, reason: str, share: float | None, now: float, hard: bool = False
 ) -> Callable[[State], State]:

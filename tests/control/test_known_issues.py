@@ -70,7 +70,7 @@ def test_a_wrong_answer_is_judged_by_the_issues_own_words(store: Store, settings
 
     def add(description: str) -> None:
         wanted = Wanted(exchange=copy)
-        issues.add(store, settings, wanted, "invents", description, who="ann", at=NOW + 9)
+        issues.add_issue(store, settings, wanted, "invents", description, who="ann", at=NOW + 9)
 
     add("It is 30 days.")
     with pytest.raises(BadOrder, match="an example of a known issue already"):
@@ -91,7 +91,7 @@ def test_what_the_candidate_failed_to_answer_must_be_answered(
     failed = keep(store, an_exchange(3, model="old", **ended), "No.")
     shown = issues.source_of(store, settings, Wanted(exchange=failed))
     assert (shown.model, shown.answer, shown.error) == ("openai/new", "", "provider_5xx")
-    issues.add(store, settings, Wanted(exchange=failed), "overloaded", "", who="ann", at=NOW + 9)
+    issues.add_issue(store, settings, Wanted(exchange=failed), "overloaded", "", who="ann", at=NOW + 9)
     (kept,) = StoredIssues(store).all()
     assert (kept.since, kept.error, kept.example["task"]) == ("openai/new", "provider_5xx", "regex")
     with pytest.raises(BadOrder, match="no text of exchange LOST is stored") as refused:
@@ -107,7 +107,7 @@ def test_an_example_that_a_benchmark_found_wrong_is_asked_as_it_is(
         BenchFailures(store).add(run, rows, strictest(()), now=NOW)
     assert BenchFailures(store).newest(now=NOW) == {"openai/new": [{"dataset": "support", "id": "r-17"}]}
     wanted = Wanted(example="support:r-17", since="openai/new")
-    issues.add(store, settings, wanted, "invents", "", who="ann", at=NOW)
+    issues.add_issue(store, settings, wanted, "invents", "", who="ann", at=NOW)
     (kept,) = StoredIssues(store).all()
     assert (kept.source, kept.example["expected"]) == ("support:r-17", "no")
     assert [each.model for each in IssueHistory(store).all()] == ["openai/new"]

@@ -2,9 +2,8 @@
 
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -13,17 +12,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
-from alerts.course import ChartSpan
-from alerts.incidents.rollback import RolledBack
 from console.access.guard import Access
 from console.app import admin_app
 from console.page import WATCHERS
-from control.operator.labels import PairToLabel, PairWanted
-from control.operator.operator import Happenings
-from control.operator.orders import Order
 from demo.provider.behaviour import Behaviour
-from records.captures.capture import Capture
-from records.store.captures import Label, Right
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 
@@ -50,70 +42,15 @@ OPEN = {"/healthz", "/readyz", "/metrics", "/login", "/oidc/login", "/oidc/callb
 REQUESTS = 40
 
 
-@dataclass
-class Nobody:
-    """A console's `Control` that is never reached: only the app's route table is asked for."""
-
-    def degraded(self) -> Sequence[str]:
-        raise AssertionError
-
-    def status(self, only: str | None = None) -> Mapping[str, Any]:
-        raise AssertionError
-
-    def explain(self, unit: str) -> Mapping[str, Any]:
-        raise AssertionError
-
-    async def report(self, canary: str, form: str) -> str:
-        raise AssertionError
-
-    async def order(
-        self, canary: str, order: Order, *, who: str, reason: str, share: float | None, hard: bool = False
-    ) -> Mapping[str, Any]:
-        raise AssertionError
-
-    async def preflight(self, canary: str) -> Mapping[str, Any]:
-        raise AssertionError
-
-    def course(self, canary: str, span: ChartSpan, since: float = 0.0) -> Mapping[str, Any]:
-        raise AssertionError
-
-    async def happenings(self, canary: str, since: float) -> Happenings:
-        raise AssertionError
-
-    async def rollbacks(self, canary: str, limit: int) -> Sequence[RolledBack]:
-        raise AssertionError
-
-    async def pairs(
-        self, canary: str, *, since: float, until: float, category: str | None, limit: int
-    ) -> Sequence[tuple[Capture, Capture]]:
-        raise AssertionError
-
-    async def pair_to_label(self, canary: str, wanted: PairWanted) -> PairToLabel:
-        raise AssertionError
-
-    async def labels(self, canary: str) -> Mapping[str, Label]:
-        raise AssertionError
-
-    async def label(
-        self, canary: str, exchange_id: str, right: Right, *, who: str, disagreements: bool = False
-    ) -> None:
-        raise AssertionError
-
-    async def take_back_label(self, canary: str, exchange_id: str, *, who: str) -> None:
-        raise AssertionError
-
-    async def evaluations(self) -> Sequence[Mapping[str, Any]]:
-        raise AssertionError
-
-    async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
-        raise AssertionError
+NOBODY: Any = None
+"""An operator that is never reached: only the app's route table is asked for."""
 
 
 def every_route() -> list[tuple[str, str]]:
     """(method, path) of the whole admin app, its parameters filled in."""
     access = Access(admin_token=lambda: None, metrics_token=lambda: None, loopback=True)
     routes = [
-        each for each in admin_app(Nobody(), CollectorRegistry(), access).routes if isinstance(each, Route)
+        each for each in admin_app(NOBODY, CollectorRegistry(), access).routes if isinstance(each, Route)
     ]
     names = {
         "name": "support-nov",
