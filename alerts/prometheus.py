@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from alerts.incidents.incident import MANY_WAITING, RESOLVE_AFTER_S
+from alerts.incidents.incident import LEAST_ROOM_BYTES, MANY_WAITING, RESOLVE_AFTER_S
 from alerts.rules.rule import Action, Rule, rule_key
 from records.exports.prometheus import GUARDRAIL_VALUES
 
@@ -212,19 +212,21 @@ SERVICE: tuple[Alert, ...] = (
     ),
     Alert(
         alert="CanaryRecordsDropped",
-        expr='sum(increase(canary_records_total{state="dropped"}[10m])) > 0',
+        expr=f"count(canary_spool_room_bytes < {LEAST_ROOM_BYTES})\n"
+        'or sum(increase(canary_records_total{state="dropped"}[10m])) > 0',
         severity="critical",
         summary="Records are dropped",
-        description="{{ $value | humanize }} records were dropped in the last ten minutes because the spool "
-        "is full. Traffic continues. Feedback is refused. Guardrails and reports miss those records.",
+        description="The spool or its disk is full, or was in the last ten minutes; `/readyz` of each "
+        "machine says where. Traffic continues. Feedback is refused. Guardrails and reports miss those "
+        "records, which are counted once there is room.",
     ),
     Alert(
         alert="CanaryRecordsQuarantined",
         expr='sum(increase(canary_records_total{state="quarantined"}[1h])) > 0',
         severity="warning",
         summary="Records were quarantined",
-        description="{{ $value | humanize }} records in the last hour were damaged on disk or refused by the "
-        "database. Their files stay on disk; no report counts them.",
+        description='About {{ printf "%.0f" $value }} records in the last hour were damaged on disk or '
+        "refused by the database. Their files stay on disk; no report counts them.",
     ),
     Alert(
         alert="CanaryOutcomesNotRolled",
@@ -243,7 +245,8 @@ SERVICE: tuple[Alert, ...] = (
         expr='sum(increase(canary_errors_total{error_type="lost_outcome"}[15m])) > 0',
         severity="warning",
         summary="A worker died with requests in flight",
-        description="{{ $value | humanize }} exchanges in the last 15 minutes have no recorded outcome.",
+        description='About {{ printf "%.0f" $value }} exchanges in the last 15 minutes have no recorded '
+        "outcome.",
     ),
     Alert(
         alert="CanaryRequestsShed",

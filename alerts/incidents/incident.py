@@ -385,6 +385,10 @@ def from_document(document: Mapping[str, Any] | None) -> Incident | None:
 LEAST_ROOM_BYTES = 64 << 10
 """With less room than this in the spool, the next records may not fit."""
 
+SPOOL_FULL = (
+    "the spool is full, and guardrails see nothing new: "
+    "free disk space, or find out why the store takes no records"
+)
 DROPPED_WITHIN_S = 60.0
 LAGS_AFTER_S = 300.0
 MANY_WAITING = 10_000
@@ -455,13 +459,7 @@ class RecordAlarm:
         recent = now - self._dropped_at < DROPPED_WITHIN_S
         dropped = self._dropped if recent else 0
         full = records.room_bytes is not None and records.room_bytes < LEAST_ROOM_BYTES
-        if full:
-            sentence = (
-                "the spool is full, and guardrails see nothing new: "
-                "free disk space, or find out why the store takes no records"
-            )
-        else:
-            sentence = f"{dropped} records were dropped in the last minute"
+        sentence = SPOOL_FULL if full else f"{dropped} records were dropped in the last minute"
         return _status(DROPPED, sentence, full or recent, float(dropped), 0.0)
 
     def _lag(self, records: RecordState, now: float) -> GuardrailStatus:

@@ -169,7 +169,7 @@ def spool(data: Path, url: str) -> list[Diagnosis]:
     """The spool's waiting and quarantined records."""
     where = data / "spool"
     if not where.is_dir():
-        return [fine("empty; no server has run here")]
+        return [fine("there is none: no traffic has been recorded here")]
     used = used_bytes(where)
     aside = list((where / "quarantine").glob("*"))
     found = []
@@ -229,6 +229,9 @@ def looking_into(url: str, data: Path, *, writes: bool = False) -> Iterator[Conn
 def store(url: str, data: Path) -> list[Diagnosis]:
     """Whether the store answers, has this version's schema and is writable; its size and clock."""
     if not is_there(url, data):
+        if (data / "spool").is_dir():
+            says = "the SQLite file is gone, though a server has run here"
+            return [broken(says, "end the server, put back the backup; else it begins anew")]
         return [fine("no SQLite file yet; `canary serve` creates it")]
     try:
         with looking_into(url, data, writes=True) as connection:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +33,8 @@ def list_(at: shell.Local) -> None:
     from pages.words.issues import mode_document, mode_lines
 
     read = at.read()
-    found = modes_of(*known(read, at.config, at.data))
+    with shell.opened(read, at.data) if shell.has_store(read, at.data) else nullcontext():
+        found = modes_of(*known(read, at.config, at.data))
     if at.output == "json":
         return shell.print_json({"issues": [mode_document(each) for each in found]})
     for each in found:

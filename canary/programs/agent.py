@@ -7,13 +7,14 @@ counts for Prometheus. It judges nothing and takes no orders.
 import asyncio
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-import structlog
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from alerts.incidents.incident import LEAST_ROOM_BYTES, SPOOL_FULL
 from canary import __version__
 from canary.config import Config
 from canary.programs.config_pipe import FollowedConfig
@@ -36,8 +37,6 @@ from records.shared.states_channel import StatesChannel
 from records.shared.stream import OutgoingQueue
 from records.store.leader import HELD, Checkpoints, LeaderLeases, states_in
 from records.store.shipper import name_of_spool
-
-log = structlog.get_logger()
 
 POLL_S = 0.05
 CLOCK_S = 1.0
@@ -84,6 +83,7 @@ class ReplicaAgent:
         self.feed.attach(self.workers, MetricsListener(self.meters))
         self.shipping = SpoolShippers(args.folder, self.store, other=self.feed.reader)
         self.shared = ServiceAvailability("redis")
+        self._started = time.monotonic()
 
     async def run(self) -> None:
         """Run until told to end, then ship the rest."""
@@ -155,7 +155,7 @@ class ReplicaAgent:
     async def _ask_store(self) -> None:
         """Poll the store while Redis is down or has no fresh plan."""
         if self.shared.down or self.following.silent_s(time.monotonic()) > SILENT_AFTER_S:
-            try:
+            with suppress(StoreDown):  # the shipper says that the store is down
                 plan = await asyncio.to_thread(states_in, self.store, self.leases)
                 known = self.following.newest  # only Redis has how long to wait
                 plan = replace(plan, patience=known.patience, silence=known.silence)
@@ -163,8 +163,6 @@ class ReplicaAgent:
                 if self.following.has_unknown_holds:
                     kept = await asyncio.to_thread(Checkpoints(self.store, HELD).load)
                     self.following.hear_held(held_units.decode(kept.document))
-            except StoreDown:
-                log.debug("plan.unheard")  # the shipper says that the store is down
 
     async def _clock(self, shutdown: ShutdownSignal) -> None:
         shutdown.check_parent()
@@ -184,9 +182,12 @@ class ReplicaAgent:
         found = [*self.config.troubles(), *self.price_updates.troubles()]
         if self.shipping.down is not None:
             found.append(f"the store does not answer, records wait in the spool: {self.shipping.down}")
+        room = self.shipping.room_bytes()
+        if room is not None and room < LEAST_ROOM_BYTES:
+            found.append(SPOOL_FULL)
         if self.shared.down is not None:
             found.append(f"the plan comes from the store: {self.shared.down}")
-        if self.following.silent_s(now) > UNHEARD_AFTER_S:
+        if min(self.following.silent_s(now), now - self._started) > UNHEARD_AFTER_S:
             found.append("no admin refreshes the plan: after 15 minutes the shares fall to 0")
         return [*found, *self.workers.troubles(now)]
 

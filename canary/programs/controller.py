@@ -188,7 +188,7 @@ class SingleMachineParts:
             others=[self.tracing],
         )
         self.leader = SoleLeader()
-        self.publisher = FilePublisher(data / "plan.json")
+        self._store, self.publisher = store, FilePublisher(data / "plan.json")
         self.last = read_document(data / "plan.json", States) or NO_STATES
         self._shipping = SpoolShippers(data, store, other=self.source.reader)
 
@@ -203,7 +203,10 @@ class SingleMachineParts:
     def troubles(self) -> list[str]:
         """What does not work at the moment."""
         down = self._shipping.down
-        return [f"the store does not answer, records wait in the spool: {down}"] if down is not None else []
+        found = [f"the store does not answer, records wait in the spool: {down}"] if down is not None else []
+        if self._store.is_gone():
+            found.append("the database's file is gone: what is stored now ends with this process; see doctor")
+        return found
 
     async def close(self) -> None:
         """Send the last traces and ship the last records."""

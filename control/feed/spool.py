@@ -187,6 +187,8 @@ class SpoolShippers:
         counts = self._shipper.counts
         if counts is not None:
             meters.set_records(counts.totals, counts.spooled)
+        if (room := self.room_bytes()) is not None:
+            meters.set_room(room)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run, without end."""

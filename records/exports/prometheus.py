@@ -301,6 +301,7 @@ class Meters(Collector):
         self._metrics = LabeledGauge("canary_metric_info", "1; a feedback metric", ("metric", "kind", "per"))
         self._sessions = {name: LabeledGauge(*said, _ARM) for name, said in SESSIONS.items()}
         self._spooled = LabeledGauge("canary_records_spooled", "Records waiting to be stored", ())
+        self._room = LabeledGauge("canary_spool_room_bytes", "Room left for records", ())
         self._calls = CallerTally()
         self.configure(canaries=canaries, feedback_metrics=feedback_metrics, callers=callers)
 
@@ -434,6 +435,11 @@ class Meters(Collector):
         with self._lock:
             self._metrics.values = {(each.name, each.kind, each.per): 1.0 for each in reported}
 
+    def set_room(self, room_bytes: int) -> None:
+        """Expose how much the spool still takes."""
+        with self._lock:
+            self._room.values = {(): float(room_bytes)}
+
     def set_records(self, totals: SpoolCounts, spooled: int) -> None:
         """Expose the record counts. accepted = stored + dropped + spooled, and never falls."""
         accepted = max(totals.accepted + spooled, self._records.values.get(("accepted",), 0.0))
@@ -457,6 +463,7 @@ class Meters(Collector):
                 self._metrics,
                 *self._sessions.values(),
                 self._spooled,
+                self._room,
                 *self._worker_levels(),
             )
             families: list[Family] = [meter.family() for meter in (*counters, *levels)]

@@ -240,9 +240,14 @@ def _answering() -> Iterator[None]:
     except StatementError as exc:
         if isinstance(exc.orig, TypeError | ValueError):  # it was never sent to the database
             raise Unstorable(f"a value cannot be stored: {exc.orig}") from exc
-        raise StoreDown(f"the database does not answer: {exc.orig}") from exc
+        raise StoreDown(f"the database does not answer: {_line(exc.orig)}") from exc
     except _errors((SQLAlchemyError,), "Error") as exc:
-        raise StoreDown(f"the database does not answer: {exc}") from exc
+        raise StoreDown(f"the database does not answer: {_line(exc)}") from exc
+
+
+def _line(problem: object) -> str:
+    """In one line: libpq asks back in a second one."""
+    return ", ".join(each.strip() for each in str(problem).splitlines())
 
 
 def _errors(common: tuple[type[Exception], ...], *of_psycopg: str) -> tuple[type[Exception], ...]:

@@ -141,6 +141,11 @@ class Store:
         """True for SQLite, which only one machine writes."""
         return self._engine.dialect.name == "sqlite"
 
+    def is_gone(self) -> bool:
+        """True once the SQLite file was deleted: what is stored then ends with this process."""
+        file = self._engine.url.database if self.one_spool and self._migrated else None
+        return file is not None and not Path(file).exists()
+
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()

@@ -208,6 +208,14 @@ CASES: dict[str, tuple[dict[str, str], str, set[Fired]]] = {
         "20m",
         {("CanaryRecordsDropped", "critical"), ("CanaryRecordsQuarantined", "warning")},
     ),
+    "a replica's disk is full, and nothing is counted meanwhile": (
+        {
+            'canary_spool_room_bytes{instance="a"}': "1e9x4 0x200",
+            'canary_spool_room_bytes{instance="b"}': "1e9x200",
+        },
+        "5m",
+        {("CanaryRecordsDropped", "critical")},
+    ),
     "files of outcomes cannot be written": (
         {"canary_rolling_failures_total": "0x5 0+1x200"},
         "40m",

@@ -192,6 +192,15 @@ def test_the_store_is_looked_into_and_left_as_it_was(tmp_path: Path, postgres: P
         assert "has the schema of this version" in store(url, tmp_path)[0].says
 
 
+def test_a_database_that_is_gone_is_broken_where_a_server_has_run(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    assert [each.state for each in store(SQLITE, tmp_path)] == ["broken"]
+    with closing(Store.open(SQLITE, tmp_path)) as opened:
+        assert not opened.is_gone()
+        (tmp_path / "canary.db").unlink()
+        assert opened.is_gone()
+
+
 def test_a_store_that_cannot_be_used_is_broken(tmp_path: Path) -> None:
     (tmp_path / "canary.db").write_bytes(b"this is no database, but it is a file of some length" * 100)
     assert [each.state for each in store(SQLITE, tmp_path)] == ["broken"]

@@ -50,6 +50,7 @@ PROMISED = {
     "canary_breaker_open": {"canary"},
     "canary_records": {"state"},
     "canary_records_spooled": set(),
+    "canary_spool_room_bytes": set(),
     "canary_inflight_requests": set(),
     "canary_mirror_requests": {"canary", "outcome"},
     "canary_mirror_errors": {"canary", "error_type"},
