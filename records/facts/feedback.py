@@ -186,8 +186,8 @@ class FeedbackReader:
         """What the value replaces.
 
         A signed exchange id may be in anybody's hands, so it has one voice for each metric; only the token
-        makes several by `feedback_id`. The key includes the subject: knowing another caller's `feedback_id`
-        must not allow overwriting it.
+        makes several by `feedback_id`, the id of an event that may have several metrics. The key includes the
+        subject: knowing another caller's `feedback_id` must not allow overwriting it.
         """
         if not (value.feedback_id and self._terms.token_ok):
             return f"{subject}/metric/{value.metric}"
@@ -196,7 +196,7 @@ class FeedbackReader:
         if voice not in mine and len(mine) >= MOST_VOICES:
             raise BadFeedback(422, too_many_voices(value.metric))
         mine.add(voice)
-        return f"{subject}{BY_ID}{value.feedback_id}"
+        return f"{subject}{BY_ID}{value.feedback_id}/{value.metric}"
 
     def _metric(self, name: str) -> Metric:
         metric = self._terms.metrics.get(name)

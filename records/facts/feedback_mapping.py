@@ -80,13 +80,12 @@ class FeedbackMapping:
         shared = self._shared(row)
         if not any(name in shared for name in SUBJECTS):
             return []
-        comment, identity = shared.pop("comment", None), shared.pop("feedback_id", None)
+        comment = shared.pop("comment", None)
         found: list[dict[str, Any]] = []
         for name, source in self.metrics.items():
             value = _value(row, source, metrics[name])
             if value is not None:
-                ids = {} if identity is None else {"feedback_id": f"{identity}/{name}"}
-                found.append({**shared, "metric": name, "value": value, **ids})
+                found.append({**shared, "metric": name, "value": value})
         if found and comment is not None:
             found[0]["comment"] = comment
         return found

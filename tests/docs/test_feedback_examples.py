@@ -101,4 +101,6 @@ def test_an_export_repeats_the_keys_of_the_webhook(system: str) -> None:
     sent = parse_events(document, CONFIG.feedback_mappings[system], terms())
     keys = {value.key for value in sent if value}
     exports = [value for value in exported(system) if value]
-    assert keys <= {f"{unit_hash(KEY, value['unit'])}/id/{value['feedback_id']}" for value in exports}
+    assert keys <= {
+        f"{unit_hash(KEY, value['unit'])}/id/{value['feedback_id']}/{value['metric']}" for value in exports
+    }

@@ -105,7 +105,7 @@ def test_late_feedback_of_every_scope_arrives_and_a_second_run_changes_nothing(
     (helped,) = stored(stage, session=session)
     assert (helped["metric"], helped["value"], helped["canary"]) == ("helped", 1.0, "")
     by_unit = {row["metric"]: row for row in stored(stage, unit=unit)}
-    assert by_unit["churn"]["key"] == f"{unit}/id/crm-17"
+    assert by_unit["churn"]["key"] == f"{unit}/id/crm-17/churn"
 
     def everything() -> list[dict[str, Any]]:
         return stored(stage, exchange=exchange) + stored(stage, unit=unit) + stored(stage, session=session)

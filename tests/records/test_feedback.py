@@ -161,10 +161,15 @@ def test_an_exchange_id_in_anybodys_hands_has_one_voice_for_each_metric() -> Non
     assert keys == {read(a_value())[0].key}
 
 
-def test_with_the_token_a_feedback_id_is_the_key_whatever_the_metric() -> None:
-    one = read(a_value(feedback_id="f-1"), token_ok=True)[0].key
-    assert one == read(a_value(feedback_id="f-1", metric="nps"), token_ok=True)[0].key
-    assert one not in (read(a_value())[0].key, read(a_value(feedback_id="f-2"), token_ok=True)[0].key)
+def test_with_the_token_a_feedback_id_tells_values_of_one_metric_apart_and_an_event_has_several() -> None:
+    def key(**given: str) -> str:
+        return read(a_value(**given), token_ok=True)[0].key
+
+    assert key(feedback_id="f-1") == key(feedback_id="f-1")
+    assert (
+        len({key(), key(feedback_id="f-1"), key(feedback_id="f-2"), key(feedback_id="f-1", metric="nps")})
+        == 4
+    )
 
 
 def test_a_feedback_id_cannot_reach_another_exchanges_feedback() -> None:

@@ -65,8 +65,8 @@ def test_a_row_gives_a_value_for_each_metric_that_it_has(tmp_path: Path) -> None
     assert both == FeedbackLine(
         2,
         (
-            {**about, "metric": "csat", "value": 4, "feedback_id": "7/csat", "comment": "late"},
-            {**about, "metric": "escalated", "value": True, "feedback_id": "7/escalated"},
+            {**about, "metric": "csat", "value": 4, "feedback_id": "7", "comment": "late"},
+            {**about, "metric": "escalated", "value": True, "feedback_id": "7"},
         ),
     )
     assert [value["metric"] for value in one.values] == ["escalated"]
