@@ -29,7 +29,7 @@ from control.feed.events import (
 )
 from control.feed.joins import LOOK_EVERY_S, FeedbackJoins
 from records.exports.prometheus import Meters
-from records.spool.reader import SpoolReader
+from records.spool.reader import DONE, SpoolReader
 from records.spool.writer import room_bytes
 from records.store import Store
 from records.store.captures import CaptureShipper, CaptureStore
@@ -40,6 +40,8 @@ log = structlog.get_logger()
 POLL_S = 0.05
 SHORT_S = 0.2
 BATCH = 1000
+IDLE_SAVE_S = 10.0
+"""How old the checkpoint of a server without traffic may be. After a crash, later frames are read again."""
 
 
 class SpoolSource:
@@ -66,6 +68,7 @@ class SpoolSource:
         self._stateful: Sequence[StatefulMemory] = ()
         self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False)
         self._pending: dict[str, int] = {}
+        self._saved, self._saved_at = b"", float("-inf")
         self._writer = ThreadPoolExecutor(1)  # its own: the others may all wait for a store
 
     def attach(
@@ -123,15 +126,20 @@ class SpoolSource:
         """Never asked: on one machine nobody else leads."""
 
     async def save(self) -> None:
-        """Write the checkpoint in a thread; only then do the cursors count.
+        """Write the checkpoint in a thread; only then do the cursors count. Where only heartbeats came, the
+        one of a moment ago will do.
 
         A disk that takes nothing is logged; it may take the next one.
         """
-        pending = dict(self._pending)
+        pending, memory = dict(self._pending), checkpoint_of(self._stateful, self._boot)
+        fresh = time.monotonic() - self._saved_at < IDLE_SAVE_S
+        if memory == self._saved and fresh and DONE not in pending.values():
+            return
         cursors = {**self.reader.committed, **pending}
         cursors = {name: place for name, place in cursors.items() if (self._folder / name).exists()}
-        encoded = checkpoint_of(self._stateful, self._boot, cursors=cursors)
+        encoded = memory[:-1] + b',"cursors":' + msgspec.json.encode(cursors) + b"}"
         if await asyncio.get_running_loop().run_in_executor(self._writer, self._write, encoded):
+            self._saved, self._saved_at = memory, time.monotonic()
             self.reader.committed.update(pending)
             self._pending = dict(self._pending.items() - pending.items())
 

@@ -9,9 +9,14 @@ from pathlib import Path
 from control.feed.events import WorkerEvents
 from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolSource
+from records.outcome import Heartbeat
 from records.spool.writer import SpoolWriter
 from records.store import Store
 from tests.records.samples import an_outcome
+
+BEAT = Heartbeat(
+    worker=0, pid=1, at=1.0, mono=1.0, started=1, finished=1, dropped=0, lag_s=0.0, plan_version=1
+)
 
 
 class Heard:
@@ -46,6 +51,24 @@ def test_without_a_descriptor_the_records_wait_in_the_spool_and_the_controller_l
     with closing(SpoolWriter(tmp_path / "spool", worker=0)) as spool:
         spool.append(an_outcome(1))
         asyncio.run(act())
+
+
+def test_heartbeats_alone_write_no_new_checkpoint_and_the_end_of_a_worker_does(tmp_path: Path) -> None:
+    joins = FeedbackJoins(Store.at("sqlite:///canary.db", tmp_path))
+
+    async def act() -> list[int]:
+        feed = SpoolSource(tmp_path / "spool", tmp_path / "live.json", boot="boot", joins=joins)
+        feed.attach(Heard())
+        spool, written = SpoolWriter(tmp_path / "spool", worker=0), []
+        for more in (an_outcome(1), BEAT, BEAT, None):
+            spool.append(more) if more is not None else spool.close()
+            feed.drain()
+            await feed.save()
+            written.append((tmp_path / "live.json").stat().st_mtime_ns)
+        return written
+
+    first, *same, last = asyncio.run(act())
+    assert same == [first, first] and last != first
 
 
 def lowest_free() -> int:
