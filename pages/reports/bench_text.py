@@ -371,12 +371,9 @@ def _total(side: Node) -> str:
 
 def issue_lines(found: Node) -> list[str]:
     """What came of the known issues."""
-    words = {"still_there": "still there", "unknown": "unknown", "gone": "gone"}
     head = f"{found['model']}: {found['still_there']} of {len(found['issues'])} known issues still there"
-    return [
-        head,
-        *(f"  {words[each['state']]:<11}  {each['mode']}{_where(each)}" for each in found["issues"]),
-    ]
+    rows = [(each["state"].replace("_", " "), f"{each['mode']}{_where(each)}") for each in found["issues"]]
+    return [head, *(f"  {state:<11}  {mode}" for state, mode in rows)]
 
 
 def _where(mode: Node) -> str:

@@ -417,10 +417,10 @@ def _issues(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
     told = []
-    for state, word in (("still_there", "still there"), ("gone", "gone"), ("unknown", "unknown")):
+    for state in ("still_there", "gone", "unknown"):
         names = [each["mode"] for each in found["issues"] if each["state"] == state]
         named = f": {', '.join(names)}" if state != "gone" else ""
-        told += [f"{count(len(names), 'known issue')} {word}{named}."] if names else []
+        told += [f"{count(len(names), 'known issue')} {state.replace('_', ' ')}{named}."] if names else []
     return told
 
 

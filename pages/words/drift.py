@@ -40,8 +40,8 @@ def aftermath_words(then: Mapping[str, Any]) -> str:
 
 def _what_followed(then: Mapping[str, Any]) -> Iterator[str]:
     if (issues := then["issues"]) is not None:
-        states = {"still there": "still_there", "unknown": "unknown", "gone": "gone"}
-        counts = ", ".join(f"{issues[key]} {name}" for name, key in states.items() if issues[key])
+        states = [state for state in ("still_there", "unknown", "gone") if issues[state]]
+        counts = ", ".join(f"{issues[state]} {state.replace('_', ' ')}" for state in states)
         back = f" (back: {', '.join(issues['back'])})" if issues["back"] else ""
         yield f"known issues asked again: {counts}{back}"
     if "problem" in then:

@@ -62,10 +62,6 @@ class Shape:
         return b"".join(data for write in self.writes for data, is_body in write if is_body)
 
     @property
-    def framed_by_length(self) -> bool:
-        return b"\r\ncontent-length:" in self.head.lower()
-
-    @property
     def plain_events(self) -> bool:
         """Canary can read its events as they come."""
         head = self.head.lower()

@@ -264,11 +264,6 @@ class Caller:
         self._bodiless = request.startswith(b"HEAD ")
         self.sock.sendall(request)
 
-    def until_head(self) -> None:
-        """Wait for the response's head."""
-        while not self.line and not self.over:
-            self.read()
-
     def until(self, size: int) -> None:
         """Wait until so many body bytes have come; TimeoutError when they are held back."""
         while self.size < size and not self.over:

@@ -28,9 +28,17 @@ METRICS = {
 }
 
 
-def row(metric: str, acceptable: str, ideal: str) -> Criterion:
+def row(
+    metric: str, acceptable: str, ideal: str, weight: float = 1, *, risk: float | None = None
+) -> Criterion:
+    """A row of a rubric, whatever its question."""
     return Criterion(
-        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question="?"
+        metric=metric,
+        acceptable=parse_bound(acceptable),
+        ideal=parse_bound(ideal),
+        weight=weight,
+        question="?",
+        risk=risk,
     )
 
 

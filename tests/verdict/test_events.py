@@ -16,6 +16,7 @@ from records.facts.metric import BUILT_IN, Metric
 from records.outcome import Feedback, Outcome
 from records.store import Store
 from tests.verdict.shipping import Shipper
+from tests.verdict.simulated_looks import row
 from tests.verdict.totals import DAY_S, UnitTotals
 from verdict.decision.document import Report
 from verdict.decision.verdict import build
@@ -25,7 +26,7 @@ from verdict.sample.csv_log import from_csv
 from verdict.sample.observations import observe
 from verdict.sample.sample import Sample
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.rubric import Criterion, parse_bound
+from verdict.terms.rubric import Criterion
 
 NOW = 10 * DAY_S
 COST = Metric(
@@ -37,12 +38,6 @@ METRICS = {
     "calls": Metric(name="calls", kind="count", question="", per="exchange"),
     COST.name: COST,
 }
-
-
-def row(metric: str, acceptable: str, ideal: str) -> Criterion:
-    return Criterion(
-        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question=""
-    )
 
 
 def log(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

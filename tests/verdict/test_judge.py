@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from records.facts.metric import BUILT_IN, Metric
+from tests.verdict.simulated_looks import row
 from verdict.decision.decide import points, score
 from verdict.rows.comparison import GATE, MeanComparison, symmetric
 from verdict.rows.reading import MetricReading, read
@@ -20,7 +21,7 @@ from verdict.sample.sample import Ratings, Sample, TextColumn
 from verdict.statistics.sequence import POWER_Z, multiplier
 from verdict.statistics.types import Floats
 from verdict.terms.measures import UnknownMetric
-from verdict.terms.rubric import Criterion, parse_bound
+from verdict.terms.rubric import Criterion
 
 NOW = 1000.0
 
@@ -48,16 +49,6 @@ def _sample(candidate: Floats, baseline: Floats, **changed: Any) -> Sample:
     return ExchangeTable(**{**fields, **changed}).sample()
 
 
-def _criterion(metric: str, acceptable: str, ideal: str, weight: float = 1) -> Criterion:
-    return Criterion(
-        metric=metric,
-        acceptable=parse_bound(acceptable),
-        ideal=parse_bound(ideal),
-        weight=weight,
-        question="?",
-    )
-
-
 def _reading(sample: Sample, metric: str, planned: float = 500) -> MetricReading:
     return read(sample, observe(sample, metric, BUILT_IN, now=NOW), planned=planned)
 
@@ -80,37 +71,37 @@ def test_the_states_follow_the_interval() -> None:
         (">= baseline - 0.5", ">= baseline - 0.2"): "IDEAL",
         (">= baseline", ">= baseline + 0.5"): "INCONCLUSIVE",
     }
-    assert {pair: decide(_criterion("csat", *pair), reading).state for pair in expected} == expected
+    assert {pair: decide(row("csat", *pair), reading).state for pair in expected} == expected
 
 
 @pytest.mark.parametrize("units", [GATE - 1, GATE])
 def test_no_interval_before_the_gate(units: int) -> None:
     reading = _reading(_sample(_ratings(4.9, units), _ratings(4.0)), "csat")
-    judged = decide(_criterion("csat", "> 3", "> 4"), reading)
+    judged = decide(row("csat", "> 3", "> 4"), reading)
     assert (judged.state == "NODATA") == (units < GATE)
     assert further_units(judged, gate=GATE, planned=500) == (1 if units < GATE else 0)
 
 
 def test_a_relative_bound_needs_a_baseline_of_the_same_size() -> None:
     reading = _reading(_sample(_ratings(4.5), _ratings(4.0, 30)), "csat")
-    assert decide(_criterion("csat", ">= baseline - 5%", ">= baseline"), reading).state == "NODATA"
-    assert decide(_criterion("csat", "> 3", "> 4"), reading).state == "IDEAL"
+    assert decide(row("csat", ">= baseline - 5%", ">= baseline"), reading).state == "NODATA"
+    assert decide(row("csat", "> 3", "> 4"), reading).state == "IDEAL"
 
 
 def test_a_log_of_the_candidate_alone_can_be_judged_on_absolute_bounds() -> None:
     reading = _reading(_sample(_ratings(4.5), np.zeros(0)), "csat")
     assert reading.baseline is None
-    assert decide(_criterion("csat", "> 3", "> 4"), reading).state == "IDEAL"
+    assert decide(row("csat", "> 3", "> 4"), reading).state == "IDEAL"
     cost = _reading(_sample(_ratings(4.5), np.zeros(0)), "cost_per_request")
-    assert decide(_criterion("cost_per_request", "< 9", "< 7"), cost).state == "IDEAL"
+    assert decide(row("cost_per_request", "< 9", "< 7"), cost).state == "IDEAL"
     latency = _reading(_sample(_ratings(4.0), np.zeros(0)), "latency_p50")
-    assert decide(_criterion("latency_p50", "< 9", "< 7"), latency).state == "IDEAL"
+    assert decide(row("latency_p50", "< 9", "< 7"), latency).state == "IDEAL"
 
 
 def test_a_relative_bound_is_judged_on_its_own_contrast() -> None:
     candidate, baseline = _ratings(4.0), _ratings(4.1, seed=2)
     reading = _reading(_sample(candidate, baseline), "csat")
-    judged = decide(_criterion("csat", ">= baseline - 2%", ">= baseline"), reading)
+    judged = decide(row("csat", ">= baseline - 2%", ">= baseline"), reading)
     assert judged.acceptable is not None
     se = math.sqrt(np.var(candidate, ddof=1) / 400 + 0.98**2 * np.var(baseline, ddof=1) / 400)
     assert judged.acceptable.estimate == pytest.approx(candidate.mean() - 0.98 * baseline.mean())
@@ -141,7 +132,7 @@ def test_one_unit_that_holds_the_variance_keeps_a_metric_from_passing() -> None:
     costs[:200] += np.linspace(0, 0.001, 200)
     costs[7] = 0.2
     judged = decide(
-        _criterion("cost_per_request", "< 1", "< 0.5"),
+        row("cost_per_request", "< 1", "< 0.5"),
         _reading(_sample(costs, np.full(300, 0.01)), "cost_per_request"),
     )
     assert judged.acceptable is not None
@@ -157,8 +148,8 @@ def test_few_errors_are_judged_without_a_normal_approximation() -> None:
     own = reading.comparison.contrast(0, 0)
     assert (own.low, own.estimate, own.high) == (0, 0, pytest.approx(0.030611, abs=5e-7))
     # Not one error in 200 users is no proof of less than 1 %.
-    assert decide(_criterion("error_rate", "< 1%", "< 0.5%"), reading).state == "INCONCLUSIVE"
-    assert decide(_criterion("error_rate", "< 5%", "< 4%"), reading).state == "IDEAL"
+    assert decide(row("error_rate", "< 1%", "< 0.5%"), reading).state == "INCONCLUSIVE"
+    assert decide(row("error_rate", "< 5%", "< 4%"), reading).state == "IDEAL"
 
 
 def test_a_perfect_rating_from_everybody_is_still_uncertain() -> None:
@@ -172,7 +163,7 @@ def test_a_quantile_with_too_few_units_for_its_upper_end_cannot_pass() -> None:
     rng = np.random.default_rng(5)
     sample = _sample(np.exp(rng.normal(size=120)), np.exp(rng.normal(size=4000)))
     reading = _reading(sample, "latency_p99")
-    judged = decide(_criterion("latency_p99", "< 1000s", "< 900s"), reading)
+    judged = decide(row("latency_p99", "< 1000s", "< 900s"), reading)
     assert judged.acceptable is not None
     assert judged.acceptable.low == -math.inf
     assert judged.state == "INCONCLUSIVE"
@@ -197,9 +188,9 @@ def test_what_is_the_same_in_both_arms_differs_by_no_rounding() -> None:
             reading = _reading(
                 _sample(np.full(users, price), np.full(3 * users + 1, price)), "cost_per_request"
             )
-            judged = decide(_criterion("cost_per_request", "<= baseline", "<= 0.5x baseline"), reading)
+            judged = decide(row("cost_per_request", "<= baseline", "<= 0.5x baseline"), reading)
             assert judged.state == "PASS"
-            assert decide(_criterion("cost_per_request", f"<= {price}", "<= 0.01"), reading).state == "PASS"
+            assert decide(row("cost_per_request", f"<= {price}", "<= 0.01"), reading).state == "PASS"
             assert reading.comparison is not None
             assert reading.comparison.z() == 0
 
@@ -214,7 +205,7 @@ def test_an_amount_that_nobody_has_yet_is_not_known_to_be_nothing() -> None:
     sample = replace(_sample(np.ones(150), np.ones(1000)), feedback={"refund": values})
     reading = read(sample, observe(sample, "refund", refund, now=NOW), planned=500)
     for bounds in (("< 0.3", "< 0.2"), ("<= baseline", "<= 0.5x baseline")):
-        judged = decide(_criterion("refund", *bounds), reading)
+        judged = decide(row("refund", *bounds), reading)
         assert judged.state == "INCONCLUSIVE"
         assert (detectable(judged), further_units(judged, gate=GATE, planned=500)) == (None, None)
     assert reading.comparison is not None
@@ -226,7 +217,7 @@ def test_what_nearly_all_requests_take_is_not_known_without_error_either() -> No
     values = np.full(120, 1.0)
     values[:3] = 9.0
     reading = _reading(_sample(values, values), "latency_p95")
-    judged = decide(_criterion("latency_p95", "< 2s", "< 1.5s"), reading)
+    judged = decide(row("latency_p95", "< 2s", "< 1.5s"), reading)
     assert reading.candidate == 1
     assert judged.state == "INCONCLUSIVE"
 
@@ -267,10 +258,10 @@ def test_an_unknown_metric_is_named_with_what_there_is() -> None:
 
 def _contract_readings() -> list[tuple[Criterion, float]]:
     return [
-        (_criterion("task_completed", ">= 85%", ">= 90%", 40), 0.88),
-        (_criterion("latency_p95", "< 2s", "< 1s", 25), 1.2),
-        (_criterion("cost_per_request", "< 0.12", "< 0.06", 20), 0.08),
-        (_criterion("csat", "> 4.1", "> 4.4", 15), 4.33),
+        (row("task_completed", ">= 85%", ">= 90%", 40), 0.88),
+        (row("latency_p95", "< 2s", "< 1s", 25), 1.2),
+        (row("cost_per_request", "< 0.12", "< 0.06", 20), 0.08),
+        (row("csat", "> 4.1", "> 4.4", 15), 4.33),
     ]
 
 
@@ -310,11 +301,9 @@ def test_the_score_of_the_contracts_example() -> None:
 
 
 def test_a_metric_without_data_widens_the_score_and_does_not_move_it() -> None:
-    known = decide(
-        _criterion("csat", "> 3.5", "> 3.8", 3), _reading(_sample(_ratings(4.0), _ratings(4.0)), "csat")
-    )
+    known = decide(row("csat", "> 3.5", "> 3.8", 3), _reading(_sample(_ratings(4.0), _ratings(4.0)), "csat"))
     unknown = decide(
-        _criterion("csat", "> 3.5", "> 3.8", 1), _reading(_sample(_ratings(4.0, 5), _ratings(4.0)), "csat")
+        row("csat", "> 3.5", "> 3.8", 1), _reading(_sample(_ratings(4.0, 5), _ratings(4.0)), "csat")
     )
     both = score([known, unknown])
     assert (both.low, both.estimate, both.high) == (75, 100, 100)
@@ -327,7 +316,7 @@ def test_points_fall_to_nothing_below_acceptable() -> None:
 
 def test_units_needed_are_those_that_a_narrower_interval_takes() -> None:
     reading = _reading(_sample(_ratings(4.05), _ratings(4.0, seed=2)), "csat")
-    judged = decide(_criterion("csat", "> 4", "> 4.5"), reading)
+    judged = decide(row("csat", "> 4", "> 4.5"), reading)
     assert judged.state == "INCONCLUSIVE"
     assert judged.acceptable is not None
     more = further_units(judged, gate=GATE, planned=500)
@@ -349,7 +338,7 @@ def test_ratings_that_hardly_differ_have_no_known_spread(same: float, others: in
     own, difference = reading.comparison.contrast(0, 0), reading.comparison.contrast(1, 0)
     assert own.high - own.low > 0.1
     assert difference.low < 0 < difference.high
-    assert decide(_criterion("csat", f"> {same - 0.01}", "> 4.995"), reading).state == "INCONCLUSIVE"
+    assert decide(row("csat", f"> {same - 0.01}", "> 4.995"), reading).state == "INCONCLUSIVE"
 
 
 def test_ratings_that_differ_keep_the_normal_interval() -> None:
@@ -362,7 +351,7 @@ def test_amounts_that_were_cut_say_where() -> None:
     spent = np.random.default_rng(1).exponential(10.0, size=1500)
     sample = _sample(spent, spent)
     sample = replace(sample, feedback={"revenue": sample.feedback["csat"]})
-    criterion = _criterion("revenue", "> $5", "> $50")
+    criterion = row("revenue", "> $5", "> $50")
     observed = observe(sample, "revenue", BUILT_IN, now=NOW)
     assert observed.capped_at is not None
     assert observed.total.max() == observed.capped_at < spent.max()

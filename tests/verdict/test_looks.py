@@ -16,6 +16,7 @@ from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from routing.canary import Step
 from tests.effort import examples
+from tests.verdict.simulated_looks import row
 from verdict.decision.document import MetricLine, PlanLine, Report, from_json, to_json
 from verdict.decision.plan_course import often_missed
 from verdict.decision.verdict import build
@@ -27,7 +28,7 @@ from verdict.sample.sample import MeasureTotals, Ratings, Sample, TextColumn
 from verdict.statistics.boundaries import EstimateSpread, Shape
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S, VerdictPlan, log_end
-from verdict.terms.rubric import Criterion, parse_bound
+from verdict.terms.rubric import parse_bound
 
 START = 1_793_000_000 // 86400 * DAY_S + 5 * 3600.0
 """Five in the morning of some day, UTC."""
@@ -35,23 +36,12 @@ START = 1_793_000_000 // 86400 * DAY_S + 5 * 3600.0
 FORTNIGHT = VerdictPlan(days=14, first_day=7)
 
 
-def _row(metric: str, acceptable: str, ideal: str, risk: float | None = None) -> Criterion:
-    return Criterion(
-        metric=metric,
-        acceptable=parse_bound(acceptable),
-        ideal=parse_bound(ideal),
-        weight=1,
-        question="?",
-        risk=risk,
-    )
-
-
 ROWS = (
-    _row("error_rate", "< 6%", "< 1%"),
-    _row("cost_per_request", "<= 1.1x baseline", "<= 0.8x baseline"),
-    _row("latency_p95", "<= 1.2x baseline", "<= 1.05x baseline"),
-    _row("csat", "> 4.05", "> 4.3", risk=0.2),
-    _row("task_completed", ">= baseline - 4pp", ">= baseline + 3pp"),
+    row("error_rate", "< 6%", "< 1%"),
+    row("cost_per_request", "<= 1.1x baseline", "<= 0.8x baseline"),
+    row("latency_p95", "<= 1.2x baseline", "<= 1.05x baseline"),
+    row("csat", "> 4.05", "> 4.3", risk=0.2),
+    row("task_completed", ">= baseline - 4pp", ">= baseline + 3pp"),
 )
 
 
@@ -299,10 +289,10 @@ def test_the_reach_of_a_percentile_is_never_shorter_than_students() -> None:
 
 def test_a_low_end_keeps_the_bound_up_to_the_boundary_it_tells() -> None:
     sample = _sample(5, users=600, days=3, share=0.5, worse=0.0)
-    for row in ROWS:
-        found = contrast(sample, observe(sample, row.metric, BUILT_IN, now=START + 9 * DAY_S))
+    for asked in ROWS:
+        found = contrast(sample, observe(sample, asked.metric, BUILT_IN, now=START + 9 * DAY_S))
         assert found is not None
-        margin = found.margin(row.acceptable)
+        margin = found.margin(asked.acceptable)
         z = z_to_ship(margin)
         if abs(z) < 7.9:
             assert margin.low(z - 1e-6) >= 0 > margin.low(z + 1e-4)

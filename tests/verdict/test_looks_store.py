@@ -20,6 +20,7 @@ from routing.states import State
 from tests.effort import in_more
 from tests.verdict.conftest import START, World, exchanges
 from tests.verdict.shipping import Shipper
+from tests.verdict.simulated_looks import row
 from verdict.decision.document import Report
 from verdict.decision.plan_course import PlanCourse
 from verdict.decision.reports import judged_canary, report_from_csv, report_of, take_looks
@@ -29,25 +30,18 @@ from verdict.statistics.boundaries import boundaries, crossings
 from verdict.terms.fixed_terms import judged_by, terms_of
 from verdict.terms.judged_canary import JudgedCanary, ReportSettings
 from verdict.terms.plan import ARRIVAL_S, DAY_S
-from verdict.terms.rubric import Criterion, parse_bound
 
 WORLD = World(users=420, share=0.5, days=4.4, per_user=4)
-
-
-def _row(metric: str, acceptable: str, ideal: str) -> Criterion:
-    return Criterion(
-        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question="?"
-    )
 
 
 TERMS = JudgedCanary(
     name="c",
     criteria=(
-        _row("error_rate", "< 3%", "< 0.1%"),
-        _row("cost_per_request", "<= 1.2x baseline", "<= 0.8x baseline"),
-        _row("latency_p95", "< 2s", "< 0.5s"),
-        _row("csat", "> 4.1", "> 4.8"),
-        _row("task_completed", ">= baseline - 5pp", ">= baseline + 3pp"),
+        row("error_rate", "< 3%", "< 0.1%"),
+        row("cost_per_request", "<= 1.2x baseline", "<= 0.8x baseline"),
+        row("latency_p95", "< 2s", "< 0.5s"),
+        row("csat", "> 4.1", "> 4.8"),
+        row("task_completed", ">= baseline - 5pp", ">= baseline + 3pp"),
     ),
     minimum_days=2,
     planned_days=4,
@@ -271,11 +265,11 @@ def test_days_without_traffic_do_not_count(store: Store) -> None:
 def test_a_unit_that_moves_arms_in_a_ramp_is_the_same_in_log_and_store(store: Store, tmp_path: Path) -> None:
     """From the second day on, users with an odd number go to the candidate too."""
     rows: list[dict[str, Any]] = []
-    for row in exchanges(replace(WORLD, share=0.3)):
-        moved = float(str(row["at"])) > START + 1.6 * DAY_S
-        to_candidate = moved and int(str(row["unit"])[1:]) % 2 == 1
-        arm = "candidate" if to_candidate else row["arm"]
-        rows.append({**row, "phase": int(moved), "share": 0.65 if moved else 0.3, "arm": arm})
+    for each in exchanges(replace(WORLD, share=0.3)):
+        moved = float(str(each["at"])) > START + 1.6 * DAY_S
+        to_candidate = moved and int(str(each["unit"])[1:]) % 2 == 1
+        arm = "candidate" if to_candidate else each["arm"]
+        rows.append({**each, "phase": int(moved), "share": 0.65 if moved else 0.3, "arm": arm})
     Shipper(store).lines(rows)
     _runs(store)
     take_looks(_settings(), "c", store, now=START + WORLD.days * DAY_S)
@@ -354,7 +348,7 @@ def test_another_rubric_afterwards_takes_all_looks_anew_and_stores_none(sqlite: 
     now = START + WORLD.days * DAY_S
     planned = report_of(_settings(), "c", sqlite, now=now)
     kept = _kept(sqlite)
-    retro = [_row("error_rate", "< 10%", "< 5%")]
+    retro = [row("error_rate", "< 10%", "< 5%")]
     report = report_of(_settings(), "c", sqlite, now=now, retro=retro)
     assert report.plan == planned.plan
     assert [line.metric for line in report.metrics] == ["error_rate"]

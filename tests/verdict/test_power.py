@@ -11,6 +11,7 @@ from scipy import special, stats
 from records.facts.metric import BUILT_IN, Metric
 from routing.canary import Step
 from tests.verdict.reference import ratio
+from tests.verdict.simulated_looks import row
 from verdict.planner.assumptions import Assumptions, ExpectedTraffic, ValuesPerUser
 from verdict.planner.power import Power, power_of_plan, power_of_sequence
 from verdict.rows.comparison import FEW, GATE
@@ -23,12 +24,6 @@ from verdict.terms.rubric import Criterion, parse_bound
 FORTNIGHT = VerdictPlan(days=14, first_day=7)
 VALUES = {"task_completed": 0.88, "latency_p95": 1.2, "cost_per_request": 0.08, "csat": 4.33}
 TAKEN = Assumptions(values=VALUES)
-
-
-def row(metric: str, acceptable: str, ideal: str) -> Criterion:
-    return Criterion(
-        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question="?"
-    )
 
 
 README = (row("error_rate", "< 5%", "< 1%"), row("csat", ">= baseline - 5%", ">= baseline + 0%"))

@@ -20,6 +20,7 @@ from pages.reports.plan import (
 )
 from records.facts.metric import BUILT_IN, Metric
 from routing.canary import Step
+from tests.verdict.simulated_looks import row
 from verdict.planner.assumptions import Assumptions, BadAssumption, believed, parse_assumptions
 from verdict.planner.prospect import (
     USUAL_STEPS,
@@ -34,18 +35,11 @@ from verdict.planner.prospect import (
 from verdict.planner.recorded import RecordedTraffic
 from verdict.planner.traffic import reaching
 from verdict.terms.judged_canary import ExpectedUse, JudgedCanary
-from verdict.terms.rubric import Criterion, parse_bound
-
-
-def _row(metric: str, acceptable: str, ideal: str) -> Criterion:
-    return Criterion(
-        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question="?"
-    )
-
+from verdict.terms.rubric import parse_bound
 
 README = JudgedCanary(
     name="support-nov",
-    criteria=(_row("error_rate", "< 5%", "< 1%"), _row("csat", ">= baseline - 5%", ">= baseline + 0%")),
+    criteria=(row("error_rate", "< 5%", "< 1%"), row("csat", ">= baseline - 5%", ">= baseline + 0%")),
     planned_days=14,
 )
 
@@ -109,7 +103,7 @@ def test_the_line_names_a_lever_that_keeps_the_rubric() -> None:
     ],
 )
 def test_a_wider_bound_is_spelled_as_the_rubric_spells_it(acceptable: str, ideal: str, wider: str) -> None:
-    judged = replace(README, criteria=(_row("csat", acceptable, ideal),))
+    judged = replace(README, criteria=(row("csat", acceptable, ideal),))
     distance = abs(parse_bound(acceptable).at(4) - parse_bound(ideal).at(4)) / 2
     prospect = _prospect(judged, PlanRequest(assumptions=Assumptions(sds={"csat": 12 * distance})))
     changes = [lever.change for lever in levers(prospect, prospect.power()) if lever.loosens]
@@ -147,7 +141,7 @@ def test_every_assumption_is_named_with_its_source() -> None:
 
 
 def test_an_event_has_sessions_in_place_of_a_share_that_answers() -> None:
-    rubric = (_row("escalated", "<= 8%", "<= 4%"), _row("price", "<= 1.2x baseline", "<= 1x baseline"))
+    rubric = (row("escalated", "<= 8%", "<= 4%"), row("price", "<= 1.2x baseline", "<= 1x baseline"))
     price = Metric(
         name="price", kind="amount", question="?", low=0, higher_is_better=False, cost_per="escalated"
     )
@@ -281,8 +275,8 @@ def test_traffic_of_less_than_three_days_is_said_to_be_assumed() -> None:
     ],
 )  # fmt: skip
 def test_each_metric_has_a_baseline_of_its_own(metric: str, baseline: float) -> None:
-    row = _row(metric, "<= baseline + 1%", "<= baseline")
-    assert believed(row, Assumptions(), BUILT_IN).baseline == pytest.approx(baseline)
+    asked = row(metric, "<= baseline + 1%", "<= baseline")
+    assert believed(asked, Assumptions(), BUILT_IN).baseline == pytest.approx(baseline)
 
 
 @pytest.mark.parametrize(
@@ -338,8 +332,8 @@ def test_there_is_nothing_to_plan_without_a_rubric_or_two_arms() -> None:
 
 
 def test_a_row_on_a_judges_word_is_left_out_and_named() -> None:
-    row = _row("judged_preference", ">= 45%", ">= 60%")
-    found = _prospect(replace(README, criteria=(*README.criteria, row)))
+    judged = row("judged_preference", ">= 45%", ">= 60%")
+    found = _prospect(replace(README, criteria=(*README.criteria, judged)))
     assert found.power() == _prospect().power()
     line = prospect_line(found)
     assert line.startswith(
@@ -358,16 +352,16 @@ def test_a_row_on_a_judges_word_is_left_out_and_named() -> None:
 
 
 def test_a_row_on_marks_waits_for_nothing_because_it_never_decides() -> None:
-    row = _row("judged_mark", ">= 3", ">= 4")
-    line = prospect_line(_prospect(replace(README, criteria=(*README.criteria, row))))
+    judged = row("judged_mark", ">= 3", ">= 4")
+    line = prospect_line(_prospect(replace(README, criteria=(*README.criteria, judged))))
     assert line.endswith("judged_mark is never decided, so this is no chance to ship.")
     assert "labels" not in line
 
 
 def test_a_rubric_on_a_judge_only_says_why_it_has_no_chance() -> None:
-    row = _row("judged_preference", ">= 45%", ">= 60%")
+    judged = row("judged_preference", ">= 45%", ">= 60%")
     assert unplanned(README) == unplanned(replace(README, criteria=())) == ""
-    assert unplanned(replace(README, criteria=(row,))) == (
+    assert unplanned(replace(README, criteria=(judged,))) == (
         "support-nov: people's labels decide it, not traffic: judged_preference needs 100 users with a "
         "judged pair and labels besides, about 396 if people like both models alike and 1,583 if they prefer "
         "the candidate in 48 %."
@@ -418,7 +412,7 @@ def test_the_document_and_the_text_hold_the_same() -> None:
 def test_nothing_is_told_to_ship_while_a_cost_row_waits_for_a_price(
     bound: str, unpriced: tuple[str, ...], open_: tuple[str, ...]
 ) -> None:
-    judged = replace(README, criteria=(README.criteria[0], _row("cost_per_request", bound, bound)))
+    judged = replace(README, criteria=(README.criteria[0], row("cost_per_request", bound, bound)))
     found = prospect_of(judged, USUAL_STEPS, PlanRequest(), unpriced=unpriced)
     assert found is not None
     document: dict[str, Any] = brief_document(found)

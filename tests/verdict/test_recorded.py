@@ -10,20 +10,14 @@ from records.facts.metric import BUILT_IN, Metric
 from records.store.tables import releases, runs
 from routing.canary import Arm, Canary, Match, Step
 from tests.verdict.reference import ratio
+from tests.verdict.simulated_looks import row
 from tests.verdict.totals import UnitTotals
 from verdict.planner.assumptions import Assumptions, ValuesPerUser
 from verdict.planner.recorded import RecordedTraffic, recorded
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S
-from verdict.terms.rubric import Criterion, parse_bound
 
 NOW = 30 * DAY_S + 100
-
-
-def _row(metric: str, acceptable: str, ideal: str) -> Criterion:
-    return Criterion(
-        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question="?"
-    )
 
 
 CANARY = Canary(
@@ -36,11 +30,11 @@ CANARY = Canary(
 JUDGED = JudgedCanary(
     name="c",
     criteria=(
-        _row("error_rate", "< 1.5x baseline", "< 1x baseline"),
-        _row("csat", ">= baseline - 5%", ">= baseline"),
-        _row("cost_per_request", "<= 1.2x baseline", "<= 1x baseline"),
-        _row("cost_total", "<= 1.2x baseline", "<= 1x baseline"),
-        _row("latency_p95", "< 2s", "< 1s"),
+        row("error_rate", "< 1.5x baseline", "< 1x baseline"),
+        row("csat", ">= baseline - 5%", ">= baseline"),
+        row("cost_per_request", "<= 1.2x baseline", "<= 1x baseline"),
+        row("cost_total", "<= 1.2x baseline", "<= 1x baseline"),
+        row("latency_p95", "< 2s", "< 1s"),
     ),
     planned_days=14,
     critical_categories=frozenset({"refund", "unheard of"}),
@@ -120,7 +114,7 @@ def test_sessions_tell_what_one_costs_and_how_users_differ(unit_totals: UnitTota
         unit_totals.session(
             session=f"s{user}", arm="baseline", cost_n=3, cost_sum=float(costs[user, 0]), **about
         )
-    judged = replace(JUDGED, criteria=(_row("session_cost", "<= 1.2x baseline", "<= 1x baseline"),))
+    judged = replace(JUDGED, criteria=(row("session_cost", "<= 1.2x baseline", "<= 1x baseline"),))
     found = recorded(unit_totals.connection, CANARY, judged, now=NOW)
     assert found is not None
     sessions = 1.0 + alone
@@ -134,11 +128,11 @@ def test_sessions_tell_what_one_costs_and_how_users_differ(unit_totals: UnitTota
 EVENTS = JudgedCanary(
     name="c",
     criteria=(
-        _row("escalated", "<= 1.5x baseline", "<= 1x baseline"),
-        _row("conversion", ">= 0.9x baseline", ">= 1x baseline"),
-        _row("revenue", ">= 0.9x baseline", ">= 1x baseline"),
-        _row("compliance_violation", "<= 1.5x baseline", "<= 1x baseline"),
-        _row("price", "<= 1.2x baseline", "<= 1x baseline"),
+        row("escalated", "<= 1.5x baseline", "<= 1x baseline"),
+        row("conversion", ">= 0.9x baseline", ">= 1x baseline"),
+        row("revenue", ">= 0.9x baseline", ">= 1x baseline"),
+        row("compliance_violation", "<= 1.5x baseline", "<= 1x baseline"),
+        row("price", "<= 1.2x baseline", "<= 1x baseline"),
     ),
     planned_days=14,
     metrics={
@@ -269,7 +263,7 @@ def test_before_a_run_feedback_about_the_exchanges_of_its_match_tells_of_events(
     )
     assert told.sds["revenue"] ** 2 == pytest.approx(120 * ratio(spent, np.ones(120)).variance)
     assert told.sources["conversion"] == "measured over 120 users in 1 day"
-    judged = replace(EVENTS, criteria=(_row("session_cost", "<= 1.2x baseline", "<= 1x baseline"),))
+    judged = replace(EVENTS, criteria=(row("session_cost", "<= 1.2x baseline", "<= 1x baseline"),))
     found = recorded(unit_totals.connection, CANARY, judged, now=NOW)
     assert found is not None
     cost = 5 * (0.01 * 120 + sum(range(120))) / 360

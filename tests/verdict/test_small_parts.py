@@ -11,6 +11,7 @@ from pages.words.plan import next_steps
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
 from tests.verdict.planned import as_told
+from tests.verdict.simulated_looks import row
 from verdict.decision.document import PartLine, Report, from_json, to_json
 from verdict.decision.parts import break_down, parts_of
 from verdict.decision.verdict import build
@@ -18,21 +19,14 @@ from verdict.sample.observations import observe
 from verdict.sample.sample import MeasureTotals, Sample, TextColumn
 from verdict.statistics.types import Bools, Floats, Ints
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.rubric import Criterion, parse_bound
 
 DAY_S = 86400.0
 NOW = 10 * DAY_S
 
 
-def _criterion(metric: str, acceptable: str, ideal: str) -> Criterion:
-    return Criterion(
-        metric=metric, acceptable=parse_bound(acceptable), ideal=parse_bound(ideal), weight=1, question="?"
-    )
-
-
-ERRORS = _criterion("error_rate", "< 20%", "< 1%")
-COST = _criterion("cost_per_request", "<= 1.2x baseline", "<= 0.5x baseline")
-FAULTS = _criterion("answer_faults", "<= baseline + 5pp", "<= baseline - 5pp")
+ERRORS = row("error_rate", "< 20%", "< 1%")
+COST = row("cost_per_request", "<= 1.2x baseline", "<= 0.5x baseline")
+FAULTS = row("answer_faults", "<= baseline + 5pp", "<= baseline - 5pp")
 CANARY = JudgedCanary(name="subjects", criteria=(ERRORS,), shares={0: 0.5})
 
 

@@ -9,6 +9,7 @@ import pytest
 from common.interval import Range
 from tests.verdict.archived import DAY_S, a_line, a_release
 from tests.verdict.simulated import World, failing, lasting, paying, rating, usual, visits
+from tests.verdict.simulated_looks import row
 from tests.verdict.totals import UnitTotals
 from verdict.archive.trends import trends
 from verdict.archive.week_after import WRONG, Kept, PromisedRow, WeekAfter, kept, rows_of
@@ -18,19 +19,8 @@ from verdict.sample.cohort import from_store
 from verdict.sample.sample import Sample
 from verdict.sample.unit_totals import RunPart
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.rubric import Criterion, parse_bound
 
 NOW = 1e9
-
-
-def row(metric: str, acceptable: str, ideal: str) -> Criterion:
-    return Criterion(
-        metric=metric,
-        acceptable=parse_bound(acceptable),
-        ideal=parse_bound(ideal),
-        weight=1,
-        question="?",
-    )
 
 
 RUBRIC = (

@@ -294,8 +294,6 @@ def _requests(sample: Sample, phases: Ints) -> tuple[float, float | None]:
     """The number of requests, and the share with a known price."""
     inside = np.isin(sample.phase, phases)
     priced = float(sample.totals["cost"].count[inside].sum())
-    if "errors" not in sample.totals:
-        return priced, None
     counted = float(sample.totals["errors"].count[inside].sum())
     return counted, (priced / counted if counted else None)
 

@@ -142,7 +142,7 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
         to_ship=z_to_ship(acceptable),
         one_unit=_one_unit(contrast, criterion.acceptable, boundary, refusal),
         by_users=_by_users(contrast, criterion.acceptable, boundary, refusal),
-        days=_day_finding(row, contrast, seen, boundary) if passes else None,
+        days=None if boundary is None or not passes else _day_finding(row, contrast, seen, boundary),
         silent=_silent(row, contrast, day) if passes else None,
     )
 
@@ -160,11 +160,7 @@ def _silent(row: RowPlan, contrast: Contrast, day: int) -> OpinionRate | None:
     return found if found is not None and found.fewer(row.plan, day) else None
 
 
-def _day_finding(
-    row: RowPlan, contrast: Contrast, seen: Interval, boundary: float | None
-) -> DayFinding | None:
-    if boundary is None or contrast.sums is None:
-        return None
+def _day_finding(row: RowPlan, contrast: Contrast, seen: Interval, boundary: float) -> DayFinding | None:
     reach = seen.estimate - max(seen.low, 0.0)
     bound = row.criterion.acceptable
     return day_finding(contrast.sums, bound, boundary=boundary, reach=reach, rows=row.rows)

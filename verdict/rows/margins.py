@@ -308,9 +308,9 @@ class Contrast:
     units: int
     carrying: tuple[int, int]
     cases: Sequence[Case]
+    sums: ArmSums
     heavy: HeavyUnit | None = None
     without: Sequence[Case] = ()
-    sums: ArmSums | None = None
     voices: Case | None = None
     opinions: OpinionRate | None = None
 
@@ -365,9 +365,9 @@ def contrast(
         units=found.sums.units(candidate=True),
         carrying=found.carrying,
         cases=[_case(each) for each in (found, *others)],
+        sums=found,
         heavy=heavy if without else None,
         without=[_case(each) for each in without],
-        sums=found,
         voices=None if voices is None else _case(voices),
         opinions=opinion_rate(*given) if given[1].feedback else None,
     )

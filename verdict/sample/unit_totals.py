@@ -466,7 +466,6 @@ class CellIndex:
 # The exchanges that one report is about, as conditions on Arrow tables of outcomes.
 
 
-_DAY_S = 86400
 _FAILED = ["fallback", "error"]
 _EXPOSED = ["ok", "fallback", "error", "caller_error", "aborted"]
 
@@ -488,7 +487,7 @@ class RunWindow:
     @property
     def days(self) -> tuple[int, int]:
         """The first and the last UTC day number."""
-        return int(self.since // _DAY_S), int(self.until // _DAY_S)
+        return int(self.since // DAY_S), int(self.until // DAY_S)
 
     def condition(self) -> Any:
         """Of this run, assigned by the hash, without mirror copies; of any outcome. Columns: WINDOW."""
