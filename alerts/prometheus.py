@@ -184,6 +184,15 @@ SERVICE: tuple[Alert, ...] = (
         "15 minutes candidates get no traffic. The baselines keep serving.",
     ),
     Alert(
+        alert="CanaryConfigStale",
+        expr="canary_config_stale == 1",
+        after="10m",
+        severity="warning",
+        summary="{{ $labels.instance }} does not use the config file as it is",
+        description="The file or the certificate is refused, or a change in it needs a restart; `/readyz` "
+        "says which. Where other machines use the new one, the same user may get different answers.",
+    ),
+    Alert(
         alert="CanaryRedisDown",
         expr="canary_shared_up == 0",
         after="5m",

@@ -26,7 +26,7 @@ from control.feed.events import MetricsListener, TracingListener, WorkerRegistry
 from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.feed.stream import StreamPublisher
-from control.fleet.metrics import AgentMetrics
+from control.fleet.metrics import AgentMetrics, ConfigMetrics
 from control.fleet.publisher import ServiceAvailability, StatesFollower, TrialsFile, looking
 from records.errors import SharedDown, StoreDown
 from records.exports.prometheus import Meters
@@ -171,6 +171,7 @@ class ReplicaAgent:
     def _app(self) -> Starlette:
         registry = CollectorRegistry()
         registry.register(self.meters)
+        registry.register(ConfigMetrics(self.config.troubles))
         registry.register(
             AgentMetrics(dropped=lambda: self.outgoing.dropped, shared_up=lambda: self.shared.down is None)
         )

@@ -33,6 +33,7 @@ from control.feed.events import TracingListener
 from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.fleet.leadership import SoleLeader
+from control.fleet.metrics import ConfigMetrics
 from control.fleet.publisher import FilePublisher
 from control.jobs.segment_job import SegmentProgram
 from control.states.preflights import PreflightWords
@@ -131,6 +132,7 @@ class AdminProcess:
     def _app(self, shutdown: ShutdownSignal) -> Starlette:
         registry = CollectorRegistry()
         registry.register(self.parts.metrics(self.controller))
+        registry.register(ConfigMetrics(self.config.troubles))
         registry.register(self.controller.release_metrics)
         registry.register(self.controller.judge_metrics)
         registry.register(self.controller.rolling)

@@ -1,12 +1,24 @@
-"""Prometheus metrics that only a fleet has. Each family comes from one kind of process."""
+"""Prometheus metrics of processes themselves, most of them of a fleet's only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from records.exports.prometheus import Meters, gauge
+
+
+class ConfigMetrics(Collector):
+    """The metric of a process that reads the config: those of a fleet may differ."""
+
+    def __init__(self, troubles: Callable[[], Sequence[str]]) -> None:
+        self._troubles = troubles
+
+    def collect(self) -> Iterator[Family]:
+        """The family, for prometheus-client."""
+        says = "1 while the config file or the certificate is not the one in use"
+        yield gauge("canary_config_stale", says, [((), float(bool(self._troubles())))])
 
 
 class AgentMetrics(Collector):

@@ -186,6 +186,11 @@ CASES: dict[str, tuple[dict[str, str], str, set[Fired]]] = {
         "50m",
         set(),
     ),
+    "one replica refuses the config": (
+        {'canary_config_stale{instance="a"}': "1x200", 'canary_config_stale{instance="b"}': "0x200"},
+        "20m",
+        {("CanaryConfigStale", "warning")},
+    ),
     "Redis is gone": (
         {
             'canary_shared_up{instance="a"}': "0x200",

@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from control.fleet.metrics import AgentMetrics, ControllerMetrics
+from control.fleet.metrics import AgentMetrics, ConfigMetrics, ControllerMetrics
 from control.jobs.drift import families as drift_families
 from control.jobs.release_metrics import families as release_families
 from control.jobs.segment_job import families as rolling_families
@@ -41,7 +41,7 @@ def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other
         *rolling_families(None, 0),
     )
     of_store = {named(each): each.type for each in read}
-    shown = families(meters) | families(agent) | families(leader) | of_store
+    shown = families(ConfigMetrics(list)) | families(meters) | families(agent) | families(leader) | of_store
     assert dict(re.findall(r"^\| `(canary_\w+)` \| (\w+) \|", PAGE, re.MULTILINE)) == shown
 
 
