@@ -113,7 +113,10 @@ def status_of(
     what nobody reads."""
     where = watched.watch.where(watched.statuses)
     sessions = watched.watch.state.sessions.document()
-    arms = {name: {**each, "sessions": sessions[name]} for name, each in watched.pulse.document(now).items()}
+    arms = {
+        name: {**each, "sessions": sessions[name], "feedback": _said_per(each["feedback"], watched)}
+        for name, each in watched.pulse.document(now).items()
+    }
     refused = redefinition(wanted.canary, state) or laneless
     quota = watched.pulse.quota.status(state.cap if state is not None else None, now)
     return {
@@ -167,6 +170,15 @@ def _holdback(terms: HoldbackTerms | None, state: State | None) -> dict[str, Any
     if terms is None or (state is not None and state.state not in ("waiting", "running", "paused")):
         return None
     return {**asdict(terms), "since": None, "until": None}
+
+
+def _said_per(feedback: Mapping[str, Mapping[str, Any]], watched: WatchedCanary) -> dict[str, Any]:
+    """The values of each metric, with what one observation of it is: a mean of events says nothing."""
+    metrics = watched.watch.metrics
+    return {
+        name: {**each, "per": metrics[name].per if name in metrics else "value"}
+        for name, each in feedback.items()
+    }
 
 
 def _is_read(wanted: CanarySettings, arms: Mapping[str, Mapping[str, Any]]) -> bool:

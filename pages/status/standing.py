@@ -459,9 +459,19 @@ def arm_rows(arms: Mapping[str, Mapping[str, Any]]) -> Sequence[FigureRow]:
             found.append(FigureRow(name, *_each(arms, key, unit)))
     metrics = sorted({*baseline["feedback"], *candidate["feedback"]})
     return [*found, *_session_rows(baseline.get("sessions"), candidate.get("sessions"))] + [
-        FigureRow(title(metric), _rating(baseline, metric), _rating(candidate, metric), "number")
+        FigureRow(_name(arms, metric), _rating(baseline, metric), _rating(candidate, metric), "number")
         for metric in metrics
     ]
+
+
+def _name(arms: Mapping[str, Mapping[str, Any]], metric: str) -> str:
+    found = [arm["feedback"][metric] for arm in arms.values() if metric in arm["feedback"]]
+    return f"{title(metric)}, reported" if any(map(_of_events, found)) else title(metric)
+
+
+def _of_events(found: Mapping[str, Any]) -> bool:
+    """True of what happens or does not: the arm's users who sent nothing count too, but not here."""
+    return str(found.get("per", "value")) != "value"
 
 
 _OF_SESSIONS: Sequence[tuple[str, str, Callable[[float | None], str]]] = (
@@ -554,6 +564,9 @@ def _rating(arm: Mapping[str, Any], metric: str) -> ArmFigure:
     found = arm["feedback"].get(metric)
     if not found:
         return ArmFigure(UNKNOWN)
+    if _of_events(found):
+        whole = round(found["mean"] * found["count"], 6)
+        return ArmFigure(count(whole) if whole == round(whole) else decimal(whole))
     known = _range(found["interval"], decimal)
     of = f"of {count(found['count'])}"
     return ArmFigure(decimal(found["mean"]), f"{known}, {of}" if known else of, found["mean"])

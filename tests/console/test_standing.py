@@ -327,6 +327,19 @@ def test_answer_faults_have_a_row_and_their_kinds_only_where_there_are_any() -> 
     assert (row.name, row.baseline.figure, row.candidate.figure) == ("Answer faults", "–", "–")
 
 
+def test_of_events_stands_how_much_was_reported_and_no_mean_of_it() -> None:
+    def said(times: int, **of: Any) -> dict[str, Any]:
+        return {"mean": 1.0, "count": times, "interval": (1.0, 1.0), **of}
+
+    arms = {
+        "baseline": arm(feedback={"escalated": said(46, per="session")}),
+        "candidate": arm(feedback={"escalated": said(53, per="session"), "csat": said(9, per="value")}),
+    }
+    told = {row.name: (row.baseline.figure, row.candidate.figure, row.difference) for row in arm_rows(arms)}
+    assert told["Escalated, reported"] == ("46", "53", "")
+    assert told["Satisfaction"] == ("–", "1.00", "")
+
+
 def test_an_unknown_figure_is_a_dash_and_errors_carry_their_interval() -> None:
     arms = {
         "baseline": arm(counted=0, p50_s=None),
