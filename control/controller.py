@@ -337,7 +337,7 @@ class Controller:
         now = time.monotonic()
         passed_s, self._turned_at = now - self._turned_at, now
         if self.leader.is_shared:
-            self.rollouts.hear(await self.publisher.published() if self.leader.term is None else None)
+            self.rollouts.hear(None if self._leads() else await self.publisher.published())
         try:
             if self.leader.is_shared:
                 self.rollouts.adopt(await asyncio.to_thread(self._store.states))

@@ -325,7 +325,7 @@ class Rollouts:
             self.known = True
 
     def hear(self, published: States | None) -> None:
-        """Take the states that the leading admin published, None for none. Newer ones than the store's are in
+        """Take the states that another admin published, None for none. Newer ones than the store's are in
         force: the store does not answer, or takes no rollback."""
         self._heard = published is not None
         self._last = published or self._last

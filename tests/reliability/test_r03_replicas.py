@@ -44,6 +44,7 @@ def test_a_rollback_reaches_every_replica_without_the_database(
         for role in ("admin", "admin", "traffic", "traffic"):
             members.add(role)
         members.ready(2)
+        eventually(lambda: [each.metrics()["canary_leader"] for each in members.admins] == [1.0, 0.0])
         assert [state_in(each) for each in members.replicas] == ["running"] * 2
         durable_postgres.kill() if how == "killed" else durable_postgres.freeze()
         order(members, "rollback", 200)
@@ -60,8 +61,8 @@ def test_a_rollback_reaches_every_replica_without_the_database(
 
 
 def order(members: Fleet, name: str, status: int) -> None:
-    """An operator's order, and what it must be answered."""
-    answer = members.admins[0].ask("POST", f"/api/canaries/outage/{name}", {"reason": "bad answers"})
+    """An operator's order to an admin in standby, and what it must be answered."""
+    answer = members.admins[1].ask("POST", f"/api/canaries/outage/{name}", {"reason": "bad answers"})
     assert answer.status_code == status, answer.text
 
 
