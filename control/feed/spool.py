@@ -69,6 +69,7 @@ class SpoolSource:
         self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False)
         self._pending: dict[str, int] = {}
         self._saved, self._saved_at = b"", float("-inf")
+        self._problem = ""
         self._writer = ThreadPoolExecutor(1)  # its own: the others may all wait for a store
 
     def attach(
@@ -129,7 +130,7 @@ class SpoolSource:
         """Write the checkpoint in a thread; only then do the cursors count. Where only heartbeats came, the
         one of a moment ago will do.
 
-        A disk that takes nothing is logged; it may take the next one.
+        A disk that takes nothing is logged once; it may take the next one.
         """
         pending, memory = dict(self._pending), checkpoint_of(self._stateful, self._boot)
         fresh = time.monotonic() - self._saved_at < IDLE_SAVE_S
@@ -144,12 +145,14 @@ class SpoolSource:
             self._pending = dict(self._pending.items() - pending.items())
 
     def _write(self, document: bytes) -> bool:
+        before, self._problem = self._problem, ""
         try:
             write_whole(self._checkpoint, document)
         except OSError as error:
-            log.error("checkpoint.not_saved", file=str(self._checkpoint), problem=str(error))
-            return False
-        return True
+            self._problem = str(error)
+            if self._problem != before:
+                log.error("checkpoint.not_saved", file=str(self._checkpoint), problem=self._problem)
+        return not self._problem
 
 
 def _read(checkpoint: Path) -> Mapping[str, Any]:

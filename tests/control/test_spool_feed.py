@@ -6,6 +6,8 @@ import resource
 from contextlib import closing, suppress
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from control.feed.events import WorkerEvents
 from control.feed.joins import FeedbackJoins
 from control.feed.spool import SpoolSource
@@ -51,6 +53,22 @@ def test_without_a_descriptor_the_records_wait_in_the_spool_and_the_controller_l
     with closing(SpoolWriter(tmp_path / "spool", worker=0)) as spool:
         spool.append(an_outcome(1))
         asyncio.run(act())
+
+
+def test_a_disk_that_takes_no_checkpoint_is_logged_once(tmp_path: Path) -> None:
+    joins = FeedbackJoins(Store.at("sqlite:///canary.db", tmp_path))
+
+    async def act() -> None:
+        feed = SpoolSource(tmp_path / "spool", tmp_path / "gone" / "live.json", boot="boot", joins=joins)
+        for _ in range(3):
+            await feed.save()
+        (tmp_path / "gone").mkdir()
+        await feed.save()
+
+    with capture_logs() as logs:
+        asyncio.run(act())
+    assert [each["event"] for each in logs] == ["checkpoint.not_saved"]
+    assert (tmp_path / "gone" / "live.json").exists()
 
 
 def test_heartbeats_alone_write_no_new_checkpoint_and_the_end_of_a_worker_does(tmp_path: Path) -> None:
