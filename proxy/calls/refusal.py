@@ -30,7 +30,7 @@ class Refused(Exception):
         form: ErrorForm | None = None,
     ) -> None:
         super().__init__(message)
-        self.form = form
+        self.form: ErrorForm | None = form
         self.status = status
         self.message = message
         self.error_type: ErrorType = error_type

@@ -251,6 +251,7 @@ def copied(request: pytest.FixtureRequest, tmp_path: Path) -> Copied:
 SOON = ("begin", "promote")
 
 
+@pytest.mark.timeout(1200)  # it forks and kills sixty times, a second each on a quiet machine
 @pytest.mark.parametrize("order", [each if each in SOON else in_more(each) for each in ORDERS])
 def test_an_order_that_is_killed_at_any_step_is_wholly_given_or_not_at_all(
     copied: Copied, killed: Killed, order: str
