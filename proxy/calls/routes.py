@@ -183,12 +183,7 @@ class Routes:
         self._first: dict[Api, Provider] = {}
         for provider in providers.values():
             self._first.setdefault(provider.api, provider)
-        self._plain = {
-            provider.name: ArmTarget(
-                arm="baseline", provider=provider, model="", timeout=provider.timeout, key=provider.name
-            )
-            for provider in providers.values()
-        }
+        self._plain = {name: _pass_through(provider) for name, provider in providers.items()}
         self._targets: dict[Arm, ArmTarget] = {}
         self._known: dict[tuple[str, str, Spoken], Route] = {}
         self._baselines = {trial.baseline.provider.name for trial in trials}
@@ -196,7 +191,9 @@ class Routes:
         self._by_model = _by_model(trials)
 
     def plain(self, provider: Provider) -> ArmTarget:
-        return self._plain[provider.name]
+        """How this entry serves a request outside every canary. A reload may have removed the entry since the
+        request came: it serves this one still."""
+        return self._plain.get(provider.name) or _pass_through(provider)
 
     def may_take(self, route: Route) -> bool:
         """True when a canary may take requests of this route, whatever they hold."""
@@ -303,6 +300,10 @@ class Routes:
             return provider
         message = f"no provider entry has `api: {api}`; add one to canary.yaml"
         raise Refused(404, message, "caller_not_found", form=api)
+
+
+def _pass_through(provider: Provider) -> ArmTarget:
+    return ArmTarget(arm="baseline", provider=provider, model="", timeout=provider.timeout, key=provider.name)
 
 
 def _by_model(trials: Sequence[Trial]) -> Mapping[tuple[str, str], Sequence[Trial]]:

@@ -1,7 +1,10 @@
 """A config that changes under a running server: what it no longer names is let go of."""
 
+import json
 import os
 import signal
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.e2e.stage import chat, worker_pids
@@ -32,6 +35,25 @@ def test_a_reload_drops_the_connections_to_a_provider_that_it_removes(tmp_path: 
         eventually(lambda: len(provider.open_lines) == 1, 10.0)  # type: ignore[attr-defined]
         assert ask(stage.server.traffic, chat("gpt-4o", "user-1"), path=path).status == 404
         assert worker_pids(stage.server) == [worker]
+
+
+def test_a_request_that_is_still_arriving_is_served_by_the_entry_that_a_reload_removes(
+    tmp_path: Path,
+) -> None:
+    with rigged(tmp_path, CONFIG, {"kept": answer, "gone": answer}) as stage:
+        body = json.dumps(chat("gpt-4o", "user-1")).encode()
+        host = stage.server.traffic.removeprefix("http://")
+        with closing(HTTPConnection(host, timeout=30.0)) as caller:
+            caller.putrequest("POST", "/gone/v1/chat/completions")
+            caller.putheader("content-type", "application/json")
+            caller.putheader("content-length", str(len(body)))
+            caller.endheaders(body[:10])
+            text = stage.server.config.read_text()
+            stage.configure("\n".join(line for line in text.splitlines() if "gone" not in line))
+            path = "/gone/v1/chat/completions"
+            eventually(lambda: ask(stage.server.traffic, chat("gpt-4o", "user-1"), path=path).status == 404)
+            caller.send(body[10:])
+            assert caller.getresponse().status == 200
 
 
 def test_a_hangup_is_for_the_supervisor_and_ends_no_child(tmp_path: Path) -> None:
