@@ -129,7 +129,8 @@ class Replica:
     def _begun(self, outcome: Outcome, now: float) -> InFlight:
         left_s = (outcome.latency_s or 0.0) - IN_FLIGHT_AFTER_S
         self._open[min(int(left_s / DISPATCH_EVERY_S), len(self._open) - 1)].append(outcome)
-        fields = {name: getattr(outcome, name) for name in InFlight.__struct_fields__}
+        shared = set(InFlight.__struct_fields__) & set(Outcome.__struct_fields__)
+        fields = {name: getattr(outcome, name) for name in shared}
         return InFlight(**fields | {"at": now - IN_FLIGHT_AFTER_S, "error_type": None})
 
     def _tell(self, ended: list[Outcome], begun: list[InFlight]) -> None:
