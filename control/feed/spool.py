@@ -138,6 +138,7 @@ class SpoolSource:
             return
         cursors = {**self.reader.committed, **pending}
         cursors = {name: place for name, place in cursors.items() if (self._folder / name).exists()}
+        # One more member of the object that is encoded already: the memory of a busy server is large.
         encoded = memory[:-1] + b',"cursors":' + msgspec.json.encode(cursors) + b"}"
         if await asyncio.get_running_loop().run_in_executor(self._writer, self._write, encoded):
             self._saved, self._saved_at = memory, time.monotonic()

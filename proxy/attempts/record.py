@@ -43,8 +43,8 @@ from routing.cohort import unit_hash
 from routing.states import LEAST_SILENCE_S, NO_STATES, States, request_kind
 
 Progress = tuple[bool, bool, ErrorType | None, Reason]
-"""What may change in an InFlight: whether a stream's first token has arrived, why the candidate failed (None:
-it has not), and the assignment's reason."""
+"""What may change in an InFlight: whether a stream has begun, whether its first token has arrived, why the
+candidate failed (None: it has not), and the assignment's reason."""
 
 
 class OpenExchanges:

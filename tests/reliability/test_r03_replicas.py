@@ -50,8 +50,7 @@ def test_a_rollback_reaches_every_replica_without_the_database(
         order(members, "rollback", 200)
         eventually(lambda: {state_in(each) for each in members.replicas} == {"rolled_back"})
         order(members, "resume", 503)
-        for each in members.admins:
-            eventually(lambda: state_at(each) == "rolled_back")  # noqa: B023
+        eventually(lambda: {state_at(each) for each in members.admins} == {"rolled_back"})
         eventually(lambda: sum("the figures are of" in said(each) for each in members.admins) == 1)
         durable_postgres.start() if how == "killed" else durable_postgres.thaw()
         eventually(lambda: stored(durable_postgres) == "rolled_back")
