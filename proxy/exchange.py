@@ -399,10 +399,8 @@ def refuse(incoming: CallerRequest, record: ExchangeRecord, refusal: Refused) ->
     headers = [(b"x-canary-exchange", record.exchange_id.encode())]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
-    if incoming.more or refusal.error_type == "proxy_no_descriptors":
-        incoming.keep_alive = (
-            False  # the rest of the request body is not read, or the caller's descriptor is needed
-        )
+    if refusal.error_type == "proxy_no_descriptors":
+        incoming.keep_alive = False  # the caller's descriptor is needed
     if refusal.status == UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 §11.6.1
     answer(incoming, record, refusal.status, refusal.message, refusal.error_type, headers, refusal.form)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,17 @@ def test_a_webhook_of_another_system_is_feedback_by_a_mapping(stage: Stage) -> N
             ("revenue", 19.99, f"{unit}/id/ch_1/revenue"),
             ("conversion", 1.0, f"{unit}/id/ch_1/conversion"),
         }
+
+
+def test_who_is_refused_before_the_body_has_come_is_told_that_the_connection_ends(stage: Stage) -> None:
+    host = stage.server.traffic.removeprefix("http://")
+    with closing(HTTPConnection(host, timeout=30.0)) as caller:
+        caller.putrequest("POST", "/canary/feedback/orders")
+        caller.putheader("content-type", "application/json")
+        caller.putheader("content-length", "100")
+        caller.endheaders()
+        answer = caller.getresponse()
+        assert (answer.status, answer.getheader("connection")) == (401, "close")
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,8 @@ class CallerRequest:
         elif not self.old and not self._bodiless:
             self._chunked = True
             lines.append(b"transfer-encoding: chunked")
+        if self.more:  # the rest of its body may never be read
+            self.keep_alive = False
         if not self.keep_alive:
             lines.append(b"connection: close")
         lines.append(b"\r\n")
