@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,7 +56,7 @@ def _list(read: "Config") -> dict[str, Any]:
     """The list in force, and the one that is to be kept."""
     from importlib.metadata import version
 
-    wanted, counts = read.price_list, in_force(read.price_list)
+    wanted, counts = read.price_list, in_force(read.price_list, datetime.now(UTC).date())
     kept = None if wanted is None else kept_list(wanted)
     return {
         "in_force": "built-in" if counts.kept is None else "fetched",

@@ -6,6 +6,7 @@ replicas' agents: all of them answer operators, one leads.
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -39,7 +40,7 @@ from control.jobs.segment_job import SegmentProgram
 from control.states.preflights import PreflightWords
 from control.states.rollouts import PendingRollbacks
 from pages.words import preflight
-from records.facts.price_list import PriceListUpdates, list_stamp
+from records.facts.price_list import PriceListUpdates, prices_stamp
 from records.facts.prices import UnpricedArm
 from records.facts.standing import FILE, BegunTrial, Standing
 from records.store import Store
@@ -118,12 +119,12 @@ class AdminProcess:
             self.store.close()
 
     async def _watch(self, shutdown: ShutdownSignal) -> None:
-        """Check once a second that the supervisor lives, and after a reload and with a new list of prices
-        which arms have no price."""
-        priced: tuple[Config, Stamp] | None = None
+        """Check once a second that the supervisor lives, and after a reload, with a new list of prices
+        and on a new day which arms have no price."""
+        priced: tuple[Config, tuple[int, Stamp]] | None = None
         while True:
             config = self.config.current
-            if priced != (by := (config, list_stamp(config.price_list))):
+            if priced != (by := (config, prices_stamp(config.price_list, time.time()))):
                 priced = by
                 self._unpriced = await asyncio.to_thread(config.unpriced)
             await asyncio.sleep(LOOK_EVERY_S)

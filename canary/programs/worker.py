@@ -16,7 +16,6 @@ from canary.programs.routes import routes
 from canary.python_path import program
 from canary.secrets import Secret, SecretKeys
 from common.clock import every
-from common.whole_file import Stamp
 from proxy.attempts.capture import CapturePipe, Captures
 from proxy.attempts.checker import Checker
 from proxy.attempts.dispatch import StreamUsageRefusals
@@ -32,7 +31,7 @@ from proxy.network.ticker import Ticker
 from proxy.network.upstream.pool import Upstreams
 from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
-from records.facts.price_list import DAY_S, list_stamp
+from records.facts.price_list import prices_stamp
 from records.outcome import IN_FLIGHT_AFTER_S, Heartbeat
 from records.shared.states_file import StatesWatch
 from records.spool.writer import SpoolWriter
@@ -68,7 +67,7 @@ class Worker:
         self.upstreams = Upstreams(descriptors=self.descriptors, ticker=self.ticker)
         self.copies_upstreams = Upstreams(descriptors=self.descriptors)
         self.prices = self.config.current.known_prices()
-        self._priced_by = _prices_of_now(self.config.current)
+        self._priced_by = prices_stamp(self.config.current.price_list, time.time())
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
         self.checker = Checker(program("proxy.attempts.checker_process"))
         self.recorder = ExchangeRecorder(
@@ -221,12 +220,12 @@ class Worker:
 
     async def _follow_prices(self) -> None:
         """Price by the list that has come, or by the prices that a new day brings."""
-        if self._priced_by != _prices_of_now(self.config.current):
+        if self._priced_by != prices_stamp(self.config.current.price_list, time.time()):
             await self._price(self.config.current)
 
     async def _price(self, config: Config) -> None:
         """Look the models up in a thread, so that no request waits for the list."""
-        priced_by, prices = _prices_of_now(config), config.known_prices()
+        priced_by, prices = prices_stamp(config.price_list, time.time()), config.known_prices()
         await asyncio.to_thread(prices.load, _models(config))
         if config is self.config.current:
             self.prices, self._priced_by = prices, priced_by
@@ -245,11 +244,6 @@ def _models(config: Config) -> list[tuple[Provider, str]]:
     """The entry and the model of every arm."""
     arms = [arm for each in config.known.values() for arm in (each.canary.baseline, each.canary.candidate)]
     return [(config.providers[arm.provider], arm.model) for arm in arms if arm.model]
-
-
-def _prices_of_now(config: Config) -> tuple[int, Stamp]:
-    """What changes when prices may: the UTC day, and the list that is kept."""
-    return int(time.time() // DAY_S), list_stamp(config.price_list)
 
 
 def main() -> None:

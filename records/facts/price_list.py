@@ -85,43 +85,63 @@ class KeptList(msgspec.Struct, frozen=True, kw_only=True):
     """A good list as it was fetched from `source` at UTC second `fetched_at`.
 
     `changed_at`: when it was changed there, by the file or the server.
-    `newest`: the last day by then on which one of its prices began.
     `providers`: its text.
     """
 
     source: str
     fetched_at: float
     changed_at: float | None
-    newest: date | None
     providers: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """A list that was read. `starts`: the days on which its prices begin, some of them in the future."""
+
+    providers: list["Provider"]
+    starts: frozenset[date]
+
+    def newest(self, today: date) -> date | None:
+        """The last day by today on which one of its prices began."""
+        return max((day for day in self.starts if day <= today), default=None)
+
+    def is_older_than(self, other: "_Read", today: date) -> bool:
+        """True where its newest price began before the other list's. A list announces prices that begin
+        later, so two lists can be compared only as of the same day."""
+        mine, theirs = self.newest(today), other.newest(today)
+        return theirs is not None and (mine is None or mine < theirs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListInForce:
-    """The list by which models are priced; without `kept` it is the built-in one. `newest` as in KeptList."""
+    """The list by which models are priced; without `kept` it is the built-in one.
+
+    `newest`: the last day by today on which one of its prices began.
+    """
 
     providers: list["Provider"]
     newest: date | None
     kept: KeptList | None = None
 
 
-def in_force(wanted: PriceList | None) -> ListInForce:
+def in_force(wanted: PriceList | None, today: date) -> ListInForce:
     """The kept list, if there is a good one of this source that is not older than the built-in one."""
     built_in = _built_in()
-    if wanted is None or not (stamp := list_stamp(wanted)):
-        return built_in
-    try:
-        kept, providers = _kept(wanted.kept, stamp)
-    except ListRefused:
-        return built_in
-    if kept.source != wanted.source or (not wanted.is_own and _is_older(kept.newest, built_in.newest)):
-        return built_in
-    return ListInForce(providers=providers, newest=kept.newest, kept=kept)
+    if wanted is not None and (good := _last_good(wanted)) is not None:
+        kept, read = good
+        if wanted.is_own or not read.is_older_than(built_in, today):
+            return ListInForce(providers=read.providers, newest=read.newest(today), kept=kept)
+    return ListInForce(providers=built_in.providers, newest=built_in.newest(today))
 
 
 def list_stamp(wanted: PriceList | None) -> Stamp:
     """A value that changes with the kept list; empty without one."""
     return () if wanted is None else _stamp(wanted.kept)
+
+
+def prices_stamp(wanted: PriceList | None, now: float) -> tuple[int, Stamp]:
+    """A value that changes when prices may: with the UTC day, and with the kept list."""
+    return int(now // DAY_S), list_stamp(wanted)
 
 
 def kept_list(wanted: PriceList) -> KeptList | None:
@@ -139,15 +159,11 @@ def kept_list(wanted: PriceList) -> KeptList | None:
 def fetch(wanted: PriceList, now: float) -> KeptList:
     """Fetch the list and keep it. Raises ListRefused, and leaves the last good one in place then."""
     data, changed_at = wanted.read()
-    newest = _newest(_parsed(data, wanted.source), datetime.fromtimestamp(now, UTC).date())
+    read, today = _parsed(data, wanted.source), datetime.fromtimestamp(now, UTC).date()
     fetched = KeptList(
-        source=wanted.source,
-        fetched_at=now,
-        changed_at=changed_at,
-        newest=newest,
-        providers=msgspec.Raw(data),
+        source=wanted.source, fetched_at=now, changed_at=changed_at, providers=msgspec.Raw(data)
     )
-    if older := _older(fetched, kept_list(wanted), wanted):
+    if older := _older(fetched, read, wanted, today):
         raise ListRefused(f"{wanted.source} is older than {older}, which stays")
     try:
         write_whole(wanted.kept, msgspec.json.encode(fetched))
@@ -202,7 +218,7 @@ class PriceListUpdates:
             log.warning("prices.not_updated", problem=self._problem)
         else:
             self._problem = ""
-            log.info("prices.updated", source=fetched.source, newest=str(fetched.newest))
+            log.info("prices.updated", source=fetched.source)
 
 
 def _load_library() -> None:
@@ -263,16 +279,26 @@ def _moment(header: str | None) -> float | None:
 
 
 @lru_cache(maxsize=1)
-def _built_in() -> ListInForce:
+def _built_in() -> _Read:
     _load_library()
     from genai_prices.data import providers
 
-    return ListInForce(providers=providers, newest=_newest(providers, datetime.now(UTC).date()))
+    return _Read(providers=providers, starts=_starts(providers))
+
+
+def _last_good(wanted: PriceList) -> tuple[KeptList, _Read] | None:
+    """The last good list of this source, and what it has; None without one, or where it cannot be read."""
+    stamp = list_stamp(wanted)
+    try:
+        good = _kept(wanted.kept, stamp) if stamp else None
+    except ListRefused:
+        return None
+    return good if good is not None and good[0].source == wanted.source else None
 
 
 @lru_cache(maxsize=2)
-def _kept(path: Path, stamp: Stamp) -> tuple[KeptList, list["Provider"]]:
-    """The kept list of this stamp, and its providers. Raises ListRefused."""
+def _kept(path: Path, stamp: Stamp) -> tuple[KeptList, _Read]:
+    """The kept list of this stamp, and what it has. Raises ListRefused."""
     kept = _kept_of(path, stamp)
     return kept, _parsed(bytes(kept.providers), str(path))
 
@@ -286,8 +312,8 @@ def _kept_of(path: Path, stamp: Stamp) -> KeptList:
         raise ListRefused(f"{path}: {problem}") from problem
 
 
-def _parsed(data: bytes, shown: str) -> list["Provider"]:
-    """The providers of a list whose every model can be looked up and priced. Raises ListRefused."""
+def _parsed(data: bytes, shown: str) -> _Read:
+    """Read a list whose every model can be looked up and priced. Raises ListRefused."""
     _load_library()
     # The only reader that the library has for its own JSON; its updater uses it too.
     from genai_prices.types import _providers_from_raw
@@ -309,7 +335,7 @@ def _parsed(data: bytes, shown: str) -> list["Provider"]:
         raise ListRefused(f"{shown} is not a list that genai-prices can read: {first}") from problem
     if not any(priced):
         raise ListRefused(f"{shown} prices no model")
-    return providers
+    return _Read(providers=providers, starts=_starts(providers))
 
 
 def _is_sound(model: "ModelInfo") -> bool:
@@ -332,8 +358,8 @@ def _rates(model: "ModelInfo") -> Iterator[Any]:
             yield rate
 
 
-def _newest(providers: Sequence["Provider"], today: date) -> date | None:
-    """The last day, by today, on which a price of the list began."""
+def _starts(providers: Sequence["Provider"]) -> frozenset[date]:
+    """The days on which prices of the list begin."""
     from genai_prices.types import StartDateConstraint
 
     conditions = (
@@ -343,22 +369,18 @@ def _newest(providers: Sequence["Provider"], today: date) -> date | None:
         if isinstance(model.prices, list)
         for each in model.prices
     )
-    days = (each.start_date for each in conditions if isinstance(each, StartDateConstraint))
-    return max((day for day in days if day <= today), default=None)
+    return frozenset(each.start_date for each in conditions if isinstance(each, StartDateConstraint))
 
 
-def _older(fetched: KeptList, before: KeptList | None, wanted: PriceList) -> str:
+def _older(fetched: KeptList, read: _Read, wanted: PriceList, today: date) -> str:
     """Which list it is older than: by when it was changed, or by the newest price; "" if by neither."""
-    if before is not None:
+    if (good := _last_good(wanted)) is not None:
+        before, read_before = good
         last = before.changed_at
         if last is not None and fetched.changed_at is not None and fetched.changed_at < last:
             return "the last good one"
-        if _is_older(fetched.newest, before.newest):
+        if read.is_older_than(read_before, today):
             return "the last good one"
-    if not wanted.is_own and _is_older(fetched.newest, _built_in().newest):
+    if not wanted.is_own and read.is_older_than(_built_in(), today):
         return "the built-in one"
     return ""
-
-
-def _is_older(newest: date | None, than: date | None) -> bool:
-    return than is not None and (newest is None or newest < than)

@@ -207,7 +207,7 @@ class Prices:
     def _at(self, url: str) -> Iterator[str]:
         yield from (vendor for host, vendor in _BY_HOST if host.match(url))
         # A list of one's own may leave out vendors; their hosts must not pass for nobody's.
-        known = (*self._providers(), *in_force(None).providers)
+        known = (*self._providers(), *_list_of_now(None))
         yield from (each.id for each in known if re.match(each.api_pattern, url))
 
     def _found(self, vendors: Iterable[str], model: str) -> _Compiled | None:
@@ -222,8 +222,12 @@ class Prices:
 
     def _providers(self) -> "list[Provider]":
         if self._listed is None:
-            self._listed = in_force(self._price_list).providers
+            self._listed = _list_of_now(self._price_list)
         return self._listed
+
+
+def _list_of_now(price_list: PriceList | None) -> "list[Provider]":
+    return in_force(price_list, datetime.now(UTC).date()).providers
 
 
 def _cost(price: _Compiled, usage: Usage) -> float | None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -29,13 +30,16 @@ from records.outcome import Usage
 
 OPENAI = Provider(name="openai", api="openai", base_url="https://api.openai.com/v1")
 MILLION = Usage(input_tokens=1_000_000, output_tokens=0)
-NOW = 1_796_000_000.0  # 29 November 2026
+NOW = 1_796_000_000.0
+TODAY = date(2026, 11, 30)
+"""The day of NOW."""
 
 
-def a_list(price: float, since: str = "2026-11-20") -> str:
-    """A list in the library's JSON that prices one model."""
+def a_list(price: float, since: str = "2026-11-20", announced: str = "") -> str:
+    """A list in the library's JSON that prices one model since a day, and again from an announced one on."""
     rates = {"input_mtok": price, "output_mtok": 2 * price}
-    prices = [{"prices": rates}, {"constraint": {"start_date": since}, "prices": rates}]
+    starts = [{"constraint": {"start_date": day}} for day in (since, announced) if day]
+    prices = [{"prices": rates}, *({"prices": rates} | each for each in starts)]
     model = {"id": "gpt-next", "match": {"starts_with": "gpt-next"}, "prices": prices}
     pattern = r"https://api\.openai\.com"
     return json.dumps([{"id": "openai", "name": "OpenAI", "api_pattern": pattern, "models": [model]}])
@@ -108,7 +112,8 @@ def test_a_list_from_a_server_prices_models_that_the_built_in_one_lacks(
     server.body = a_list(3).encode()
     fetched = fetch(wanted, NOW)
     assert (price(wanted), server.asked) == (3.0, ["/list.json?key=secret"])
-    assert (str(fetched.newest), fetched.fetched_at) == ("2026-11-20", NOW)
+    assert fetched.fetched_at == NOW
+    assert str(in_force(wanted, TODAY).newest) == "2026-11-20"
     found = Prices({}, {}, wanted).found(OPENAI, "gpt-next")
     assert (found.by, found.listed, str(found.since)) == ("list", "openai/gpt-next", "2026-11-20")
     assert "secret" not in fetched.source
@@ -174,19 +179,38 @@ def test_an_older_list_never_replaces_a_newer_one(server: ListServer, tmp_path: 
     assert price(wanted) == 2.0
 
 
-def test_the_authors_list_is_never_older_than_the_built_in_one(
-    server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def authors(server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PriceList:
+    """The list of the library's authors, from this server."""
     monkeypatch.setattr("genai_prices.update_prices.DEFAULT_UPDATE_URL", server.url)
-    wanted = PriceList(kept=tmp_path / "prices.json")
+    return PriceList(kept=tmp_path / "prices.json")
+
+
+def newest_built_in(today: date) -> date:
+    newest = in_force(None, today).newest
+    assert newest is not None
+    return newest
+
+
+def test_the_authors_list_is_never_older_than_the_built_in_one(
+    server: ListServer, authors: PriceList
+) -> None:
     server.body = a_list(3, since="2025-01-01").encode()
     with pytest.raises(ListRefused, match="is older than the built-in one"):
-        fetch(wanted, NOW)
-    built_in = in_force(None).newest
-    assert built_in is not None
-    server.body = a_list(3, since=built_in.isoformat()).encode()
-    fetch(wanted, NOW)
-    assert price(wanted) == 3.0
+        fetch(authors, NOW)
+    server.body = a_list(3, since=newest_built_in(TODAY).isoformat()).encode()
+    fetch(authors, NOW)
+    assert in_force(authors, TODAY).kept is not None
+
+
+def test_a_fetched_list_stays_in_force_when_a_price_that_both_lists_announced_begins(
+    server: ListServer, authors: PriceList
+) -> None:
+    begins = newest_built_in(date.max)
+    eve = begins - timedelta(days=1)
+    server.body = a_list(3, since=eve.isoformat(), announced=begins.isoformat()).encode()
+    fetch(authors, (eve - date(1970, 1, 1)).days * DAY_S)
+    assert (in_force(authors, eve).kept, in_force(authors, begins).kept) == (kept_list(authors),) * 2
 
 
 def test_one_of_another_source_or_a_damaged_one_does_not_count(tmp_path: Path) -> None:
@@ -221,9 +245,9 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path) -> None:
 def test_threads_that_begin_at_different_ends_of_the_library_find_all_of_it(tmp_path: Path) -> None:
     script = (
         "import threading; from concurrent.futures import ThreadPoolExecutor as Pool;"
-        "from pathlib import Path;"
+        "from datetime import date; from pathlib import Path;"
         "from records.facts.price_list import *; start = threading.Barrier(8);"
-        "ways = [lambda: PriceList(kept=Path('x')).source, lambda: in_force(None).newest];"
+        "ways = [lambda: PriceList(kept=Path('x')).source, lambda: in_force(None, date.max).newest];"
         "run = lambda number: (start.wait(), ways[number % 2]());"
         "print(len(list(Pool(8).map(run, range(8)))))"
     )
