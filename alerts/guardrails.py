@@ -8,7 +8,7 @@
 Times are CLOCK_MONOTONIC seconds of one boot; `restore` converts them after a reboot.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,6 +49,7 @@ from alerts.rules.places import (
 from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule, StatusState, located
 from alerts.rules.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.wording import SAYS, UNNAMED, ArmNames, Trouble
+from common.clock import Utc
 from common.concentration import CATEGORY, NOWHERE, Concentration
 from records.facts.metric import BUILT_IN, Metric
 from records.outcome import THROTTLED, Feedback, InFlight, Outcome
@@ -62,20 +63,19 @@ CALM_NOTES = 16
 class WatchState:
     """The watch's own state, JSON-able.
 
-    `shift` is added to every incoming time, and `utc_minus_mono` converts to UTC. `shares` holds each ramp
-    phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and faulty answers,
-    `failing` where they lie, `provider_error` its provider's newest error, and `paths` each rule's evidence
-    over time, and `calm` what it counted while it had no evidence: UTC seconds since when it has counted so
-    many bad outcomes, all outcomes, and the bad ones. `phase` is the newest phase, whose first exchange began
-    at monotonic `phase_since`;
-    `step_units` are candidate users in it, at most as many as a step needs. `running` are the exchanges in
-    flight, `sessions` the open sessions.
+    `shift` is added to every incoming time. `utc_minus_mono` is None before the first exchange. `shares`
+    holds each ramp phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and
+    faulty answers, `failing` where they lie, `provider_error` its provider's newest error, `paths` each
+    rule's evidence over time, and `calm` what it counted while it had no evidence: since when it has counted
+    so many bad outcomes, all outcomes, and the bad ones. `phase` is the newest phase, whose first exchange
+    began at monotonic `phase_since`; `step_units` are candidate users in it, at most as many as a step
+    needs. `running` are the exchanges in flight, `sessions` the open sessions.
     """
 
     run: int
     serial: int = 0
     shift: float = 0.0
-    utc_minus_mono: float = 0.0
+    utc_minus_mono: float | None = None
     shares: dict[int, float] = field(default_factory=dict)
     tallies: dict[ArmName, ArmTally] = field(
         default_factory=lambda: {"baseline": ArmTally(), "candidate": ArmTally()}
@@ -84,7 +84,7 @@ class WatchState:
     failing: FailingTally = field(default_factory=FailingTally)
     provider_error: CandidateError | None = None
     paths: dict[str, EvidencePath] = field(default_factory=dict)
-    calm: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
+    calm: dict[str, list[tuple[Utc, float, float]]] = field(default_factory=dict)
     phase: int = -1
     phase_since: float = 0.0
     step_phase: int = -1
@@ -93,6 +93,14 @@ class WatchState:
     sessions: LiveSessions = field(default_factory=LiveSessions)
     kept: dict[int, tuple[float, float]] = field(default_factory=dict)
     """The share of each phase that held units keep, and when one of them last began an exchange."""
+
+    def note_clock(self, exchange: Outcome | InFlight, started: float) -> None:
+        """Learn from an exchange which moment of the wall clock a monotonic one is."""
+        self.utc_minus_mono = exchange.at - started
+
+    def moment(self, mono: float) -> Utc | None:
+        """The wall clock's moment of a monotonic one; None before the first exchange."""
+        return None if self.utc_minus_mono is None else Utc(mono + self.utc_minus_mono)
 
     def is_held(self, exchange: Outcome | InFlight, started: float) -> bool:
         """True for an exchange of an earlier phase that began after the newest one did: its unit keeps an arm
@@ -125,9 +133,6 @@ class WatchState:
         for outcome, sample in evidence:
             if sample.candidate and (sample.failed or outcome.faults):
                 self._add_failure(outcome, sample)
-        if evidence:
-            outcome, sample = evidence[-1]
-            self.utc_minus_mono = outcome.at - sample.started
 
     def add_phase(self, outcome: Outcome) -> None:
         """Remember the share of a new phase."""
@@ -169,20 +174,21 @@ def _left(outcome: Outcome) -> bool:
 Paths = dict[str, EvidencePath]
 
 
-def add_growth(paths: Paths, grown: Iterable[Growth], utc_minus_mono: float) -> None:
-    """Add evidence while it grows, because a judgement may come many outcomes later.
+def add_growth(paths: Paths, grown: Iterable[Growth], moment: Callable[[float], Utc | None]) -> None:
+    """Add evidence while it grows, because a judgement may come many outcomes later. `moment` gives the wall
+    clock's of a monotonic time.
 
     A path ends when its rule convicts.
     """
-    for guardrail, at in grown:
-        evidence, rule = guardrail.state.evidence, guardrail.rule
-        if max(evidence.running) > 0.0:
+    for guardrail, mono in grown:
+        evidence, rule, at = guardrail.state.evidence, guardrail.rule, moment(mono)
+        if at is not None and max(evidence.running) > 0.0:
             path, observations = paths.setdefault(rule.key, EvidencePath()), float(evidence.observations)
-            path.add(EvidencePoint(at + utc_minus_mono, evidence.mixture, evidence.cusum, observations))
+            path.add(EvidencePoint(at, evidence.mixture, evidence.cusum, observations))
             path.ended = guardrail.state.convicted and rule.action == "rollback"
 
 
-def add_statuses(paths: Paths, statuses: Iterable[GuardrailStatus], at: float) -> None:
+def add_statuses(paths: Paths, statuses: Iterable[GuardrailStatus], at: Utc) -> None:
     """Add the evidence of a judgement at UTC second `at`."""
     for status in statuses:
         numbers = status.evidence
@@ -278,6 +284,7 @@ class Watch:
         """The outcome as rules take it in; None when no rule may use it."""
         state = self.state
         started = outcome.mono + state.shift
+        state.note_clock(outcome, started)
         counted = state.running.end(outcome, started=started)
         evidence = outcome.evidence
         if outcome.run != state.run or not (evidence or left_by_cohort(outcome)):
@@ -301,6 +308,7 @@ class Watch:
         if record.canary != self.canary or record.run != state.run:
             return
         started = record.mono + state.shift
+        state.note_clock(record, started)
         unasked = record.reason != "cohort" or record.error_type == THROTTLED
         if unasked or state.is_held(record, started):
             # perhaps it was until now, and the other arm is asked (foreign state, or its quota is used up)
@@ -387,15 +395,15 @@ class Watch:
             for scope in self.scopes:
                 scope.forget_before(now)
         statuses = self._located([guardrail.status(now) for guardrail in self.guardrails])
-        add_statuses(self.state.paths, statuses, until + self.state.utc_minus_mono)
-        self._note_calm(statuses)
+        if (at := self.state.moment(now)) is not None:
+            add_statuses(self.state.paths, statuses, Utc(at - (now - until)))
+            self._note_calm(statuses, at)
         return statuses
 
-    def _note_calm(self, statuses: Sequence[GuardrailStatus]) -> None:
-        """Note what each rule over the whole run has counted while it has no evidence.
+    def _note_calm(self, statuses: Sequence[GuardrailStatus], at: Utc) -> None:
+        """Note what each rule over the whole run has counted at this moment while it has no evidence.
 
         Bad outcomes are counted before they are scored, so the newest note may have the first of a rise."""
-        at = self._judged_at + self.state.utc_minus_mono
         for guardrail, status in zip(self.guardrails, statuses, strict=True):
             numbers = status.evidence
             if guardrail.rule.window_s is None and "bad" in numbers and numbers.get("ln_cusum", 0.0) <= 0.0:
@@ -440,7 +448,7 @@ class Watch:
             scope.time_running(list(running.exchanges.values()), now)
 
     def _record_growth(self, grown: Iterable[Growth]) -> None:
-        add_growth(self.state.paths, grown, self.state.utc_minus_mono)
+        add_growth(self.state.paths, grown, self.state.moment)
 
     def why(
         self,
@@ -449,13 +457,13 @@ class Watch:
         rule: str = "",
         who: str,
         reason: str,
-        at: float,
+        at: Utc,
         share: float,
         arms: ArmNames = UNNAMED,
     ) -> RollbackEvidence:
         """The evidence at UTC second `at`, when the candidate is rolled back from `share`. `rule` is the key
         of the rule that did it, "" for a person."""
-        now = at - self.state.utc_minus_mono
+        now = at - (self.state.utc_minus_mono or 0.0)  # before the first exchange all windows are empty
         paths = self.state.paths
         convicting = next((each for each in statuses if each.key == rule), None)
         return RollbackEvidence(
@@ -490,16 +498,16 @@ class Watch:
             said=error.words if error is not None and status.rule in SAYS else "",
         )
 
-    def _rising_since(self, key: str) -> float | None:
+    def _rising_since(self, key: str) -> Utc | None:
         """UTC seconds since when the rule of this key has had evidence without a break."""
         for guardrail in self.guardrails:
             state = guardrail.state
             if isinstance(state, AbsoluteState) and guardrail.rule.key == key:
-                return None if state.risen_at is None else state.risen_at + self.state.utc_minus_mono
+                return None if state.risen_at is None else self.state.moment(state.risen_at)
         path = self.state.paths.get(key)
         return path.rising_since if path is not None else None
 
-    def _counted_since(self, since: float, status: GuardrailStatus) -> Mapping[str, float]:
+    def _counted_since(self, since: Utc, status: GuardrailStatus) -> Mapping[str, float]:
         """The status's figures, with requests and users only since its evidence began to grow, at UTC second
         `since`."""
         notes = self.state.calm.get(status.key, [])
@@ -537,8 +545,9 @@ class Watch:
         shape.
         """
         state = msgspec.convert(document["watch"], WatchState, str_keys=True)
+        state.utc_minus_mono = state.utc_minus_mono or None  # earlier versions kept 0 for unknown
         if new_boot is not None:
-            state.shift = new_boot - state.utc_minus_mono
+            state.shift = 0.0 if state.utc_minus_mono is None else new_boot - state.utc_minus_mono
             state.running = RunningExchanges()  # their workers are gone
         guardrails = document["guardrails"]
         restored = [

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from common.clock import Utc
 from common.numbers import UNKNOWN, count, decimal, percent, times
 
 
@@ -68,7 +69,7 @@ class Trouble:
     threshold: float | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
     where: str = ""
-    since: float | None = None
+    since: Utc | None = None
     seen: FailuresSeen = FailuresSeen()
     said: str = ""
 
@@ -85,7 +86,7 @@ _WORTH_SAYING_S = 2.0
 _LONGEST_NAME = 40
 
 
-def on_call(trouble: Trouble, done: str, now: float, *, quoting: bool = True) -> str:
+def on_call(trouble: Trouble, done: str, now: Utc, *, quoting: bool = True) -> str:
     """The whole sentence at UTC second `now`: what fails, where, since when, what users saw, what canary did
     (`done`), and, if `quoting`, the provider's words."""
     said = f'The provider says: "{quoted(trouble.said)}".' if quoting and trouble.said else ""
@@ -99,7 +100,7 @@ def quoted(words: str) -> str:
     return words.rstrip(" .")
 
 
-def title(trouble: Trouble, done: str, now: float) -> str:
+def title(trouble: Trouble, done: str, now: Utc) -> str:
     """The same in at most 120 characters: what fails, then as much of the rest as fits, and no quotation.
 
     Users and the time since when give way to what users saw and to a rollback."""
@@ -138,7 +139,7 @@ def was(trouble: Trouble) -> str:
     return f"It was: {ended(cause(trouble))}"
 
 
-def clock(at: float, now: float) -> str:
+def clock(at: Utc, now: Utc) -> str:
     """UTC seconds as `16:58 UTC`; on another day than `now` as `28 November 16:58 UTC`."""
     then = datetime.fromtimestamp(at, UTC)
     same = then.date() == datetime.fromtimestamp(now, UTC).date()
@@ -431,7 +432,7 @@ def _covered(trouble: Trouble) -> str:
     return f"Users got {trouble.baseline}'s answers instead{after}."
 
 
-def _since(trouble: Trouble, now: float) -> str:
+def _since(trouble: Trouble, now: Utc) -> str:
     return "" if trouble.since is None else f", since {clock(trouble.since, now)}"
 
 

@@ -1,8 +1,19 @@
 """The clock: what is done again and again as long as its task runs, and moments as text."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import NewType
+
+Utc = NewType("Utc", float)
+"""A moment of the wall clock in UTC seconds. What people read as a date wants one, so that CLOCK_MONOTONIC's
+seconds, which are plain numbers, cannot be read as one by mistake."""
+
+
+def utc_now() -> Utc:
+    """This moment."""
+    return Utc(time.time())
 
 
 async def every(seconds: float, job: Callable[[], Awaitable[object]], *, at_once: bool = False) -> None:

@@ -18,7 +18,7 @@ import structlog
 
 from alerts.incidents.notifier import deliver, notifier_client
 from bench.settings import BenchSettings
-from common.clock import every
+from common.clock import every, utc_now
 from control.feed.events import MetricsListener, WorkerRegistry
 from control.fleet.leadership import Leadership, SoleLeader
 from control.fleet.publisher import FilePublisher, RedisPublisher, ServiceAvailability, TrialsFile, looking
@@ -235,7 +235,7 @@ class Controller:
         await self.preflights.close()
         self.source.drain()
         if self.watches:
-            self.monitor.decide(time.time(), time.monotonic())
+            self.monitor.decide(utc_now(), time.monotonic())
             await self._save()
             await self._keep_courses()
         try:
@@ -250,12 +250,12 @@ class Controller:
         not answer.
         """
         if self.monitor.watch_records(
-            time.time(), time.monotonic(), room_bytes=room_bytes, waiting=waiting, down=down
+            utc_now(), time.monotonic(), room_bytes=room_bytes, waiting=waiting, down=down
         ):
             self._has_notices.set()
 
     async def _decide(self) -> None:
-        if self.watches and self.monitor.decide(time.time(), time.monotonic()):
+        if self.watches and self.monitor.decide(utc_now(), time.monotonic()):
             self._has_notices.set()
 
     async def _notify(self) -> None:

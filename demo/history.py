@@ -21,7 +21,7 @@ from bench.benchmark.run import read, sources
 from bench.models.pair import pair
 from canary.commands.bench import measure
 from canary.config import Config, load
-from common.clock import rfc3339
+from common.clock import Utc, rfc3339
 from control.feed.events import WorkerEvents
 from control.jobs.reports import ReportJob
 from control.monitor.monitor import Monitor
@@ -391,7 +391,7 @@ class _Past:
         self._store.ship(SpoolBatch(chunks=[chunk], cursors={self._release.canary: self._shipped}), PROVIDER)
         now = records[-1].at
         self._monitor.take(WorkerEvents(records=records, heard=len(records)))
-        self._monitor.decide(now, now)
+        self._monitor.decide(Utc(now), now)
         self._rollouts.settle()
         return self._state.state == "running"
 

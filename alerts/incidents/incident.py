@@ -29,6 +29,7 @@ from alerts.incidents.rollback import RollbackEvidence
 from alerts.rules.places import CandidateError
 from alerts.rules.rule import OF_METRICS, OF_SESSIONS, GuardrailStatus, ServiceRule
 from alerts.wording import Trouble
+from common.clock import Utc
 from common.concentration import FailingPart
 from common.numbers import set_percent
 
@@ -57,7 +58,7 @@ class Incident:
     id: str
     canary: str
     run: int
-    opened_at: float
+    opened_at: Utc
     state: IncidentState = "open"
     sequence: int = 0
     rules: tuple[str, ...] = ()
@@ -68,18 +69,18 @@ class Incident:
     requests: int | None = None
     users: int | None = None
     done: str = ""
-    since: float | None = None
-    rolled_back_at: float | None = None
+    since: Utc | None = None
+    rolled_back_at: Utc | None = None
     end: str = ""
     owner: str = ""
 
-    def headline(self, now: float, *, quoting: bool = True) -> str:
+    def headline(self, now: Utc, *, quoting: bool = True) -> str:
         """The sentence on call at UTC second `now`; without `quoting` it has no words of a provider."""
         if self.state == "resolved" or self.trouble is None:
             return f"{self.end} {wording.was(self.trouble)}" if self.trouble is not None else self.end
         return wording.on_call(self._dated(self.trouble), self._did(now), now, quoting=quoting)
 
-    def title(self, now: float) -> str:
+    def title(self, now: Utc) -> str:
         """The same in at most 120 characters, without a provider's words."""
         if self.state == "resolved" or self.trouble is None:
             return wording.cut(self.end)
@@ -88,7 +89,7 @@ class Incident:
     def _dated(self, trouble: Trouble) -> Trouble:
         return trouble if trouble.since is not None else replace(trouble, since=self.opened_at)
 
-    def _did(self, now: float) -> str:
+    def _did(self, now: Utc) -> str:
         """What canary did, as the last part of the sentence."""
         if self.rolled_back_at is None:
             return self.done
@@ -138,7 +139,7 @@ def step(
     *,
     canary: str,
     run: int,
-    now: float,
+    now: Utc,
     rolled_back: bool,
     why: RollbackEvidence | None = None,
     provider_error: CandidateError | None = None,
@@ -173,7 +174,7 @@ def step(
     return incident, notices + more
 
 
-def over(incident: Incident | None, now: float) -> list[Notice]:
+def over(incident: Incident | None, now: Utc) -> list[Notice]:
     """The notices when a canary is no longer watched, at UTC second `now`; none if already resolved."""
     if incident is None or incident.state == "resolved":
         return []
@@ -196,7 +197,7 @@ def _open(
     calling: Sequence[GuardrailStatus],
     canary: str,
     run: int,
-    now: float,
+    now: Utc,
     provider_error: CandidateError | None,
     trouble: TroubleOf,
     owner: str,
@@ -216,7 +217,7 @@ def _open(
 def _advance(
     incident: Incident,
     calling: Sequence[GuardrailStatus],
-    now: float,
+    now: Utc,
     rolled_back: bool,
     why: RollbackEvidence | None,
     *,
@@ -317,7 +318,7 @@ def _undone(incident: Incident, why: RollbackEvidence | None) -> Incident:
     )
 
 
-def _true_now(incident: Incident, now: float, share: float | None) -> str:
+def _true_now(incident: Incident, now: Utc, share: float | None) -> str:
     """What is true once nothing has called for half an hour."""
     trouble = incident.trouble or Trouble(rule="", own="")
     if incident.rolled_back_at is not None:
@@ -328,12 +329,12 @@ def _true_now(incident: Incident, now: float, share: float | None) -> str:
     return called if share is None else f"{called}; the share of {trouble.candidate} is {set_percent(share)}"
 
 
-def _update(incident: Incident, now: float) -> tuple[Incident, list[Notice]]:
+def _update(incident: Incident, now: Utc) -> tuple[Incident, list[Notice]]:
     incident = replace(incident, sequence=incident.sequence + 1)
     return incident, [_notice(incident, "update", now)]
 
 
-def _resolve(incident: Incident, now: float, end: str) -> tuple[Incident, list[Notice]]:
+def _resolve(incident: Incident, now: Utc, end: str) -> tuple[Incident, list[Notice]]:
     """The incident over; `end` says what is true now."""
     end = f"Over: {end}."
     incident = replace(
@@ -342,7 +343,7 @@ def _resolve(incident: Incident, now: float, end: str) -> tuple[Incident, list[N
     return incident, [_notice(incident, "resolved", now)]
 
 
-def _notice(incident: Incident, event: EventName, now: float) -> Notice:
+def _notice(incident: Incident, event: EventName, now: Utc) -> Notice:
     return Notice(
         event=event,
         dedup_key=incident.dedup_key,
@@ -420,7 +421,7 @@ class RecordAlarm:
     _dropped_at: float = float("-inf")
     _late_since: float | None = None
 
-    def decide(self, records: RecordState, *, now_utc: float, now_mono: float) -> list[Notice]:
+    def decide(self, records: RecordState, *, now_utc: Utc, now_mono: float) -> list[Notice]:
         """Judge the state of the records. Returns the notices to send."""
         self.statuses = (self._drops(records, now_mono), self._lag(records, now_mono))
         notices: list[Notice] = []

@@ -13,6 +13,7 @@ from alerts.evidence.statistics import ROLLBACK_CUSUM, ROLLBACK_MIXTURE, Window
 from alerts.rules.places import CandidateError
 from alerts.rules.rule import FAULTS, GuardrailStatus
 from alerts.wording import FailuresSeen, Trouble, clock, on_call
+from common.clock import Utc
 from common.concentration import NOWHERE, Concentration
 from records.outcome import Fault, Outcome
 from routing.states import State
@@ -30,7 +31,7 @@ Saw = Literal["", "baseline", "error", "broken"]
 class EvidencePoint(NamedTuple):
     """The evidence at one moment: UTC seconds, natural logarithms, number of observations."""
 
-    at: float
+    at: Utc
     ln_mixture: float
     ln_cusum: float
     observations: float
@@ -65,7 +66,7 @@ class EvidencePath:
         return tuple(point for point in self.whole if point.at < last_from) + tuple(self.last)
 
     @property
-    def rising_since(self) -> float | None:
+    def rising_since(self) -> Utc | None:
         """UTC seconds since when there has been evidence without a break; None if there is none now."""
         since = None
         for point in reversed(self.points()):
@@ -204,7 +205,7 @@ class RollbackEvidence:
     rule: str
     who: str
     reason: str
-    at: float
+    at: Utc
     rules: tuple[RuleThen, ...]
     arms: Mapping[str, ArmFigures]
     failures: tuple[FailureSample, ...]

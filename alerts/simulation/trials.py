@@ -24,6 +24,7 @@ from alerts.incidents.incident import Incident, step
 from alerts.incidents.notice import Notice
 from alerts.rules.rule import DEFAULT_RULES, OF_METRICS, OF_SESSIONS, Rule, RuleName
 from alerts.simulation.traffic import EPOCH, HEALTHY, NAME, ArmBehaviour, Record, Scenario, records
+from common.clock import Utc
 from records.outcome import Fault, Outcome
 
 CALM_JUDGE_S = 60.0
@@ -83,7 +84,7 @@ def detect(scenario: Scenario, seed: int, rules: Sequence[Rule] = DEFAULT_RULES)
             continue
         judged_at = now
         statuses = watch.decide(now, routed=False)
-        incident, new = step(incident, statuses, canary=NAME, run=1, now=EPOCH + now, rolled_back=False)
+        incident, new = step(incident, statuses, canary=NAME, run=1, now=Utc(EPOCH + now), rolled_back=False)
         notices += new
         if page is None and new:
             page = now, len(faced), len(begun)

@@ -22,6 +22,7 @@ from alerts.pulse import Pulse
 from alerts.quota import QuotaStatus
 from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus, paging
 from alerts.wording import UNNAMED, ArmNames, cause
+from common.clock import Utc
 from control.feed.events import WorkerEvents, WorkerKey
 from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic, one_sided
 from control.monitor.wait_limits import CandidatePatience
@@ -79,7 +80,7 @@ class WatchedCanary:
     def why(self, act: Act, *, rule: str = "", share: float, arms: ArmNames = UNNAMED) -> RollbackEvidence:
         """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
         return self.watch.why(
-            self.statuses, rule=rule, who=act.who, reason=act.reason, at=act.at, share=share, arms=arms
+            self.statuses, rule=rule, who=act.who, reason=act.reason, at=Utc(act.at), share=share, arms=arms
         )
 
 
@@ -166,7 +167,7 @@ class Monitor:
         for key, _ in events.deaths:
             self._forget(key)
 
-    def decide(self, now_utc: float, now_mono: float) -> bool:
+    def decide(self, now_utc: Utc, now_mono: float) -> bool:
         """Judge if it is time. True when there are new notices: save the memory, then send them."""
         if now_mono - self._decided_at < DECIDE_EVERY_S:
             return False
@@ -229,7 +230,7 @@ class Monitor:
         self._meters.count_rollback(name, "manual")
 
     def watch_records(
-        self, now_utc: float, now_mono: float, *, room_bytes: int | None, waiting: int, down: str | None
+        self, now_utc: Utc, now_mono: float, *, room_bytes: int | None, waiting: int, down: str | None
     ) -> bool:
         """Check whether records are lost or late. True when there are new notices, as for `judge`."""
         facts = RecordState(
@@ -374,7 +375,7 @@ class Monitor:
                 self.canaries[name].pulse.quota.hear(used, beat.mono)
 
     def _decide_one(
-        self, name: str, watched: WatchedCanary, now_utc: float, now_mono: float, *, routed: bool, heard: bool
+        self, name: str, watched: WatchedCanary, now_utc: Utc, now_mono: float, *, routed: bool, heard: bool
     ) -> list[Notice]:
         state = self._rollouts.state(name)
         if state is None:

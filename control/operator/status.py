@@ -2,7 +2,6 @@
 commands, the API and the page."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from alerts.incidents.rollback import EvidencePoint, RolledBack, RuleThen, rolle
 from alerts.rules.places import to_document
 from alerts.rules.rule import Action, Rule
 from alerts.rules.scope import users_needed
+from common.clock import Utc, utc_now
 from common.numbers import set_percent
 from control.jobs.retirements import urgent, uses_of
 from control.monitor.monitor import WatchedCanary, only_pages
@@ -135,7 +135,7 @@ def status_of(
         "lane": state.lane.part if state is not None and state.lane is not None else None,
         "started_at": state.started_at if state is not None else None,
         "incident": watched.incident.dedup_key if watched.incident is not None else None,
-        "open_incident": _open_incident(watched.incident, time.time()),
+        "open_incident": _open_incident(watched.incident, utc_now()),
         "ramp": _ramp(wanted, state, watched, step_users, quota.holds),
         "quota": quota.document if quota.throttled or quota.holds else None,
         "orders": _orders(wanted, state, laneless),
@@ -290,7 +290,7 @@ def _mirror(wanted: CanarySettings, watched: WatchedCanary, now: float) -> dict[
     return {"share": wanted.mirror, **pulse.mirror_document(now)}
 
 
-def _open_incident(incident: Incident | None, now: float) -> dict[str, Any] | None:
+def _open_incident(incident: Incident | None, now: Utc) -> dict[str, Any] | None:
     """The incident that is not resolved. `sentence` is its headline without words of a provider, `closes_at`
     when it closes if nothing calls until then; None while something does."""
     if incident is None or incident.state == "resolved":

@@ -14,6 +14,7 @@ from records.outcome import InFlight
 P95 = Rule(rule="latency_p95", limit=3.0, window_s=600.0, minimum=50, action="rollback")
 VERSUS = Rule(rule="latency_vs_baseline", limit=1.5, window_s=None, minimum=3, action="rollback")
 WORKER = ("", 0, 4711)
+EPOCH = 1_790_000_000.0
 JSON = {"operation": "chat", "stream": False}
 STREAM = {"operation": "chat", "stream": True}
 LEFT = {"outcome": "aborted", "error_type": "aborted"}
@@ -72,6 +73,23 @@ def test_a_candidate_that_never_answers_goes_seconds_after_the_bound(flying: Fly
     assert (status.state, status.action) == ("latched", "rollback")
     assert "8 of 8 exchanges slower than 1.5× the baseline's p95" in status.sentence
     assert "0.99 s for chat/json" in status.sentence
+
+
+def test_a_candidate_that_hangs_before_the_first_outcome_is_dated_today(
+    absolute: Flying,
+) -> None:
+    first = EPOCH + absolute.traffic.now
+    for _ in range(60):
+        absolute.start(1)
+        absolute.after(1.0)
+    status = absolute.after(602.0)["latency_p95"]
+    assert status.action == "rollback"
+    trouble = absolute.traffic.watch.trouble(status)
+    assert trouble.since == pytest.approx(first, abs=60.0)
+    points = next(iter(absolute.traffic.watch.state.paths.values())).points()
+    assert min(point.at for point in points) >= first
+    noted = [note[0] for notes in absolute.traffic.watch.state.calm.values() for note in notes]
+    assert all(at >= first for at in noted)
 
 
 def test_in_flight_counts_for_the_plain_limit_too(absolute: Flying) -> None:
