@@ -66,6 +66,7 @@ from verdict.rows.reasons import (
     RowOpen,
     RowsAcceptable,
     RowsIdeal,
+    SessionsDiffer,
     ShareChanged,
     SilenceDecides,
     SplitNotChecked,
@@ -154,6 +155,8 @@ def sentence(reason: Reason, report: Report) -> str:
             return _unequal_response(reason, _line(report, reason.metric, reason.acceptable))
         case NotByUsers():
             return _not_by_users(reason, _line(report, reason.metric, reason.acceptable))
+        case SessionsDiffer():
+            return _sessions_differ(reason, _unit_in(report, reason.metric))
         case BusyUser() | TrafficDiffers() | LateFeedback() | UnitsNotUsers():
             return _of_traffic(reason)
         case EffectFades():
@@ -735,6 +738,19 @@ def _of_traffic(reason: BusyUser | TrafficDiffers | LateFeedback | UnitsNotUsers
                 f"{count(reason.days, 'day')} or more after its request. Only requests that had the time "
                 "count; `matures_after` in the config would fix it beforehand."
             )
+
+
+def _sessions_differ(reason: SessionsDiffer, unit: Unit) -> str:
+    (mine, others), change = reason.by_user, reason.sessions[0] / reason.sessions[1] - 1
+    if unit == "share":
+        by_user = f"100 users have {100 * mine:.3g} of it against the baseline's {100 * others:.3g}"
+    else:
+        by_user = f"a user has {amount(mine, unit)} against the baseline's {amount(others, unit)}"
+    return (
+        f"{title(reason.metric)} counts by the session, and a user of the candidate has "
+        f"{rough_percent(abs(change))} {'more' if change > 0 else 'fewer'} sessions than one of the "
+        f"baseline{_when(reason.phases)} (p = {reason.p_value:.2g}). By the user: {by_user}."
+    )
 
 
 def _fades(found: SinceFirst, unit: Unit) -> str:

@@ -64,6 +64,8 @@ class World:
     """(requests,) places in GRID."""
     said: Mapping[str, Ratings] = field(default_factory=dict)
     """By metric, in the order of visits."""
+    sessions: Ints | None = None
+    """Those of each visit, (visits,); None: each request is one."""
 
     def until(self, day: int) -> Sample:
         """What had been seen when so many days were over."""
@@ -84,13 +86,17 @@ class World:
             candidate_at=np.arange(0, day * 24) * DAY_S / 24,
             category=TextColumn(names=("",), code=np.zeros(rows, dtype=np.int64)),
             totals={
-                name: MeasureTotals(count=count.astype(np.float64), total=total[:rows])
+                name: MeasureTotals(count=self._counts(name)[:rows].astype(np.float64), total=total[:rows])
                 for name, total in {**self.totals, TRAFFIC: seen.count}.items()
             },
             values=values,
             feedback={name: _first(said, rows) for name, said in self.said.items()},
             shares=seen.shares,
         )
+
+    def _counts(self, measure: str) -> Ints:
+        by_session = self.sessions is not None and measure.startswith("session")
+        return self.sessions if by_session else self.visits.count  # type: ignore[return-value]
 
 
 def _first(said: Ratings, rows: int) -> Ratings:

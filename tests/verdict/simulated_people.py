@@ -14,6 +14,7 @@ from tests.verdict.simulated import (
     as_planned,
     failing,
     joined,
+    paying,
     rating,
     uneven,
     usual,
@@ -26,12 +27,15 @@ from verdict.decision.document import SHIPS
 from verdict.decision.plan_course import PlanCourse
 from verdict.decision.verdict import find
 from verdict.rows.looks import Look
+from verdict.sample.sample import SESSIONS, Ratings
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
 
 Rng = np.random.Generator
 
 CSAT = row("csat", ">= baseline - 5%", ">= baseline + 0%")
+SESSION_COST = row("session_cost", "<= 0.95x baseline", "<= 0.5x baseline")
+ESCALATED = row("escalated", "<= baseline", "<= baseline - 4pp")
 _BASELINE, _AT_BOUND = (4.0, 4.0), (4.0, 3.8)
 
 
@@ -130,6 +134,21 @@ def silent(rng: Rng, share: float = 0.05) -> World:
     return World(visits=of, said={"csat": given})
 
 
+def more_sessions(rng: Rng, *, of_users: float = 1.0) -> World:
+    """The candidate's users make as many requests, in 1.4 times the sessions, and each costs as much. Of
+    their sessions 10 % escalate in the baseline; of the candidate `of_users` times as many of a user's."""
+    of = _users(rng, share=0.1, requests=6.0)
+    sessions = 1 + rng.binomial(of.count - 1, np.where(of.candidate, 0.43, 0.25))
+    rate = np.where(of.candidate, 0.1 * of_users / 1.4, 0.1)
+    row = np.repeat(np.arange(len(of.count)), rng.binomial(sessions, rate))
+    return World(
+        visits=of,
+        totals={"session_cost": paying(rng, of, (0.08, 0.08)), SESSIONS: sessions},
+        said={"escalated": Ratings(row=row, value=np.ones(len(row)), at=of.at[row])},
+        sessions=sessions,
+    )
+
+
 def sessions(rng: Rng, people: int, *, drawn: int = 1) -> World:
     """Each session of so many people, one a day, draws its arm, or each of so many requests a day does.
     Errors exactly at their bound, people alike by .25. The people are known, so each is one cluster."""
@@ -172,6 +191,11 @@ WORLDS: Mapping[str, tuple[Callable[[Rng], World], Sequence[Criterion]]] = {
     "sessions of 300 people": (lambda rng: sessions(rng, 300), [FAILS_SELDOM]),
     "sessions of 1,000 people": (lambda rng: sessions(rng, 1000), [FAILS_SELDOM]),
     "requests of 300 people": (lambda rng: sessions(rng, 300, drawn=3), [FAILS_SELDOM]),
+    "1.4 times the sessions, equal cost": (more_sessions, [SESSION_COST]),
+    "1.4 times the sessions, a user's escalations up by a fifth": (
+        lambda rng: more_sessions(rng, of_users=1.2),
+        [ESCALATED],
+    ),
     "good: README, equal": (lambda rng: readme(rng, "equal"), README),
     "good: README, halfway": (lambda rng: readme(rng, "halfway"), README),
     "good: σ = 1": (lambda rng: even(rng, 1.0), [FAILS_SELDOM]),

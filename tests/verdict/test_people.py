@@ -1,5 +1,6 @@
 """Few users with many requests, users who leave, and feedback that comes late, are said."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +24,19 @@ from tests.verdict.shipping import Shipper, records
 from tests.verdict.simulated import DAY_S, World, failing, joined, rating, usual, visits
 from tests.verdict.simulated_cases import FAILS_SELDOM
 from tests.verdict.simulated_looks import PLAN, jobs
-from tests.verdict.simulated_people import CSAT, WORLDS, late, leaving, readme, robots, silent, told_of
+from tests.verdict.simulated_people import (
+    CSAT,
+    ESCALATED,
+    SESSION_COST,
+    WORLDS,
+    late,
+    leaving,
+    more_sessions,
+    readme,
+    robots,
+    silent,
+    told_of,
+)
 from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.reports import report_of
 from verdict.decision.verdict import build, build_with_looks, find
@@ -33,6 +46,7 @@ from verdict.rows.reasons import (
     BusyUser,
     LateFeedback,
     NotByUsers,
+    SessionsDiffer,
     SilenceDecides,
     TrafficDiffers,
     UnitsNotUsers,
@@ -94,6 +108,26 @@ def test_users_who_make_fewer_requests_are_a_caveat() -> None:
     (caveat,) = [each for each in found.reasons if isinstance(each, TrafficDiffers)]
     assert caveat.candidate < 0.7 * caveat.baseline
     assert "fewer requests than one of the baseline (p = " in " ".join(sentences(found))
+
+
+@pytest.mark.parametrize(
+    ("row", "of_users", "said"),
+    [
+        (SESSION_COST, 1.0, "By the user: a user has $0.479 against the baseline's $0.479."),
+        (ESCALATED, 1.2, "By the user: 100 users have 26.5 of it against the baseline's 22."),
+    ],
+)
+def test_a_row_by_the_session_whose_users_have_more_sessions_is_a_caveat_with_the_figure_by_user(
+    row: Criterion, of_users: float, said: str
+) -> None:
+    found = _report(more_sessions(np.random.default_rng(1), of_users=of_users), row)
+    assert found.verdict == "ship_with_caveats"
+    (caveat,) = [each for each in found.reasons if isinstance(each, SessionsDiffer)]
+    assert caveat.sessions == pytest.approx((3.15, 2.25), rel=0.03)
+    (words,) = [each for each in sentences(found) if "counts by the session" in each]
+    assert "and a user of the candidate has 4" in words
+    assert " % more sessions than one of the baseline (p = " in words
+    assert words.endswith(said)
 
 
 def test_feedback_that_comes_late_is_waited_for() -> None:
@@ -170,7 +204,7 @@ def pool() -> Iterator[ProcessPoolExecutor]:
         yield running
 
 
-RUNS = 500
+RUNS = int(os.environ.get("CANARY_SIMULATED_RUNS", "500"))
 SHIPS = {
     "good: README, equal": 0.88,
     "good: README, halfway": 0.35,
@@ -193,11 +227,12 @@ def test_heavy_hands_and_absence_seldom_fool_the_report_in_full(pool: ProcessPoo
         f"\n{name}: ships without a caveat by day 14 {plainly[0]:.1%}, by 28 {plainly[1]:.1%}, "
         f"with or without {shipped:.1%} of {RUNS}; {dict(caveats)}"
     )
+    room = 3 * (0.05 / RUNS) ** 0.5 - 3 * (0.05 / 500) ** 0.5
     if name in SHIPS:
-        assert plainly[0] >= SHIPS[name]
-        assert shipped - plainly[1] <= 0.05
+        assert plainly[0] >= SHIPS[name] - room
+        assert shipped - plainly[1] <= 0.05 + room
     else:
-        assert plainly[1] <= 0.07
+        assert plainly[1] <= 0.07 + room
 
 
 def _log(folder: Path, *, known: int, requests: int = 1) -> Sample:

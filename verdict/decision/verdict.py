@@ -81,6 +81,7 @@ from verdict.rows.row import (
     further_units,
     late_feedback,
     not_by_users,
+    sessions_differ,
     traffic_differs,
     unequal_abandonment,
     unequal_response,
@@ -335,7 +336,11 @@ def _row(
             line=_line(row, canary, window),
             parts=_parts(planned, sample, canary, own, observed) if told else (),
             days=_since_first(planned, sample, own.criterion, observed, notes) if told else (),
-            caveats=(unequal, not_by_users(sums.sample, reading, row, sums)),
+            caveats=(
+                unequal,
+                not_by_users(sums.sample, reading, row, sums),
+                sessions_differ(criterion, sums, canary.metrics),
+            ),
             notes=notes,
             row=row.without_units(),
         )

@@ -364,6 +364,19 @@ class TrafficDiffers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionsDiffer:
+    """The sessions of a user differ between the arms, and this row counts by the session: the candidate's and
+    the baseline's sessions of a user, and what a user has of the metric, compared in so many phases."""
+
+    metric: str
+    acceptable: str
+    sessions: tuple[float, float]
+    by_user: tuple[float, float]
+    phases: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnitsNotUsers:
     """The units are sessions or requests, not users. So many have `known` users: `users` of them, each of
     which counts as one. `sure`: not only by the looks of a log."""
@@ -505,6 +518,7 @@ Reason: TypeAlias = (
     | UnequalResponse
     | NotByUsers
     | BusyUser
+    | SessionsDiffer
     | TrafficDiffers
     | UnitsNotUsers
     | LateFeedback

@@ -42,6 +42,7 @@ from verdict.rows.reasons import (
     NotByUsers,
     OneSided,
     RowNotComputed,
+    SessionsDiffer,
     SilenceDecides,
     TooFewEvents,
     TrafficDiffers,
@@ -52,8 +53,9 @@ from verdict.rows.reasons import (
 from verdict.sample.observations import DIFFERENT, MissingShare, Observations, abandoned, unpriced
 from verdict.sample.sample import TRAFFIC, Sample
 from verdict.statistics import sequence
-from verdict.statistics.ratio import UnitSums, arms, common_phases, unit_sums
-from verdict.terms.measures import is_cost, source
+from verdict.statistics.ratio import Arms, UnitSums, arms, common_phases, unit_sums
+from verdict.statistics.types import Floats
+from verdict.terms.measures import is_cost, per_session, source
 from verdict.terms.rubric import Bound, Criterion
 
 State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
@@ -502,12 +504,9 @@ def traffic_differs(sample: Sample) -> TrafficDiffers | None:
     )
     common = common_phases(found.phase, found.candidate, int(sample.phase.max(initial=0)) + 1)
     sums = found.only(common[found.phase])
-    if min(sums.units(candidate=True), sums.units(candidate=False)) < GATE:
-        return None
-    both = arms(replace(sums, count=np.ones(len(sums.unit))))
-    z = both.value(1) / both.se(1) if both.se(1) > 0 else 0.0
-    p = float(2 * special.ndtr(-abs(z)))
-    if p >= DIFFERENT:
+    both = _of_a_user(sums, sums.total)
+    p = _unequal(both)
+    if both is None or p is None:
         return None
     return TrafficDiffers(
         candidate=both.candidate.value,
@@ -515,3 +514,39 @@ def traffic_differs(sample: Sample) -> TrafficDiffers | None:
         phases=len(np.unique(sums.phase)),
         p_value=p,
     )
+
+
+def sessions_differ(
+    criterion: Criterion, found: ArmSums, metrics: Mapping[str, Metric]
+) -> SessionsDiffer | None:
+    """The caveat for a row by the session where users have more sessions, or fewer, than those of the other
+    arm: a cost by the session falls where a task is cut into more of them. None where chance explains it."""
+    if not per_session(criterion.metric, metrics):
+        return None
+    sums = found.sums
+    counts, totals = _of_a_user(sums, sums.count), _of_a_user(sums, sums.total)
+    p = _unequal(counts)
+    if counts is None or totals is None or p is None:
+        return None
+    return SessionsDiffer(
+        metric=criterion.metric,
+        acceptable=criterion.acceptable.text,
+        sessions=(counts.candidate.value, counts.baseline.value),
+        by_user=(totals.candidate.value, totals.baseline.value),
+        phases=len(np.unique(sums.phase)),
+        p_value=p,
+    )
+
+
+def _of_a_user(sums: UnitSums, values: Floats) -> Arms | None:
+    """What a unit has of these values, (rows,), in both arms; None while an arm has too few units."""
+    if min(sums.units(candidate=True), sums.units(candidate=False)) < GATE:
+        return None
+    return arms(replace(sums, total=values, count=np.ones(len(values))))
+
+
+def _unequal(both: Arms | None) -> float | None:
+    """The p-value of equal means; None where chance explains the difference."""
+    z = both.value(1) / both.se(1) if both is not None and both.se(1) > 0 else 0.0
+    p = float(2 * special.ndtr(-abs(z)))
+    return p if p < DIFFERENT else None
