@@ -14,7 +14,7 @@ TEST_PROGRAMS := redis-server:redis-server \
 	$(if $(wildcard /usr/lib/postgresql/*/bin/initdb),,initdb:postgresql) \
 	prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager \
 	$(if $(shell command -v chromium),,chromium-headless-shell:chromium-headless-shell) \
-	nginx:nginx curl:curl
+	$(if $(wildcard /usr/sbin/mkfs.ext4),,mkfs.ext4:e2fsprogs) nginx:nginx curl:curl
 COMPILE_PROGRAMS = gcc:gcc gcc:libc6-dev $(shell .venv/bin/python -c 'import os, sysconfig; \
 	os.path.exists(sysconfig.get_path("include") + "/Python.h") or print("Python.h:python3-dev")')
 IMAGE_PROGRAMS := dockerd:docker.io docker:docker-cli docker-compose:docker-compose iptables:iptables ip:iproute2 \
@@ -36,14 +36,24 @@ demo-replicas: .venv/dev test-programs  ## The same on two replicas, over Debian
 
 test: .venv/dev .venv/openid/node_modules test-programs  ## Every room, and each promise once. Minutes.
 	@.venv/bin/python -m compileall -q -j 2 $(ROOMS)  # once, and not by each of the first processes anew
-	.venv/bin/pytest -q -m "alone and not more and not slow" $(filter-out $(MORE_FILES),$(ALONE))
-	.venv/bin/pytest -q $(BESIDE) -m "not alone and not more and not slow" $(addprefix --ignore=,$(MORE_FILES))
+	$(CLOCK) .venv/bin/pytest -q -m "alone and not more and not slow" $(filter-out $(MORE_FILES),$(ALONE))
+	$(CLOCK) .venv/bin/pytest -q $(BESIDE) -m "not alone and not more and not slow" $(addprefix --ignore=,$(MORE_FILES))
 
 test-more: .venv/dev .venv/openid/node_modules test-programs  ## The same promises over more dialects, replicas, faults, seeds and examples. Minutes.
-	.venv/bin/pytest -q -m "alone and more and not slow" $(filter $(MORE),$(ALONE))
-	.venv/bin/pytest -q $(BESIDE) --hypothesis-profile more -m "(more or hypothesis) and not alone and not slow"
+	$(CLOCK) .venv/bin/pytest -q -m "alone and more and not slow" $(filter $(MORE),$(ALONE))
+	$(CLOCK) .venv/bin/pytest -q $(BESIDE) --hypothesis-profile more -m "(more or hypothesis) and not alone and not slow"
 
 test-all: test test-more  ## All tests but the long simulations.
+
+test-later: .venv/dev test-programs  ## The same a week, a month and a year later: DAYS="7 30 365". Four times as long.
+	@mkdir -p build
+	$(foreach days,$(or $(DAYS),7 30 365),printf '+%d\n' $$(($(days) * 86400)) > build/later-$(days) && \
+		$(MAKE) test-all CLOCK="$(LATER)$(days)" &&) true
+
+# For every process that is started, while its timers run on as ever. What is killed leaves no shared memory.
+LATER = env LD_PRELOAD=$(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1)) NO_FAKE_STAT=1 \
+	FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_FORCE_MONOTONIC_FIX=0 FAKETIME_DISABLE_SHM=1 \
+	FAKETIME_TIMESTAMP_FILE=$(CURDIR)/build/later-
 
 test-statistics: .venv/dev  ## The simulations that hold the statistics to their promises. Hours (CONTRIBUTING.md).
 	.venv/bin/pytest -q -s -m "slow and not real" --ignore=tests/reliability

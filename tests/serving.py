@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import httpx2
 import msgspec
-import pytest
 import uvloop
 
 from canary.config.certificate import CERTIFICATE, pinned_context
@@ -49,24 +48,24 @@ def eventually(condition: Callable[[], Found | None], within_s: float = WAIT_S) 
     return found
 
 
-_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-needs_hand_clock = pytest.mark.skipif(
-    _FAKETIME is None, reason="libfaketime is not installed (Debian: libfaketime)"
-)
-
-
 class HandClock:
     """UTC for the programs that are started with `env`, as the test sets it. Their timers run on as ever."""
 
+    _LIBRARY = "*/faketime/libfaketimeMT.so.1"
+    """In /usr/lib; of Debian's libfaketime, which `make test-programs` installs."""
+
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clock"
+        self._library = next(Path("/usr/lib").glob(self._LIBRARY))
+        ours = os.environ.get("FAKETIME_TIMESTAMP_FILE")  # `make test-later` sets our own clock by it
+        self._ours_s = int(Path(ours).read_text()) if ours else 0
         self.set(0)
 
     @property
     def env(self) -> Mapping[str, str]:
         """The environment of a program with this clock."""
         return {
-            "LD_PRELOAD": str(_FAKETIME),
+            "LD_PRELOAD": str(self._library),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
@@ -77,7 +76,7 @@ class HandClock:
     def set(self, ahead_s: int) -> None:
         """Let it be so many seconds ahead of ours from now on."""
         fresh = self._file.with_suffix(".new")
-        fresh.write_text(f"{ahead_s:+d}\n")
+        fresh.write_text(f"{self._ours_s + ahead_s:+d}\n")
         fresh.replace(self._file)
 
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from alerts.incidents.notice import EventName, Notice, Receiver, ReceiverKind
 from alerts.incidents.notifier import Outbox, deliver, notifier_client, retry_after_s
-from tests.e2e.receivers import alertmanager, needs_alertmanager
+from tests.e2e.receivers import alertmanager
 from tests.servers.ports import free_port
 
 NOW = 1_790_000_000.0
@@ -269,7 +269,6 @@ def test_pagerduty_and_slack_get_their_own_shapes_and_a_dead_receiver_holds_up_n
     asyncio.run(scenario())
 
 
-@needs_alertmanager
 def test_a_real_alertmanager_keeps_one_alert_from_the_page_to_its_end(tmp_path: Path) -> None:
     async def scenario(url: str, now: float) -> None:
         async with notifier_client() as client:
@@ -292,7 +291,6 @@ def test_a_real_alertmanager_keeps_one_alert_from_the_page_to_its_end(tmp_path: 
         asyncio.run(scenario(url, time.time()))
 
 
-@needs_alertmanager
 def test_a_page_for_an_alertmanager_that_is_down_reaches_it_once_it_is_up(tmp_path: Path) -> None:
     async def scenario() -> None:
         now = time.time()

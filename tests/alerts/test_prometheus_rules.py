@@ -12,7 +12,7 @@ import yaml
 from alerts.prometheus import ALERTS, GUARDRAILS, METRIC_ALERT, rules_text
 from alerts.rules.rule import DEFAULT_RULES, Rule, RuleName
 from canary.config import parse
-from tests.alerts.promtool import Case, Fired, check, fire, needs_promtool
+from tests.alerts.promtool import Case, Fired, check, fire
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy/prometheus/canary.rules.yml"
@@ -280,12 +280,10 @@ CASES: dict[str, tuple[dict[str, str], str, set[Fired]]] = {
 }
 
 
-@needs_promtool
 def test_prometheus_loads_the_example() -> None:
     check(EXAMPLE)
 
 
-@needs_promtool
 def test_prometheus_loads_the_rules_of_any_guardrail(tmp_path: Path) -> None:
     odd = [
         Rule(
@@ -303,7 +301,6 @@ def test_prometheus_loads_the_rules_of_any_guardrail(tmp_path: Path) -> None:
     check(file)
 
 
-@needs_promtool
 def test_exactly_the_expected_alerts_fire_in_each_case(tmp_path: Path) -> None:
     cases = {name: Case(CALM | series, at, expected) for name, (series, at, expected) in CASES.items()}
     absent = Case({}, "10m", {("CanaryAbsent", "critical")})
@@ -311,7 +308,6 @@ def test_exactly_the_expected_alerts_fire_in_each_case(tmp_path: Path) -> None:
     fire(EXAMPLE, tmp_path, {**cases, "no canary is scraped": absent, "no store has answered yet": deaf})
 
 
-@needs_promtool
 def test_a_case_that_is_told_wrongly_is_noticed(tmp_path: Path) -> None:
     name = "error_rate fires"
     series, at, expected = CASES[name]

@@ -29,7 +29,8 @@ ARGUMENTS = (
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser, started; no other is downloaded."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)))
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    assert program is not None, "Chromium is not installed: `make test-programs`"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS])
         try:

@@ -35,8 +35,6 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 EXAMPLE = dict(
     line.split("=", 1) for line in (FOLDER / "env.example").read_text().splitlines() if "=" in line
 )
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-needs_amtool = pytest.mark.skipif(shutil.which("amtool") is None, reason="amtool is not installed")
 
 SERVER = """
 providers:
@@ -167,7 +165,6 @@ def test_the_config_is_accepted_and_every_name_in_it_is_set() -> None:
     assert config.shared.startswith("redis://:")
 
 
-@needs_promtool
 def test_prometheus_takes_its_config_with_the_rules(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("x")
@@ -180,7 +177,6 @@ def test_prometheus_takes_its_config_with_the_rules(tmp_path: Path) -> None:
     assert "1 rule files found" in done.stdout
 
 
-@needs_amtool
 def test_alertmanager_takes_its_config() -> None:
     done = run("amtool", "check-config", str(FOLDER / "alertmanager.yml"))
     assert done.returncode == 0, done.stderr
@@ -203,7 +199,6 @@ def composed_redis(tmp_path: Path) -> Iterator[int]:
         assert process.wait(10) == 0, "the signal reaches Redis itself"
 
 
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed")
 def test_redis_starts_with_its_password_and_shows_it_in_no_list_of_processes(composed_redis: int) -> None:
     def answered(password: str | None) -> bool | str | None:
         with redis.Redis(port=composed_redis, password=password, retry=Retry(NoBackoff(), 0)) as client:

@@ -1,4 +1,4 @@
-"""Who gets paged in the tests: a webhook of our own, and Debian's real Alertmanager where it is installed."""
+"""Who gets paged in the tests: a webhook of our own, and Debian's real Alertmanager."""
 
 import json
 import subprocess
@@ -10,15 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from tests.servers.ports import free_port
 
 ALERTMANAGER = Path("/usr/bin/prometheus-alertmanager")
-
-needs_alertmanager = pytest.mark.skipif(
-    not ALERTMANAGER.exists(), reason="Debian's prometheus-alertmanager is not installed"
-)
 
 
 class Hook:
@@ -59,11 +54,8 @@ def listening_hook() -> Iterator[Hook]:
 
 
 @contextmanager
-def alertmanager(folder: Path, at: str | None = None) -> Iterator[str | None]:
-    """A real Alertmanager's address, `at` HOST:PORT if that is given; None where there is none."""
-    if not ALERTMANAGER.exists():
-        yield None
-        return
+def alertmanager(folder: Path, at: str | None = None) -> Iterator[str]:
+    """A real Alertmanager's address, `at` HOST:PORT if that is given."""
     settings = folder / "alertmanager.yml"
     settings.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
     address = at or f"127.0.0.1:{free_port()}"

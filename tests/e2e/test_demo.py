@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.serving import HandClock, eventually, needs_hand_clock
+from tests.serving import HandClock, eventually
 
 BEGINS = datetime(2027, 3, 1, 22, 30, tzinfo=UTC)
 NEXT_NIGHT = datetime(2027, 3, 3, 0, 15, tzinfo=UTC)
@@ -130,7 +130,6 @@ def _told(demo: subprocess.Popen[str]) -> str:
     return "".join(told)
 
 
-@needs_hand_clock
 @pytest.mark.more
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("demo", [["--open"]], indirect=True, ids=["open"])

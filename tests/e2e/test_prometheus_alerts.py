@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from canary.cli import app
 from demo.provider.behaviour import Behaviour
 from tests.e2e.crowd import Crowd
-from tests.e2e.receivers import alertmanager, alerts_about, needs_alertmanager
+from tests.e2e.receivers import alertmanager, alerts_about
 from tests.e2e.stage import Stage, on_stage
-from tests.servers.prometheus import Prometheus, needs_prometheus, scraping
+from tests.servers.prometheus import Prometheus, scraping
 from tests.serving import eventually
 
 CONFIG = """
@@ -41,8 +41,6 @@ notify: [{{alertmanager: "ALERTMANAGER"}}]
 SECRET = "a-secret-of-the-alerting-tests-0123456789"
 RUNBOOKS = "https://wiki.example/canary"
 
-pytestmark = [needs_alertmanager, needs_prometheus]
-
 
 @dataclass
 class Scene:
@@ -61,7 +59,6 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with ExitStack() as stack:
         address = stack.enter_context(alertmanager(tmp_path_factory.mktemp("alertmanager")))
-        assert address is not None
         folder = tmp_path_factory.mktemp("alerting")
         config = CONFIG.replace("ALERTMANAGER", address)
         stage = stack.enter_context(on_stage(folder, config, workers=2, env={"CANARY_SECRET": SECRET}))

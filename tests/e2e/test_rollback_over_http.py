@@ -19,7 +19,7 @@ import pytest
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import ReceivedRequest
 from tests.e2e.crowd import KEY, MOST_REQUESTS, Crowd
-from tests.e2e.receivers import Hook, alertmanager, alerts_about, listening_hook, needs_alertmanager
+from tests.e2e.receivers import Hook, alertmanager, alerts_about, listening_hook
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 
@@ -53,7 +53,7 @@ class Scene:
 
     stage: Stage
     hook: Hook
-    alertmanager: str | None
+    alertmanager: str
 
 
 @dataclass
@@ -73,7 +73,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with ExitStack() as stack:
         hook = stack.enter_context(listening_hook())
         address = stack.enter_context(alertmanager(tmp_path_factory.mktemp("alertmanager")))
-        receivers = [{"webhook": hook.url}] + ([{"alertmanager": address}] if address else [])
+        receivers = [{"webhook": hook.url}, {"alertmanager": address}]
         told = json.dumps(receivers).replace("{", "{{").replace("}", "}}")
         config = CONFIG.replace("NOTIFY", told)
         folder = tmp_path_factory.mktemp("rollback")
@@ -145,10 +145,8 @@ def test_exactly_one_page_says_what_happened(rolled_back: RolledBack) -> None:
     assert len(hook.events("goes-bad", "page")) == 1
 
 
-@needs_alertmanager
 def test_alertmanager_has_exactly_one_alert(rolled_back: RolledBack) -> None:
     address = rolled_back.scene.alertmanager
-    assert address is not None
     (alert,) = eventually(lambda: alerts_about(address, "goes-bad"))
     assert alert["labels"]["dedup_key"] == rolled_back.scene.hook.events("goes-bad")[0]["dedup_key"]
 

@@ -13,7 +13,7 @@ from tests.e2e.replicas import Fleet, fleet
 from tests.e2e.stage import chat
 from tests.grafana.reading import filled, queries
 from tests.servers.postgres import Postgres, postgres  # noqa: F401 - a fixture
-from tests.servers.prometheus import needs_prometheus, scraping
+from tests.servers.prometheus import scraping
 from tests.servers.redis import RedisServer
 from tests.serving import ProviderThread, eventually
 
@@ -59,7 +59,6 @@ def members(tmp_path: Path, provider: ProviderThread, postgres: Postgres) -> Ite
         yield members
 
 
-@needs_prometheus
 def test_each_figure_is_there_once(members: Fleet, tmp_path: Path) -> None:
     targets = [each.admin.removeprefix("http://") for each in (*members.replicas, *members.admins)]
     with scraping(targets, tmp_path) as prometheus:

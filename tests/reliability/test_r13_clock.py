@@ -18,7 +18,7 @@ from tests.reliability.fault_provider import Seen
 from tests.reliability.load import Caller
 from tests.reliability.rig import rigged
 from tests.reliability.strict_http import Message
-from tests.serving import HandClock, eventually, needs_hand_clock
+from tests.serving import HandClock, eventually
 
 CONFIG = """
 providers:
@@ -34,7 +34,6 @@ STEPS = (3600, -3600, 0)
 """Seconds that the server's UTC is ahead of ours: an hour forth, two back, one forth."""
 
 USERS = 20
-pytestmark = needs_hand_clock
 
 
 async def play(seen: Seen) -> None:

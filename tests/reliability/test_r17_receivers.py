@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from demo.provider.behaviour import Behaviour
-from tests.e2e.receivers import ALERTMANAGER, alertmanager, alerts_about
+from tests.e2e.receivers import alertmanager, alerts_about
 from tests.e2e.stage import Stage, on_stage
 from tests.reliability.ailing_receivers import AilingReceiver, Ailment
 from tests.reliability.rig import percentile
@@ -180,7 +180,6 @@ def _id(entry: dict[str, Any]) -> tuple[str, str, int]:
 
 
 @pytest.mark.more
-@pytest.mark.skipif(not ALERTMANAGER.exists(), reason="Debian's prometheus-alertmanager is not installed")
 def test_a_real_alertmanager_that_was_down_has_one_alert_afterwards(tmp_path: Path) -> None:
     with ExitStack() as stack:
         gone = AilingReceiver("away")  # nobody listens at its port until Alertmanager does

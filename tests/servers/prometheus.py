@@ -1,7 +1,6 @@
 """A real Prometheus on a free port of the loopback that scrapes its targets every second."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from tests.servers.ports import free_port
 from tests.serving import WAIT_S, eventually
 
-needs_prometheus = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="Prometheus is not installed"
-)
 Series = list[tuple[Mapping[str, str], list[tuple[float, float]]]]
 """Labels, then (UNIX seconds, value) pairs."""
 

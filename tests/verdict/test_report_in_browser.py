@@ -1,7 +1,6 @@
 """The report in a real browser: it fits a phone, asks for nothing, and reads in the dark and on paper."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,6 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 NAMES = ("ship_now", "ship", "ship_with_caveats", "dont_ship", "extend")
 AA = 4.5
 """WCAG's least contrast of small text."""
-
-pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="Debian's chromium is not installed")
 
 
 @pytest.fixture(scope="module")
