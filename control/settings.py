@@ -14,7 +14,7 @@ from judge.terms import JudgedRun, JudgeTerms
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
 from records.facts.retirement import LastDay
-from records.facts.standing import ArmDocument, Standing, taken_over
+from records.facts.standing import TERMS, ArmDocument, Standing, taken_over
 from routing.caller import Caller
 from routing.canary import Canary
 from verdict.terms.judged_canary import JudgedCanary, ReportSettings
@@ -96,6 +96,11 @@ class StandingCanary:
     def candidate(self, order: ArmDocument) -> ArmDocument:
         """The candidate of an order with these keys: with the config file's, and what it takes over."""
         return {**self.entry.get("candidate", {}), **order, **self.taken_over(order)}
+
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """What the next trial keeps of the entry, whatever becomes of that."""
+        return {key: self.entry[key] for key in TERMS if key in self.entry}
 
     @property
     def baseline(self) -> ArmDocument:

@@ -68,6 +68,13 @@ def check(
     warnings += lanes.refused.values()
     warnings += _older(config, read)
     warnings += [
+        f"{config}: {trial} keeps {' and '.join(changed)} of its begin; the file's are for the next trial of "
+        f"{name}, and for requests that no trial takes"
+        for name, each in read.standing.items()
+        for trial, begun in each.begun.open.items()
+        if (changed := begun.changed(each.entry))
+    ]
+    warnings += [
         f"{config}: {name}: {file} changed after the start: the old text stays"
         for name, each in read.canaries.items()
         for file in each.changed_texts

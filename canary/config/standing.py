@@ -1,8 +1,8 @@
 """Standing canaries in the file: each begun trial becomes an entry of its own, before anything is checked.
 
-A trial's entry is the standing one, under its own name, with the arms of its start. The standing entry has
-the baseline that was promoted last, and its candidate what the next one takes over. Problems of both are
-told at the standing entry's lines.
+A trial's entry is the standing one, under its own name, with the arms and the TERMS with which it began. The
+standing entry has the baseline that was promoted last, and its candidate what the next one takes over.
+Problems of both are told at the standing entry's lines.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any
 from canary.config.errors import Path
 from canary.config.yaml_document import ConfigDocument, DocumentEntry, is_typed
 from control.settings import CanarySettings, StandingCanary
-from records.facts.standing import ArmDocument, Standing, taken_over
+from records.facts.standing import TERMS, ArmDocument, Standing, taken_over
 
 NOTHING = Standing()
 _ARMS = ("baseline", "candidate")
@@ -60,8 +60,9 @@ class StandingEntries:
             for trial, one in known.open.items():
                 by_hand = {"start": "manual"} if one.by_hand else {}
                 arms = {"baseline": one.baseline, "candidate": one.candidate}
-                entry = _with(each, **arms, **by_hand, name=trial)
-                value = {key: child for key, child in entry.children.items() if key != "standing"}
+                entry = _with(each, **arms, **by_hand, **one.terms, name=trial)
+                gone = {"standing", *(TERMS if one.terms else ())} - one.terms.keys()
+                value = {key: child for key, child in entry.children.items() if key not in gone}
                 canaries.append(replace(entry, value=value))
         return self.document.with_canaries(canaries)
 

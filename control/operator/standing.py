@@ -65,6 +65,7 @@ class StandingOrders:
                 at=time.time(),
                 who=who or "unknown",
                 by_hand=by_hand,
+                terms=standing.fixed,
             )
             leaving = {
                 each: replace(old, left_at=new.at) for each, old in begun.open.items() if self._is_over(each)

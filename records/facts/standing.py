@@ -35,10 +35,16 @@ class PromotedBaseline:
     withdrawn: Withdrawal | None = None
 
 
+TERMS = ("match", "unit", "session", "no_unit", "assignment", "lane")
+"""The keys of a standing entry that say which requests a trial takes, and how it splits them. A trial keeps
+those with which it began: an edit is for what comes after it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BegunTrial:
-    """A trial: its arms since UTC second `at`. `by_hand`: a person must start it, whatever the terms say.
-    `left_at`: when it left, None while it is there."""
+    """A trial: its arms since UTC second `at`, and TERMS as its entry had them then; empty for a trial that
+    an earlier version began. `by_hand`: a person must start it, whatever the entry says. `left_at`: when it
+    left, None while it is there."""
 
     baseline: ArmDocument
     candidate: ArmDocument
@@ -46,6 +52,11 @@ class BegunTrial:
     who: str
     by_hand: bool = False
     left_at: float | None = None
+    terms: Mapping[str, Any] = field(default_factory=dict)
+
+    def changed(self, entry: Mapping[str, Any]) -> tuple[str, ...]:
+        """The TERMS that this entry has now and the trial not, since they changed after it began."""
+        return tuple(key for key in TERMS if self.terms and self.terms.get(key) != entry.get(key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,82 @@
+"""A standing entry that is edited after a promotion: everybody keeps what they have."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.e2e.stage import Stage, chat, on_stage
+from tests.e2e.test_standing_canaries import CONFIG, canary, check, given
+from tests.serving import eventually
+
+EDITS = {
+    "a model more": ("[support-bot]", "[support-bot, support-app]"),
+    "who has no unit": ("share: 50%", "share: 50%\n    no_unit: random"),
+    "a lane": ("share: 50%", "share: 50%\n    lane: 40%"),
+    "the session": ("share: 50%", "share: 50%\n    session: [body]"),
+}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with on_stage(tmp_path, CONFIG) as stage:
+        yield stage
+
+
+def edit(stage: Stage, old: str, new: str) -> None:
+    """Change the file, and wait until worker and admin process have taken it, or have refused it."""
+    seen = stage.server.log_file.read_text().count("config.re")
+    assert old in stage.config_text
+    stage.configure(stage.config_text.replace(old, new))
+    stage.server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: stage.server.log_file.read_text().count("config.re") >= seen + 2)
+
+
+def models(stage: Stage, asks_for: str = "support-bot") -> dict[str, int]:
+    """How many of 40 users and 10 callers without a unit the provider was asked which model for."""
+    found: dict[str, int] = {}
+    for user in [*(f"user-{n}" for n in range(40)), *[None] * 10]:
+        url = f"{stage.server.traffic}/v1/chat/completions"
+        answer = httpx2.post(url, json=chat(asks_for, user), trust_env=False, timeout=30)
+        assert answer.status_code == 200, answer.text
+        model = stage.provider.log.entries[-1].model
+        found[model] = found.get(model, 0) + 1
+    return found
+
+
+def promote(stage: Stage, model: str) -> None:
+    canary(stage, "begin", "support", "--model", model)
+    canary(stage, "promote", f"support-{model}", "--against-verdict", "--reason", "better")
+    given(stage, model)
+
+
+@pytest.mark.parametrize("edited", EDITS.values(), ids=EDITS)
+def test_an_edit_after_a_promotion_leaves_everybody_the_promoted_model(
+    stage: Stage, edited: tuple[str, str]
+) -> None:
+    promote(stage, "second")
+    edit(stage, *edited)
+    assert models(stage) == {"second": 50}
+    if "support-app" in stage.config_text:
+        assert models(stage, "support-app") == {"second": 50}
+    (shown,) = stage.api("GET", "/api/status").json()["standing"]
+    assert shown["baseline"]["model"] == "second"
+    assert stage.status("support-second")["refused"] is None
+    stage.restart()
+    assert models(stage) == {"second": 50}
+    canary(stage, "begin", "support", "--model", "third")
+    assert set(models(stage)) == {"second", "third"}
+
+
+def test_an_edit_leaves_a_running_trial_as_it_began_and_the_check_says_so(stage: Stage) -> None:
+    canary(stage, "begin", "support", "--model", "second")
+    eventually(lambda: models(stage).keys() == {"first", "second"} or None)
+    before = models(stage)
+    edit(stage, "[support-bot]", "[support-bot, support-app]")
+    assert models(stage) == before
+    assert models(stage, "support-app") == {"first": 50}
+    told = " ".join(check(stage).split())
+    assert "support-second keeps match of its begin; the file's are for the next trial of support" in told
+    assert stage.status("support-second")["refused"] is None
