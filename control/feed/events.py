@@ -39,7 +39,7 @@ class WorkerEvents:
     outcomes that arrived, also those of no canary (whose records a source may omit), without mirror copies.
     `dropped` counts records that workers could not write. `in_flight` are exchanges that have not ended; they
     began before `records`, so listeners read them first. `unmatched` counts the LLM requests that no canary
-    took, `callers` the requests of each caller.
+    took, `callers` the requests of each caller, `strangers` the feedback values whose id no exchange had.
     """
 
     records: Sequence[Outcome | Feedback] = ()
@@ -50,6 +50,7 @@ class WorkerEvents:
     dropped: int = 0
     unmatched: Sequence[UnmatchedCount] = ()
     callers: Sequence[CallerCount] = ()
+    strangers: int = 0
 
     @cached_property
     def outcomes(self) -> Sequence[Outcome]:

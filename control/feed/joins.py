@@ -7,10 +7,14 @@ the store.
 
 Where several replicas write one store, another one may have the newer exchange: all values wait for the
 store, and the newer of both answers counts.
+
+A value that got no arm may still be about an exchange: one outside a trial, of an earlier run, or of last
+week. It is a stranger's only where every exchange of the day before it is known, and none had its id.
 """
 
 import asyncio
 import time
+import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -44,8 +48,40 @@ MOST_WAITING = 20_000
 MOST_ASKED = 4_000
 """Values for which the store is asked at once."""
 
+_DAY_S = 86_400.0
+_BITS = 1 << 22
+
 _Waiting = tuple[float, Feedback]
 """(UTC second at which the value is given up, the value)."""
+
+
+class SeenIds:
+    """The ids of sessions and units that exchanges had today and yesterday: a bit for all ids of one hash, so
+    an id may look seen that was not. `since`: UTC seconds from which on every exchange is known."""
+
+    def __init__(self) -> None:
+        self.since = float("-inf")
+        self._days: dict[int, bytearray] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        """Remember an exchange's ids."""
+        day = int(outcome.at // _DAY_S)
+        bits = self._days.get(day)
+        if bits is None:
+            bits = self._days[day] = bytearray(_BITS >> 3)
+            self._days = {each: kept for each, kept in self._days.items() if each >= max(self._days) - 1}
+        for place in (_place(name) for name in (outcome.session, outcome.unit) if name):
+            bits[place >> 3] |= 1 << (place & 7)
+
+    def lack(self, feedback: Feedback) -> bool:
+        """True when no exchange of the day before the value had its id."""
+        place = _place(feedback.session or feedback.unit)
+        seen = any(bits[place >> 3] >> (place & 7) & 1 for bits in self._days.values())
+        return not seen and self.since <= feedback.at - _DAY_S
+
+
+def _place(name: str) -> int:
+    return zlib.crc32(name.encode()) % _BITS
 
 
 class FeedbackJoins:
@@ -57,11 +93,13 @@ class FeedbackJoins:
         self._sessions: dict[str, ArmStretch] = {}
         self._units: dict[str, ArmStretch] = {}
         self._waiting: deque[_Waiting] = deque()
+        self._seen = SeenIds()
 
     def join(self, events: WorkerEvents) -> WorkerEvents:
         """The events with the arms of the feedback that can be joined at once, without what has to wait."""
         for outcome in events.outcomes:
             self._remember(outcome)
+            self._seen.add(outcome)
         if not any(_lacks_arm(each) for each in events.feedback):
             return events
         records: list[Outcome | Feedback] = []
@@ -92,6 +130,10 @@ class FeedbackJoins:
                 done.append(each if last is None else _joined(each, last))
         return done
 
+    def is_stranger(self, feedback: Feedback) -> bool:
+        """True for a value without an arm whose id no exchange had. Another replica's are not known here."""
+        return _lacks_arm(feedback) and not self._shared and self._seen.lack(feedback)
+
     def snapshot(self) -> Mapping[str, Any]:
         """The values that wait. The last exchanges are in the store, too."""
         return {"joins": list(self._waiting)}
@@ -100,6 +142,7 @@ class FeedbackJoins:
         """Continue from a snapshot."""
         waiting = msgspec.convert(document.get("joins", []), list[_Waiting])
         self._waiting = deque(waiting)
+        self._seen.since = time.time()
 
     async def _stored(self, about: Sequence[Feedback]) -> StoredStretches:
         sessions = {each.session for each in about if each.session}

@@ -113,7 +113,8 @@ class SpoolSource:
         """Tell the feedback that has waited for its arm."""
         found = await self._joins.look()
         if found:
-            self._tell(WorkerEvents(records=found))
+            strangers = sum(map(self._joins.is_stranger, found))
+            self._tell(WorkerEvents(records=found, strangers=strangers))
 
     def drain(self) -> None:
         """Tell everything that the workers left."""

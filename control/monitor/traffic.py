@@ -106,11 +106,10 @@ class UnmatchedTraffic:
                     self._minute(at).matched[one.canary] += requests
                 if one.error_type in REFUSALS or one.reason in OUTSIDE:
                     self._note(group)
-        for value in events.feedback:
-            if not value.exchange_id:
-                minute = self._minute(int(self._clock() // 60))
-                minute.note("", _BY_NAME, 1)
-                minute.note("", _UNJOINED, value.arm is None)
+        if by_name := sum(not value.exchange_id for value in events.feedback):
+            minute = self._minute(int(self._clock() // 60))
+            minute.note("", _BY_NAME, by_name)
+            minute.note("", _UNJOINED, events.strangers)
 
     def document(self, now: float) -> dict[str, Any]:
         """The figures at UTC second `now`. `share` is None without requests; those of `no_lane` are not in
@@ -181,9 +180,9 @@ class UnmatchedTraffic:
                 canary="",
                 requests=found,
                 of=of,
-                sentence=f"{found:,} of {of:,} feedback values by session or user of the last hour belong to "
-                "no exchange of a running canary: send the ids that the requests have in x-canary-session or "
-                "as the unit (docs/feedback.md)",
+                sentence=f"{found:,} of {of:,} feedback values by session or user of the last hour have "
+                "an id that no exchange had: send the ids that the requests have in x-canary-session or as "
+                "the unit (docs/feedback.md)",
             )
 
     def _refused(self, canary: str, of: int, counts: Counter[str], entry: str) -> Iterable[AstrayTraffic]:

@@ -143,3 +143,23 @@ def test_feedback_by_exchange_is_left_alone(store: Store) -> None:
     value = replace(said(exchange_id="x1"), canary="trial", arm="baseline")
     events = WorkerEvents(records=[value])
     assert FeedbackJoins(store).join(events) is events
+
+
+def strangers(found: FeedbackJoins, *values: Feedback) -> list[str]:
+    """The units of the values that waited in vain and whose id no exchange had."""
+    found.join(WorkerEvents(records=list(values)))
+    told = [each for each in asyncio.run(found.look()) if isinstance(each, Feedback)]
+    return [each.unit for each in told if found.is_stranger(each)]
+
+
+def test_a_value_of_an_exchange_outside_a_trial_and_a_late_one_are_no_strangers(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joins, "WAIT_S", 0.0)
+    found = FeedbackJoins(store)
+    found.join(WorkerEvents(records=[an_exchange(1, canary="", run=0, reason="standing")]))
+    assert strangers(found, said(unit="ann"), said(unit="nobody")) == ["nobody"]
+    found.restore({}, new_boot=None)  # what was there before the restart is not known any more
+    assert strangers(found, said(unit="bob")) == []
+    assert strangers(found, said(NOW + 90_000, unit="bob")) == ["bob"]
+    assert strangers(FeedbackJoins(store, shared=True), said(unit="nobody")) == []

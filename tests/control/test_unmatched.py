@@ -292,13 +292,14 @@ def test_feedback_that_belongs_to_no_exchange_is_said_for_an_hour() -> None:
         return Feedback(key="k", metric="csat", value=4.0, at=1.0, mono=1.0, **about)
 
     joined = value(unit="ann", canary="trial", arm="candidate")
-    traffic.take(WorkerEvents(records=[joined, value(exchange_id="x"), value(session="s"), value(unit="b")]))
+    records = [joined, value(exchange_id="x"), value(session="s"), value(unit="b"), value(unit="late")]
+    traffic.take(WorkerEvents(records=records, strangers=2))
     again = UnmatchedTraffic()
     again.restore(msgspec.json.decode(msgspec.json.encode(traffic.snapshot())))
     for each in (traffic, again):
         (found,) = each.astray(NOW + 60, {}, {})
-        assert (found.kind, found.canary, found.requests, found.of) == ("unjoined", "", 2, 3)
-        assert found.sentence.startswith("2 of 3 feedback values by session or user")
+        assert (found.kind, found.canary, found.requests, found.of) == ("unjoined", "", 2, 4)
+        assert found.sentence.startswith("2 of 4 feedback values by session or user")
         assert each.astray(NOW + 60 * (MINUTES + 1), {}, {}) == []
 
 
