@@ -5,9 +5,11 @@ A path is brought into the one spelling that everything matches. What is sent is
     the caller writes                  matched as
     %63 for c, any unreserved          c (RFC 3986 §6.2.2.2)
     %3a                                %3A
+    %3A before a method at the end     :
     //                                 /
     a segment . or .., in whatever     nothing: refused with 400
-    encoding, also before a `;`
+    encoding, also before ; ? # and
+    NUL, among blanks and controls
     over 8 KiB                         nothing: refused with 414
 
 Capitals are left as they are: they count in all of the APIs' own documents.
@@ -37,6 +39,10 @@ _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 _CHAIN = re.compile(r"%(?:25)+")
 _SLASHES = re.compile(r"//+")
 _BETWEEN = re.compile(r"[/\\]")
+_NAME_ENDS = re.compile(r"[;?#\0]")
+"""Where an obliging server ends a segment's name, or the whole path."""
+_METHOD_COLON = re.compile(r"%3A(?=[A-Za-z]+$)")
+"""What Google's servers read as the colon before a method (`models/M:generateContent`)."""
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _MOST_DECODINGS = 3
 LONGEST_PATH = 8192
@@ -375,9 +381,15 @@ def normal(path: str) -> str:
         raise Refused(414, f"the path is over {LONGEST_PATH} bytes", "caller_rejected")
     if not _ODD.search(path):
         return path
-    if any(each.partition(";")[0].strip() in _DOTS for each in _BETWEEN.split(_decoded(path))):
+    if any(_name(each) in _DOTS for each in _BETWEEN.split(_decoded(path))):
         raise Refused(400, "paths with '.' or '..' segments are not forwarded", "caller_rejected")
-    return _SLASHES.sub("/", _ENCODED.sub(_plain, path))
+    return _METHOD_COLON.sub(":", _SLASHES.sub("/", _ENCODED.sub(_plain, path)))
+
+
+def _name(segment: str) -> str:
+    """A decoded segment as the most obliging server would read it: without parameters, blanks, controls."""
+    named = _NAME_ENDS.split(segment, maxsplit=1)[0]
+    return "".join(sign for sign in named if sign.isprintable() and not sign.isspace())
 
 
 def spelt(target: str, path: str, raw: str) -> str:

@@ -186,6 +186,15 @@ def encoded(text: str, *, times: int) -> str:
         "/v1/%%32%65%%32%65/admin",
         "/v1/..%5cadmin",
         "/v1/..%20/admin",
+        "/v1/..%00/admin",
+        "/v1/..%00x/admin",
+        "/v1/%2e%2e%2500/admin",
+        "/v1/..%3fa=b/admin",
+        "/v1/..%23/admin",
+        "/v1/.%09./admin",
+        "/v1/..%01/admin",
+        "/v1/..%7f/admin",
+        "/v1/.%e2%80%8b./admin",
         "/v1/./chat/completions",
         "/v1/files/%2E",
         "/v1/%" + "25" * 4_000 + "2e%2e",
@@ -201,7 +210,14 @@ def test_a_path_with_dot_segments_in_any_encoding_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/files/100%2525", "/v1/files/..hidden", "/v1/files/a..b", "/v1/models/a%2Fb", "/v1/files/..."],
+    [
+        "/v1/files/100%2525",
+        "/v1/files/..hidden",
+        "/v1/files/a%00",
+        "/v1/files/a..b",
+        "/v1/models/a%2Fb",
+        "/v1/files/...",
+    ],
 )
 def test_dots_in_a_name_climb_nowhere(path: str) -> None:
     assert route(path).place.target == path.removeprefix("/v1")
@@ -230,6 +246,20 @@ def test_a_path_over_8_kib_is_refused() -> None:
             "/v1beta/%6Dodels/g%2d3:gener%61teContent",
             "generate_content",
         ),
+        (
+            "/v1beta/models/g-3%3agenerateContent",
+            "gemini",
+            "/v1beta/models/g-3:generateContent",
+            "/v1beta/models/g-3%3agenerateContent",
+            "generate_content",
+        ),
+        (
+            "/v1beta/models/g%3A3%3AstreamGenerateContent",
+            "gemini",
+            "/v1beta/models/g%3A3:streamGenerateContent",
+            "/v1beta/models/g%3A3%3AstreamGenerateContent",
+            "generate_content",
+        ),
         ("/v1/files/a%2fb%3a", "openai", "/v1/files/a%2Fb%3A", "/files/a%2fb%3a", "other"),
         ("/v1/files/a%2", "openai", "/v1/files/a%2", "/files/a%2", "other"),
     ],
@@ -246,6 +276,7 @@ def test_a_path_is_matched_in_one_spelling_and_sent_in_its_callers(
     ("path", "model", "sent"),
     [
         ("/v1beta/models/g%2d3:gener%61teContent", "new", "/v1beta/models/new:generateContent"),
+        ("/v1beta/models/g-3%3AgenerateContent", "new", "/v1beta/models/new:generateContent"),
         ("/v1//chat/completions", "new", "//chat/completions"),
     ],
 )
