@@ -203,6 +203,8 @@ def week_after_news(stored: StoredEvaluation) -> Announcement | None:
     found: Mapping[str, Any] | None = stored.document.get("week_after")
     if found is None:
         return None
+    from verdict.archive.week_after import promises_kept  # whose statistics made the evaluation
+
     rows = found["rows"]
     count = {kept: sum(row["kept"] == kept for row in rows) for kept in ("kept", "not_kept", "unknown")}
     broken = [row["metric"] for row in rows if row["kept"] == "not_kept"]
@@ -211,7 +213,7 @@ def week_after_news(stored: StoredEvaluation) -> Announcement | None:
         kind="week_after",
         about={"canary": stored.canary, "rows": len(rows), **count},
         headline=f"{stored.canary}: its hold-back has ended, and the report of the week after is ready: "
-        f"{count['kept']} of {len(rows)} rows kept what was promised, {count['unknown']} unknown{worse}",
+        f"{promises_kept(**count)}{worse}",
         at=stored.at,
         offers=("report",),
     )

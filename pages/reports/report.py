@@ -52,15 +52,14 @@ def rendered(report: Report, form: str, *, width: int = 110) -> str:
 
 def document(report: Report) -> Document:
     """The whole report, the verdict first."""
-    headline, meaning = verdict.HEADLINES[report.verdict]
     models = verdict.models(report)
     return Document(
-        title=headline,
+        title=verdict.HEADLINES[report.verdict][0],
         topic=report.canary,
         about=models,
         tone=report.verdict,
         head=[
-            Paragraph(meaning),
+            Paragraph(verdict.meaning(report)),
             _score(report),
             Paragraph(gains.in_short(report), weight="strong"),
             Paragraph(gains.known_of_answers(report), weight="small"),

@@ -1,14 +1,17 @@
 """The archive in sentences: its trends with their figures, and why a release stands as it does."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import get_args
 
+from alerts.wording import capitalized
 from common.interval import Interval, Range
 from common.numbers import count as number
 from common.numbers import set_percent
 from pages.words.figures import between, defined, joined, label, look_words, signed
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
-from pages.words.status import act, day, in_words, plain, shares
+from pages.words.status import act, day, in_words, moment, plain, shares
 from pages.words.verdict import failure_rate
 from records.outcome import ProviderError
 from records.store.releases import is_drift
@@ -16,7 +19,7 @@ from routing.canary import Arm, RequestChanges
 from verdict.archive.release_facts import ProviderFailures, ReleaseCosts, TimelineEntry, TimelineKind
 from verdict.archive.releases import Dossier, RunStanding, verdicts
 from verdict.archive.trends import Family, TrendStep, Validity, YearSaved
-from verdict.archive.week_after import PromisedRow, PromisesHeld, WeekAfter, Why
+from verdict.archive.week_after import Kept, PromisedRow, PromisesHeld, WeekAfter, Why, promises_kept
 from verdict.decision.document import SHIPS, Difference, Report
 from verdict.terms.measures import Unit
 
@@ -175,10 +178,8 @@ def promises(found: PromisesHeld) -> str:
     releases = number(found.releases, "release")
     if found.rows is None:
         return f"Promises: {releases} with a week after; more is said from {_NEEDED} on."
-    return (
-        f"Promises: {found.kept} of {number(found.rows, 'row')} kept in {releases}, "
-        f"{found.not_kept} not kept, {found.unknown} unknown."
-    )
+    said = promises_kept(found.kept or 0, found.not_kept or 0, found.unknown or 0)
+    return f"Promises of {releases}: {said}."
 
 
 _UNKNOWN: Mapping[Why, str] = {
@@ -211,13 +212,15 @@ def _difference(found: Difference | Range, unit: Unit) -> str:
 
 def week_after(found: WeekAfter) -> Sequence[str]:
     """How many rows kept their promise, and from whom that is known."""
-    early = "" if found.until >= found.planned_until else " It was ended before its time."
+    lacks = Counter(_UNKNOWN[row.why] for row in found.rows if row.why)
+    why = f": {joined([f'of {times} {lack}' for lack, times in lacks.most_common()])}" if lacks else ""
+    early = f" It was ended before {day(found.planned_until)}, too early to tell more."
     return (
-        f"{found.count('kept')} of {number(len(found.rows), 'row')} kept what was promised, "
-        f"{found.count('not_kept')} not kept, {found.count('unknown')} unknown.",
+        f"{capitalized(promises_kept(*map(found.count, get_args(Kept))))}{why}.",
         f"{set_percent(found.share)} of the users were held back with the former baseline from "
         f"{day(found.since)} to {day(found.until)}: {number(found.units.baseline, 'user')} seen against "
-        f"{found.units.candidate:,} promoted.{early}",
+        f"{found.units.candidate:,} promoted."
+        f"{'' if found.until >= found.planned_until else early}",
     )
 
 
@@ -388,10 +391,20 @@ _HAPPENED: Mapping[TimelineKind, Callable[[TimelineEntry], str]] = {
 
 
 def failed_requests(found: ProviderFailures) -> list[str]:
-    """How often the candidate failed, in a sentence."""
-    if not found.asked:
-        return ["No request of a user was sent to the candidate."]
-    return [f"{failure_rate(found.failed, found.asked)} requests to the candidate failed or had a fault."]
+    """How often the candidate failed, and how many requests were kept from it because it did."""
+    told = (
+        f"{failure_rate(found.failed, found.asked)} requests to the candidate failed or had a fault."
+        if found.asked
+        else "No request of a user was sent to the candidate."
+    )
+    if found.spared_at is None:
+        return [told]
+    first, last = (f"{moment(at)} UTC" for at in found.spared_at)
+    return [
+        told,
+        f"{number(found.spared, 'more request')} never reached it, from {first} to {last}: after such "
+        "failures its circuit breaker was open, and the current model answered.",
+    ]
 
 
 def provider_said(said: ProviderError) -> str:

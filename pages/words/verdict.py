@@ -22,6 +22,7 @@ from pages.words.figures import models as model_names
 from pages.words.reasons import PAIRS_INSTEAD, miss_words
 from pages.words.status import in_words
 from records.facts.metric import JUDGED_MARK, JUDGED_PREFERENCE, PREDICTED_BY
+from verdict.decision.decide import misses
 from verdict.decision.document import MetricLine, PartLine, PartState, Report, Verdict
 from verdict.decision.plan_course import end_of, look_ends
 from verdict.details import Details, FailureMode, Failures
@@ -80,6 +81,16 @@ HEADLINES: dict[Verdict, tuple[str, str]] = {
     "dont_ship": ("Don’t ship", "The candidate fails on at least one deciding point."),
     "extend": ("Extend the canary", "No criterion has failed, but there is not enough evidence to ship yet."),
 }
+
+
+def meaning(report: Report) -> str:
+    """What the verdict means, in a sentence. A rollback or a broken split decides without any criterion."""
+    if report.verdict != "dont_ship" or any(misses(report.metrics, [*report.categories, *report.segments])):
+        return HEADLINES[report.verdict][1]
+    if not report.units.candidate:
+        return "No user has had the candidate, so no criterion can be judged: what follows decides."
+    return "No criterion has failed: what follows decides."
+
 
 STATES: dict[State, tuple[str, str]] = {
     "IDEAL": ("✓✓", "Ideal"),

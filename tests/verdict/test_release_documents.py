@@ -144,6 +144,26 @@ def test_the_vendor_reads_what_failed_how_often_and_under_which_id(store: Store)
     assert adapted["says"] == ["trial renames max_tokens to max_completion_tokens and sets user."]
 
 
+def test_the_vendor_reads_how_many_requests_an_outage_kept_from_the_provider(store: Store) -> None:
+    """An outage of 40 minutes: ten 503s open the breaker, and the current model answers all that follow."""
+    down = {"outcome": "fallback", "status": 503}
+    store.ship(
+        a_batch(
+            *(an_exchange(serial) for serial in range(30)),
+            *(an_exchange(serial, error_type="provider_5xx", **down) for serial in range(30, 40)),
+            *(an_exchange(serial, error_type="breaker_open", **down) for serial in range(40, 70)),
+        )
+    )
+    found = facts(store).failures
+    assert (found.asked, found.failed, found.spared) == (40, 10, 30)
+    failed, spared = json.loads(rendered(facts(store), "vendor", "json"))["says"][:2]
+    assert failed == "10 of 40 (25.0 %) requests to the candidate failed or had a fault."
+    assert spared.startswith(
+        "30 more requests never reached it, from 2027-01-15 08:40:00 UTC to 2027-01-15 09:09:00 UTC"
+    )
+    assert spared in rendered(facts(store), "team", "json")
+
+
 WORDS = (
     st.text("abcdefghijklmnop ", min_size=16, max_size=60).map(str.strip).filter(lambda each: len(each) > 15)
 )

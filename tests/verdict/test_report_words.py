@@ -18,12 +18,12 @@ from pages.words.plan import next_steps
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, parse_bound
 from tests.verdict.judged import label, pair
-from verdict.decision.document import ArmModel, ArmModels, Report, Verdict, from_json, to_json
+from verdict.decision.document import ArmModel, ArmModels, Report, Units, Verdict, from_json, to_json
 from verdict.decision.verdict import build
 from verdict.details import UnknownCosts
 from verdict.rows.reasons import StoredReason
 from verdict.sample.csv_log import from_csv
-from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.judged_canary import JudgedCanary, RunRolledBack
 from verdict.terms.rubric import Criterion
 
 Log = Callable[[Any], Path]
@@ -209,6 +209,20 @@ def test_a_run_that_was_only_rolled_back_says_how_to_go_on(cheaper: Report, slow
     assert steps[0].startswith("The run was rolled back: resume it")
     blocked = replace(slower, srm=replace(slower.srm, blocked=True))
     assert not [step for step in next_steps(blocked) if "a person" in step], "no one outweighs a broken split"
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+def test_a_rollback_without_a_miss_is_not_called_a_failure_of_the_candidate(
+    cheaper: Report, slower: Report, form: str
+) -> None:
+    """A person rolls it back: after a while in which no row missed, or before any user had the candidate."""
+    back = replace(cheaper, verdict="dont_ship", reasons=(RunRolledBack(who="ann", why="enough"),))
+    unasked = replace(back, units=Units(baseline=40, candidate=0))
+    assert "No criterion has failed: what follows decides." in rendered(back, form)
+    for report in (back, unasked):
+        assert "fails" not in rendered(report, form).partition("rolled back by ann")[0]
+    assert "No user has had the candidate" in rendered(unasked, form)
+    assert "The candidate fails on at least one deciding point." in rendered(slower, form)
 
 
 def test_years_of_waiting_are_not_given_as_advice(cheaper: Report) -> None:

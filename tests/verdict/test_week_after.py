@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from common.interval import Range
+from control.jobs.reports import week_after_news
+from pages.words import archive as words
+from pages.words.reasons import sentences
 from tests.verdict.archived import DAY_S, a_line, a_release
 from tests.verdict.simulated import World, failing, lasting, paying, rating, usual, visits
 from tests.verdict.simulated_looks import row
 from tests.verdict.totals import UnitTotals
+from verdict.archive.evaluations import to_stored
 from verdict.archive.trends import trends
 from verdict.archive.week_after import WRONG, Kept, PromisedRow, WeekAfter, kept, rows_of
 from verdict.decision.document import Difference, Units
@@ -164,6 +168,25 @@ def test_the_archive_says_how_often_promises_held_from_five_releases_on() -> Non
     again = replace(releases[0], canary="other", at=releases[0].at + 1)
     few = trends([*releases[:4], again, a_release(9)]).promises
     assert (few.releases, few.rows, few.kept) == (4, None, None)
+
+
+def test_what_is_not_known_is_never_counted_as_a_promise_that_was_not_kept() -> None:
+    """A hold-back that the next model ended after a day."""
+    early = replace(a_week_after("unknown", "unknown"), until=DAY_S)
+    said, whom = words.week_after(early)
+    start = "It cannot be told of any of 2 rows whether it kept what was promised"
+    assert said == f"{start}: of 2 the intervals do not tell."
+    assert whom.endswith("It was ended before 1970-01-08, too early to tell more.")
+    told, _ = words.week_after(a_week_after("kept", "unknown", "not_kept"))
+    assert told.startswith("1 of 2 rows kept what was promised; of 1 more it cannot be told")
+    stored = to_stored(replace(a_release(1), event="week_after", week_after=early), sentences)
+    news = week_after_news(stored)
+    assert news is not None and "cannot be told of any of 2 rows" in news.headline
+    several = [
+        replace(a_release(number), event="week_after", week_after=a_week_after("unknown"))
+        for number in range(5)
+    ]
+    assert "cannot be told of any of 5 rows" in words.promises(trends(several).promises)
 
 
 def a_trial(seed: int) -> list[Difference]:

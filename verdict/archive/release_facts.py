@@ -12,7 +12,7 @@ import msgspec
 
 from common.groups import grouped
 from records.captures.capture import Capture
-from records.outcome import BLAMED, THROTTLED, UNREACHED, AttemptRecord, ProviderError
+from records.outcome import BLAMED, THROTTLED, UNREACHED, AttemptRecord, ErrorType, ProviderError
 from records.store import Store
 from records.store.benchmarks import BenchFailures, Benchmarks
 from records.store.captures import CaptureStore
@@ -39,7 +39,8 @@ _QUOTED = 16
 """So many characters of a request in its provider's words are a quotation of it."""
 _LEFT_OUT = "(the provider's words quote the request)"
 
-_NOT_ASKED = ["breaker_open", *sorted(str(each) for each in UNREACHED - {THROTTLED})]
+_BREAKER: ErrorType = "breaker_open"
+_NOT_ASKED = [_BREAKER, *sorted(str(each) for each in UNREACHED - {THROTTLED})]
 _ASKED = ["ok", "error", "fallback"]
 _FAILED = [*BLAMED, THROTTLED]
 """A rate or quota that is used up blames no candidate, but its provider can tell why."""
@@ -86,11 +87,15 @@ class ProviderFailure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderFailures:
     """The failures of a release, the most frequent first. `asked`: requests that the candidate was asked;
-    `failed`: those that have one of these failures. `adapted`: the arms that change the
+    `failed`: those that have one of these failures. `spared`: requests of its users that its breaker kept
+    from it after such failures, at the UTC seconds `spared_at` (first and last; None without any).
+    `adapted`: the arms that change the
     candidate's requests, by canary. `examples` are the benchmark's, without times."""
 
     asked: int
     failed: int
+    spared: int
+    spared_at: tuple[float, float] | None
     kinds: tuple[ProviderFailure, ...]
     adapted: Mapping[str, Arm]
     examples: tuple[ProviderFailure, ...] = ()
@@ -290,23 +295,26 @@ def _failures_of(
     settings: ReportSettings, store: Store, found: Dossier, *, now: float, texts: bool
 ) -> ProviderFailures:
     """What failed in the runs of this release, and in its newest benchmark."""
-    asked, rows = 0, list[Mapping[str, Any]]()
+    asked, rows, spared = 0, list[Mapping[str, Any]](), list[float]()
     for run in found.runs:
-        asked += _asked(store, run, rows)
+        asked += _asked(store, run, rows, spared)
     newest_first = sorted(rows, key=lambda each: each["at"], reverse=True)
     kinds = grouped((each for row in newest_first for each in _failures_in(row)), _kind)
     made = [_failure(store, each, texts=texts) for each in kinds.values()]
     return ProviderFailures(
         asked=asked,
         failed=len(rows),
+        spared=len(spared),
+        spared_at=(min(spared), max(spared)) if spared else None,
         kinds=tuple(sorted(made, key=lambda each: -each.count)),
         adapted=dict(_adapted(settings, store, found)),
         examples=tuple(_of_benchmark(store, found, now=now)),
     )
 
 
-def _asked(store: Store, run: RunStanding, failed: list[Mapping[str, Any]]) -> int:
-    """Add the run's failed requests; return how many requests the candidate was asked."""
+def _asked(store: Store, run: RunStanding, failed: list[Mapping[str, Any]], spared: list[float]) -> int:
+    """Add the run's failed requests, and the moments of those that the breaker kept from the candidate;
+    return how many requests the candidate was asked."""
     import pyarrow.compute as pc  # Arrow takes 80 MiB
 
     until = float("inf") if run.ended_at is None else run.ended_at + _LATE_S
@@ -314,12 +322,14 @@ def _asked(store: Store, run: RunStanding, failed: list[Mapping[str, Any]]) -> i
     candidate = (of("canary") == run.canary) & (of("run") == run.run) & (of("arm") == "candidate")
     asked = candidate & of("outcome").isin(_ASKED) & ~of("error_type").isin(_NOT_ASKED)
     wrong = asked & (of("error_type").isin(_FAILED) | (of("faults") != ""))
+    kept_off = candidate & (of("error_type") == _BREAKER)
     number = 0
     with store.reading() as connection:
         for source in sources(connection, since=run.started_at - 1.0, until=until):
             if here := source.read(["outcome"], asked).num_rows:
                 number += here
                 failed += source.read(_COLUMNS, wrong).to_pylist()
+            spared += (at.timestamp() for at in source.read(["at"], kept_off)["at"].to_pylist())
     return number
 
 

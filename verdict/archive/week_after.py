@@ -19,6 +19,7 @@ from typing import Literal
 from scipy import special
 
 from common.interval import Interval, Range
+from common.numbers import count
 from records.facts.metric import Metric, Per
 from records.store import Store
 from records.store.releases import Releases
@@ -94,6 +95,15 @@ def kept(promised: Difference, came: Range | None, *, higher_is_better: bool) ->
     if worse is not None and sign * (worse - worst) >= 0:
         return "kept"
     return "not_kept" if better is not None and sign * (better - worst) < 0 else "unknown"
+
+
+def promises_kept(kept: int, not_kept: int, unknown: int) -> str:
+    """How many rows kept their promise, of those of which it is known: unknown is not broken."""
+    known = kept + not_kept
+    if not known:
+        return f"it cannot be told of any of {count(unknown, 'row')} whether it kept what was promised"
+    rest = f"; of {unknown} more it cannot be told" if unknown else ""
+    return f"{kept} of {count(known, 'row')} kept what was promised{rest}"
 
 
 def week_after(
