@@ -67,7 +67,7 @@ _DECODER = msgspec.json.Decoder(_Value | list[_Value])
 class FeedbackVoices:
     """The feedback ids that each of the newest subjects has for a metric, as hashes.
 
-    A process sees only the feedback that it takes itself; the store holds the bound over all of them.
+    A process sees only the feedback that it takes itself, and bounds that; the store keeps what all took.
     """
 
     def __init__(self) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, LargeBinary, Table, case, cast, func, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from records.facts.feedback import BY_ID, MOST_VOICES
 from records.outcome import Feedback, Outcome
 from records.store import sums, tables
 from records.store.database import driver_of
@@ -184,7 +183,6 @@ class BatchIngest:
 
     def feedback(self, connection: Connection, feedback: Sequence[Feedback]) -> int:
         """Store values and corrections, newest wins, and return how many changed a row."""
-        feedback = _within_voices(connection, feedback)
         if not feedback:
             return 0
         rows = sorted(map(of_feedback, feedback), key=itemgetter(0))
@@ -201,29 +199,3 @@ def _newest_wins(insert: Any) -> Any:
         set_={column.name: new[column.name] for column in tables.feedback.c if column.name != "key"},
         where=(new.at > old.at) | ((new.at == old.at) & changed),
     )
-
-
-def _within_voices(connection: Connection, feedback: Sequence[Feedback]) -> Sequence[Feedback]:
-    """The feedback without further ids of subjects that have MOST_VOICES for the metric. Each worker refuses
-    what it counts itself; this is for what several took."""
-    voices: dict[tuple[str, str], set[str]] = {}
-    kept: list[Feedback] = []
-    for each in feedback:
-        beginning = (each.exchange_id or each.session or each.unit) + BY_ID
-        if each.key.startswith(beginning):
-            mine = voices.get((beginning, each.metric))
-            if mine is None:
-                mine = voices[beginning, each.metric] = _voices(connection, beginning, each.metric)
-            if each.key not in mine and len(mine) >= MOST_VOICES:
-                continue
-            mine.add(each.key)
-        kept.append(each)
-    return kept
-
-
-def _voices(connection: Connection, beginning: str, metric: str) -> set[str]:
-    """The stored keys that begin so, which the primary key's index finds."""
-    stored = tables.feedback.c
-    after = beginning[:-1] + chr(ord(beginning[-1]) + 1)
-    mine = (stored.key >= beginning) & (stored.key < after) & (stored.metric == metric)
-    return set(connection.execute(select(stored.key).where(mine)).scalars())
