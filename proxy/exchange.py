@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 from msgspec.structs import replace
 
-from proxy.attempts.attempt import Attempt
+from proxy.attempts.attempt import Attempt, unasked
 from proxy.attempts.dispatch import AttemptDispatch, CandidateWait, StreamUsageRefusals
 from proxy.attempts.foreign_state import refused_for_state
 from proxy.attempts.mirror import Mirrors
@@ -183,22 +183,34 @@ class Exchanges:
             if attempt.failure is not None and await refused_for_state(call, assignment, attempt):
                 return await self._ask_other(call, trial, attempt, record)
             return attempt
-        failure: ErrorType | None = "breaker_open"
         if self.upstreams.free_slots(trial.candidate.key) == 0:
-            failure = "proxy_full"
+            failed = unasked(trial.candidate, "proxy_full")
         elif trial.breaker.allows(time.monotonic(), assignment.run):
-            attempt = await self._covered_attempt(call, trial, assignment, record)
-            if attempt.failure is None:
-                return attempt
-            if await refused_for_state(call, assignment, attempt):
+            failed = await self._covered_attempt(call, trial, assignment, record)
+            if failed.failure is None:
+                return failed
+            if await refused_for_state(call, assignment, failed):
                 trial.breaker.succeeded()
-                return await self._ask_other(call, trial, attempt, record)
-            failure = attempt.failure
+                return await self._ask_other(call, trial, failed, record)
+            if not failed.is_refusal:
+                failed.drop()
+        else:
+            failed = unasked(trial.candidate, "breaker_open")
+        record.fell_back = failed.failure
+        return await self._cover(call, trial, failed, record)
+
+    async def _cover(self, call: Call, trial: Trial, failed: Attempt, record: ExchangeRecord) -> Attempt:
+        """Ask the baseline in the place of a candidate that failed. Where the baseline cannot read the state
+        in the request it is no cover: the caller gets the candidate's own error, and may try again."""
+        if failed.failure == "candidate_rejects":
+            attempt = await self._compare(call, trial, record)
+        else:
+            attempt = await self._attempt(call, trial.baseline, record)
+        if await refused_for_state(call, record.assignment, attempt):
             attempt.abort()
-        record.fell_back = failure
-        if failure == "candidate_rejects":
-            return await self._compare(call, trial, record)
-        return await self._attempt(call, trial.baseline, record)
+            return failed
+        failed.abort()
+        return attempt
 
     async def _compare(self, call: Call, trial: Trial, record: ExchangeRecord) -> Attempt:
         """Ask the baseline for a request that the candidate refused: its answer tells who was at fault."""
@@ -368,11 +380,15 @@ def _no_answer(incoming: CallerRequest, record: ExchangeRecord, attempt: Attempt
         full = attempt.failure == "shed"
         refuse(incoming, record, overload() if full else no_descriptors())
         return
+    headers = our_headers(record, attempt)
     status = 504 if attempt.failure == "provider_timeout" else 502
     message = f"the provider did not answer ({attempt.failure})"
     if attempt.failure == "proxy_no_credential":
         message = attempt.problem
-    answer(incoming, record, status, message, str(attempt.failure), our_headers(record, attempt))
+    elif attempt.sent_at is None and attempt.failure in ("breaker_open", "proxy_full"):
+        status, message = 503, "only the model that began this conversation can read it; try again"
+        headers.append((b"retry-after", b"1"))
+    answer(incoming, record, status, message, str(attempt.failure), headers)
 
 
 def _abort_attempts(record: ExchangeRecord) -> None:

@@ -31,6 +31,7 @@ _PROVIDER_ERRORS: Mapping[int, ErrorType] = {
     424: "provider_5xx",  # Bedrock's ModelErrorException and ModelStreamErrorException
     429: "provider_429",
 }
+_LEAST_ERROR = 400
 _REFUSALS = frozenset({400, 401, 403, 404, 422})
 _CALLER_ERRORS: Mapping[int, ErrorType] = {
     401: "caller_unauthorized",
@@ -206,6 +207,16 @@ class Attempt:
             if is_throttled(seen.error, headers):
                 self.failure = THROTTLED
 
+    @property
+    def is_refusal(self) -> bool:
+        """True when the provider answered with an error status, which can be relayed."""
+        return self.response is not None and self.response.status >= _LEAST_ERROR
+
+    def drop(self) -> None:
+        """Abort the connection, and forget an answer that cannot be relayed."""
+        self.abort()
+        self.response = None
+
     def start_again(self) -> None:
         """Forget the response, before another request is sent in its place."""
         self.abort()
@@ -330,3 +341,10 @@ class Attempt:
             self.session.abort()
         if self.response is not None:
             self.response.abort()
+
+
+def unasked(target: ArmTarget, why: ErrorType) -> Attempt:
+    """The failure of an arm to which no request was sent."""
+    attempt = Attempt(target)
+    attempt.failure = why
+    return attempt

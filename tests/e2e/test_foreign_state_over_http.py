@@ -1,6 +1,7 @@
 """Conversations begun by a candidate that is then rolled back or promoted, over HTTP and by the SDKs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import anthropic
@@ -10,10 +11,10 @@ import pytest
 from google import genai
 from google.genai import types as genai_types
 
-from demo.provider.behaviour import Behaviour
+from demo.provider.behaviour import Behaviour, Fault
 from demo.provider.server import LocalProvider
 from routing.canary import ArmName
-from tests.e2e.conversations import Conversation
+from tests.e2e.conversations import Conversation, Form
 from tests.e2e.stage import Stage, on_stage
 from tests.effort import in_more
 from tests.serving import WAIT_S, eventually
@@ -61,6 +62,9 @@ CONFIG = "".join(
         canary("uncovered") + "    on_candidate_failure: error\n",
         canary("promoted"),
         canary("lost"),
+        canary("failing"),
+        canary("failing-anthropic", "anthropic"),
+        canary("failing-gemini", "gemini"),
         canary("by-openai"),
         canary("by-anthropic", "anthropic"),
         canary("by-gemini", "gemini"),
@@ -206,6 +210,67 @@ def test_without_a_fallback_the_baseline_is_asked_all_the_same(stage: Stage, str
     assert (row["outcome"], row["error_type"], row["reason"]) == ("ok", None, "foreign_state")
     order(stage, "uncovered", "rollback")
     order(stage, "uncovered", "resume")
+
+
+CANDIDATE = Behaviour(words=6, reasoning_tokens=5)
+FAILING: Mapping[Form, str] = {
+    "reasoning": "failing",
+    "thinking": "failing-anthropic",
+    "thoughts": "failing-gemini",
+}
+
+
+@pytest.mark.parametrize("form", FAILING)
+@pytest.mark.parametrize("stream", [in_more(False), True])
+@pytest.mark.parametrize(
+    "fault, status, error",
+    [
+        ("status", 503, "provider_5xx"),
+        ("throttled", 429, "provider_throttled"),
+        ("reset", 502, "provider_reset"),
+    ],
+)
+def test_a_failure_that_the_baseline_cannot_cover_is_the_candidates_own_and_may_be_tried_again(
+    stage: Stage, form: Form, stream: bool, fault: Fault, status: int, error: str
+) -> None:
+    name = FAILING[form]
+    user = next(stage.users("candidate", name, 0.5, f"{fault}-{stream}"))
+    conversation = Conversation(form, user, stream=stream, model=name)
+    assert ask(stage, conversation).headers["x-canary-arm"] == "candidate"
+    stage.provider.behave(f"{name}-new", Behaviour(faults={fault: 1.0}, status=503))
+    try:
+        answer = ask(stage, conversation)
+    finally:
+        stage.provider.behave(f"{name}-new", CANDIDATE)
+    assert (answer.status_code, answer.headers["x-canary-arm"]) == (status, "candidate"), answer.text
+    assert "x-canary-served-by" not in answer.headers
+    assert "signature" not in answer.text and "encrypted" not in answer.text
+    row = stage.outcome(answer.headers["x-canary-exchange"])
+    assert (row["outcome"], row["error_type"], row["served_by"]) == ("error", error, "candidate")
+
+    conversation.history.pop()  # an agent sends the request again
+    answer = ask(stage, conversation)
+    assert (answer.status_code, answer.headers["x-canary-arm"]) == (200, "candidate"), answer.text
+    assert "x-canary-served-by" not in answer.headers
+
+
+def test_an_open_breaker_leaves_a_conversation_of_the_candidates_with_an_error_to_be_tried_again(
+    stage: Stage,
+) -> None:
+    name = "failing"
+    conversation = begun(stage, name)
+    stage.provider.behave(f"{name}-new", Behaviour(faults={"status": 1.0}, status=503))
+    try:
+        for user in islice(stage.users("candidate", name, 0.5, "crowd"), 24):
+            assert ask(stage, Conversation("reasoning", user, model=name)).status_code == 200
+        answers = [ask(stage, conversation) for _ in range(3)]
+    finally:
+        stage.provider.behave(f"{name}-new", CANDIDATE)
+    assert {answer.status_code for answer in answers} == {503}
+    by_canary = next(answer for answer in answers if "retry-after" in answer.headers)
+    assert "try again" in by_canary.json()["error"]["message"]
+    row = stage.outcome(by_canary.headers["x-canary-exchange"])
+    assert (row["outcome"], row["error_type"]) == ("error", "breaker_open")
 
 
 def test_stored_responses_are_the_baselines_until_promotion_and_then_each_arms_own(stage: Stage) -> None:
