@@ -540,11 +540,13 @@ def _of_plan(reason: PlanUsedUp | NotExpected | RiskTaken | ShareChanged | LogEn
                 f"is decided.{again}"
             )
         case NotExpected():
-            plan, more = _plan(report), sooner([reason.metric])
+            last, more = 2 * _plan(report).planned_days, sooner([reason.metric])
             return (
-                f"Not expected to get there by day {end_of(plan)}: the chance is {chance(reason.chance)}, "
-                f"because of {label(reason.metric)}. {_extended(plan)}{more[0].upper()}{more[1:]} or more "
-                "days, under a new name, would help if the true value is within the bound."
+                "Will not be decided in its favour; stop or extend on purpose: even if its true value were "
+                f"halfway between acceptable and ideal, {label(reason.metric)} would pass by day {last} "
+                f"with a chance of {chance(reason.chance)}. "
+                f"{more[0].upper()}{more[1:]} or more days, under a new name, would help if the true value "
+                "is within the bound."
             )
         case RiskTaken():
             return _risk_taken(report, reason)
@@ -562,12 +564,6 @@ def _plan(report: Report) -> PlanLine:
     if report.plan is None:
         raise ValueError("a reason of the plan, in a report without one")
     return report.plan
-
-
-def _extended(plan: PlanLine) -> str:
-    """That the chance told is not that of the extension."""
-    end = 2 * plan.planned_days
-    return "" if end_of(plan) == end else f"The extension to day {end} is not in this chance. "
 
 
 def _risk_taken(report: Report, reason: RiskTaken) -> str:

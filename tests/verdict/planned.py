@@ -23,9 +23,14 @@ START = datetime(2026, 11, 2, tzinfo=UTC)
 
 
 def look_line(
-    day: int, low: float | None, high: float | None, p: float = 0.2, chance: float = 0.4
+    day: int,
+    low: float | None,
+    high: float | None,
+    p: float = 0.2,
+    chance: float = 0.4,
+    halfway: float = 0.6,
 ) -> LookLine:
-    return LookLine(day=day, low=low, high=high, p=p, risk=0.05, boundary=2.4, chance=chance)
+    return LookLine(day=day, low=low, high=high, p=p, risk=0.05, boundary=2.4, chance=chance, halfway=halfway)
 
 
 def metric_line(look: LookLine, state: State = "INCONCLUSIVE", metric: str = "task_completed") -> MetricLine:

@@ -285,14 +285,16 @@ def test_an_open_row_says_what_it_may_be_and_its_chance() -> None:
 
 
 def test_a_hopeless_plan_says_so_only_once_it_may_ship() -> None:
-    hopeless = replace(OPEN, look=_look(8, -0.03, 0.04, chance=0.004))
-    report, later = _report(OPEN, day=8), _report(OPEN, day=14)
+    hopeless = replace(OPEN, look=_look(8, -0.03, 0.04, chance=0.001, halfway=0.004))
+    unlikely = replace(OPEN, look=_look(8, -0.03, 0.04, chance=0.004))
+    report = _report(OPEN, day=8)
     (reason,) = outlook(report.plan, [OPEN, hopeless])
     found = sentence(reason, report)
-    assert found.startswith("Not expected to get there by day 14: the chance is under 1 %, because of task")
-    assert "The extension to day 28 is not in this chance." in found
-    assert "extension" not in sentence(*outlook(later.plan, [hopeless]), later)
+    assert found.startswith("Will not be decided in its favour; stop or extend on purpose: even if its true ")
+    assert "task completed would pass by day 28 with a chance of under 1 %" in found
+    assert outlook(report.plan, [unlikely]) == [], "a halfway candidate may still pass"
     assert outlook(_report(OPEN, day=4).plan, [hopeless]) == []
+    assert to_json(replace(report, metrics=(hopeless,)), sentences)["metrics"][0]["look"]["halfway"] == 0.004
 
 
 def test_a_high_risk_is_told_as_fixed_beforehand() -> None:

@@ -4,7 +4,8 @@ The quick forms show that the machinery runs; the full ones (`make test-statisti
 """
 
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 
@@ -48,12 +49,12 @@ from tests.verdict.simulated_looks import (
 from verdict.decision.decide import decide
 from verdict.decision.document import SHIPS as SHIP_VERDICTS
 from verdict.decision.document import Report
-from verdict.decision.plan_course import PlanCourse
+from verdict.decision.plan_course import HOPELESS, PlanCourse
 from verdict.decision.reports import CandidateStanding, SideBySide
 from verdict.decision.verdict import build_with_looks, find
 from verdict.planner.assumptions import Assumptions, ExpectedTraffic
 from verdict.planner.power import power_of_plan
-from verdict.rows.looks import RowPlan
+from verdict.rows.looks import Look, RowPlan, standing
 from verdict.terms.judged_canary import JudgedCanary
 
 
@@ -61,6 +62,9 @@ from verdict.terms.judged_canary import JudgedCanary
 def pool() -> Iterator[ProcessPoolExecutor]:
     with jobs() as running:
         yield running
+
+
+RUNS = int(os.environ.get("CANARY_SIMULATED_RUNS", "500"))
 
 
 def _limit(worlds: int, level: float = 0.05) -> float:
@@ -296,6 +300,58 @@ def test_the_readmes_rubric_ships_as_often_as_told_in_full(
             assert aim is None or abs(ships - aim / 100) <= 0.03 + _noise(aim / 100, 500)
             assert keeps - ships <= 0.02 + _noise(0.02, 500)
     print("\nREADME, " + "; ".join(cells))
+
+
+AT_ITS_BOUNDS = TrueValues(error_rate=0.05, csat=3.8)
+
+
+def _waits(which: str, seed: int) -> tuple[float, float]:
+    """The day on which README's rubric ships at a share of 5 %, ∞ without one, and the one on which it is
+    told that it will not."""
+    true = AT_ITS_BOUNDS if which == "at its bounds" else HALFWAY
+    world = as_planned(np.random.default_rng(seed), true, share=0.05, requests=3, users=40_000, days=28)
+    canary = JudgedCanary(name="waits", criteria=README, planned_days=14)
+    course = PlanCourse(world.until(28), canary, PLAN, without_refusals(README), 28 * DAY_S + 1)
+    rows = [(RowPlan(criterion=row, plan=PLAN, rows=len(README)), course.looks(row)) for row in README]
+    told = math.inf
+    for day in PLAN.looks("ship"):
+        so_far = [(row, [look for look in looks if look.day <= day]) for row, looks in rows]
+        if all(passes_by_users(looks) for _, looks in so_far):
+            return day, told
+        halfway = [standing(row, looks, _estimates(looks)).halfway for row, looks in so_far]
+        if day < 28 and any(chance is not None and chance < HOPELESS for chance in halfway):
+            told = min(told, day)
+    return math.inf, told
+
+
+def _estimates(looks: Sequence[Look]) -> tuple[float, float]:
+    seen = looks[-1].seen
+    return (math.nan, math.nan) if seen is None else (seen.acceptable.estimate, seen.ideal.estimate)
+
+
+def test_a_candidate_at_its_bounds_is_told_that_it_will_not_be_decided_in_its_favour() -> None:
+    found = [_waits("at its bounds", seed) for seed in range(6)]
+    assert sum(told < 28 for _, told in found) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_who_stops_when_told_that_it_will_not_ship_waits_half_as_long_and_loses_hardly_any(
+    pool: ProcessPoolExecutor,
+) -> None:
+    bad, halfway = (each_world(pool, _waits, which, RUNS) for which in ("at its bounds", "halfway"))
+    patient, told = (
+        float(np.mean([min(*each, 28) for each in days]))
+        for days in ([(ships, math.inf) for ships, _ in bad], bad)
+    )
+    ships = float(np.mean([day <= 28 for day, _ in halfway]))
+    kept = float(np.mean([day <= 28 and day <= stop for day, stop in halfway]))
+    print(
+        f"\nat its bounds: waits until day {patient:.1f}, if it stops when told {told:.1f}; halfway: ships "
+        f"{ships:.1%}, if it stops when told {kept:.1%} of {RUNS}"
+    )
+    assert told <= 16
+    assert ships - kept <= 0.02 + _noise(0.02, RUNS)
 
 
 # Two equal models, and harm

@@ -144,8 +144,9 @@ class LookLine:
     """What the plan's looks say of a row. `low` and `high` are the ends of the margin to the acceptable
     bound, in the metric's unit, 0 or more keeping the bound; None if open. `day` is that of the latest look
     (None: none yet), `p` the smallest risk at which a look would have passed, `risk` the row's own,
-    `boundary` that of the latest look that may ship, `chance` that of passing by the end of the plan. None
-    without enough units."""
+    `boundary` that of the latest look that may ship, `chance` that of passing by the end of the plan,
+    `halfway` that of passing by its last look if the true value is halfway between both bounds. None without
+    enough units."""
 
     day: int | None
     low: float | None
@@ -154,6 +155,7 @@ class LookLine:
     risk: float
     boundary: float | None
     chance: float | None
+    halfway: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

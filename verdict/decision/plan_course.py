@@ -225,7 +225,7 @@ def new_looks(rows: Sequence[Row], kept: KeptLooks) -> list[Look]:
 
 
 HOPELESS = 0.1
-"""Below this chance, a plan is not expected to get there."""
+"""Below this chance by the last look, even halfway between the bounds, a plan decides in nobody's favour."""
 
 _SELDOM = 0.05
 
@@ -242,14 +242,15 @@ def may_ship(plan: PlanLine) -> bool:
 
 
 def outlook(plan: PlanLine | None, lines: Sequence[MetricLine]) -> list[Reason]:
-    """That the plan is used up, or that it is not expected to get there; nothing otherwise."""
+    """That the plan is used up, or will not decide in the candidate's favour; nothing otherwise. That is no
+    test: to say it spends no risk."""
     open_ = [line for line in lines if line.state in ("INCONCLUSIVE", "NODATA")]
     if plan is None or not open_:
         return []
     if plan.looks and plan.looks[-1] >= 2 * plan.planned_days:
         return [PlanUsedUp(open=tuple(line.metric for line in open_))]
     chances = [
-        (line.look.chance, line.metric) for line in open_ if line.look and line.look.chance is not None
+        (line.look.halfway, line.metric) for line in open_ if line.look and line.look.halfway is not None
     ]
     if not chances or not may_ship(plan):
         return []

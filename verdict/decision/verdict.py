@@ -491,9 +491,12 @@ def _look_line(row: Row) -> LookLine | None:
         risk=found.risk,
         boundary=found.boundary,
         chance=found.chance,
+        halfway=found.halfway,
     )
     held = row.state == "NODATA" or row.held is not None
-    return replace(line, low=None, high=None, p=None, boundary=None, chance=None) if held else line
+    if not held:
+        return line
+    return replace(line, low=None, high=None, p=None, boundary=None, chance=None, halfway=None)
 
 
 def _to_tell(row: Row, further: int | None, window: ReportWindow) -> tuple[float | None, float | None]:

@@ -13,7 +13,7 @@ from records.store.reports import StoredLook
 from verdict.rows.days import DayFinding, day_finding
 from verdict.rows.margins import Contrast, Margin, z_to_ship
 from verdict.rows.reading import OneUnit, OpinionRate, Outcome, known, only_by, outcome
-from verdict.statistics.boundaries import Shape, boundaries
+from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.types import NotComputed
 from verdict.terms.plan import Side, VerdictPlan
 from verdict.terms.rubric import Bound, Criterion
@@ -200,6 +200,9 @@ def _seen_margin(margin: Margin, boundary: float | None, refusal: float | None) 
 _POWER = 0.8
 _POWER_Z = float(special.ndtri(_POWER))
 
+_NEW = 1e-3
+"""A look tells something new with so much more of the information that is there now."""
+
 _NOT_CERTAIN = math.nextafter(1.0, 0.0)
 """The most that is promised of a look to come."""
 
@@ -213,7 +216,8 @@ class RowStanding:
     that of the latest look, None before the first. The others are None without enough units: `p` is the
     smallest risk at which a look would have passed the acceptable bound, `boundary` that of the latest look
     that may ship, `chance` that of passing by `end`, `detectable` the distance to the bound that is then told
-    with 80 % power, `planned_se` the acceptable margin's standard error expected on the planned day.
+    with 80 % power, `halfway` the chance to pass by the last look if the true margin is halfway between both
+    bounds, `planned_se` the acceptable margin's standard error expected on the planned day.
     `days_needed` is the number of days until a look with a chance of 80 %; None without one.
     """
 
@@ -225,6 +229,7 @@ class RowStanding:
     p: float | None = None
     boundary: float | None = None
     chance: float | None = None
+    halfway: float | None = None
     detectable: float | None = None
     planned_se: float | None = None
     days_needed: int | None = None
@@ -302,6 +307,7 @@ def _with_outlook(
         p=_p(row, looks, found),
         boundary=next((each.boundary for _, each in reversed(seen) if each.boundary is not None), None),
         chance=1.0 if passed else 0.0 if failed else outlook.chance(found.end),
+        halfway=1.0 if passed else 0.0 if failed else outlook.halfway(),
         detectable=outlook.detectable(found.end),
         planned_se=outlook.se(row.plan.days),
         days_needed=0 if passed or failed else outlook.days_needed(),
@@ -362,6 +368,24 @@ class _Outlook:
             return 0.0
         found = chance(self._latest.to_ship, self._part(end), self._bounds[end])
         return min(found, _NOT_CERTAIN)
+
+    def halfway(self) -> float | None:
+        """The chance to pass at a look to come if the true margin is halfway between both bounds, whatever
+        was seen so far: that of the z that is then still to come. None without a scale."""
+        seen, se = self._latest, self._latest.se
+        if not (math.isfinite(se) and se > 0):
+            return None
+        told: list[float] = []
+        bounds: list[float] = []
+        for day in self._to_come:
+            more = 1 / self._part(day) - 1
+            if more > (told[-1] if told else 0.0) + _NEW:
+                told.append(more)
+                bounds.append((self._bounds[day] * math.sqrt(1 + more) - seen.to_ship) / math.sqrt(more))
+        if not told:
+            return 0.0
+        margin = (seen.acceptable.estimate - seen.ideal.estimate) / 2
+        return min(sum(crossings(bounds, told, margin / se * math.sqrt(told[-1]))), _NOT_CERTAIN)
 
     def detectable(self, end: int) -> float | None:
         """The distance to the bound that the look of this day would tell with 80 % power; None without a

@@ -221,7 +221,8 @@ class PlanUsedUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotExpected:
-    """The chance that the plan gets there is small, because of this row."""
+    """The plan will not decide in the candidate's favour: even if its true value is halfway between the
+    bounds, this row's chance to pass by the last look is small."""
 
     metric: str
     chance: float
