@@ -213,6 +213,7 @@ CONFIG = "config"
 RESTORED = "canary, after a restore"
 """Who rolls back again what the restored store does not know to be rolled back."""
 REMOVED, LEFT = "removed from the config", "the next trial began"
+PROMOTED = "its promotion ended the trial"
 
 
 COUNT_EVERY_S = 2.0
@@ -629,11 +630,19 @@ class Rollouts:
 
     def _end_gone(self, settings: ControlSettings, begun: Sequence[Standing], now: float) -> None:
         """End the canaries that have left the config, but for those that `begun` keeps: trials that it does
-        not know yet, and the one whose candidate is a standing baseline. The lanes are cut afterwards."""
+        not know yet, and the one whose candidate is a standing baseline. The lanes are cut afterwards.
+
+        A promotion ended its trial then and there, though the state stays until another baseline comes.
+        """
+        promoted_at = {each.canary: each.at for one in begun for each in one.history}
         kept = {name for each in begun for name in each.kept}
         trials = {name for each in begun for name in each.trials}
         for name, each in self.states.items():
-            if name not in settings.canaries and name not in kept and each.state.state != "ended":
+            if name in settings.canaries or name in kept or each.state.state == "ended":
+                continue
+            if each.state.state == "promoted" and name in promoted_at:
+                self._end(name, PROMOTED, promoted_at[name])
+            else:
                 self._end(name, LEFT if name in trials else REMOVED, now)
 
     def _end(self, name: str, reason: str, now: float) -> None:

@@ -105,10 +105,14 @@ def _sections(found: ReleaseFacts) -> Iterator[_For]:
     failures = found.failures
     for each in _happened(found.dossier, found.timeline):
         yield ("team",), each
-    if found.costs is not None:
-        yield ("finance", "team"), Section("What a request, a user and an outcome cost", _costs(found.costs))
-        yield ("finance", "team"), Section("A month and a year", _money(found.costs.report))
-        yield ("finance", "team"), Section("What is assumed", [BulletList(words.assumed(found.costs))])
+    title = "What a request, a user and an outcome cost"
+    for costs in found.costs:
+        of_run = f": {costs.canary}, run {costs.run}" if len(found.costs) > 1 else ""
+        yield ("finance", "team"), Section(f"{title}{of_run}", _costs(costs))
+    for costs in found.costs[-1:]:
+        yield ("finance", "team"), Section("A month and a year", _money(costs.report))
+    told = list(dict.fromkeys(said for costs in found.costs for said in words.assumed(costs)))
+    yield ("finance", "team"), Section("What is assumed", [BulletList(told)])
     yield (
         ("finance",),
         Section("Time and cost of the examples", [release.spent(found.dossier.benchmark or {})]),

@@ -252,6 +252,7 @@ def reasons_of(found: Dossier) -> tuple[str, ...]:
     promoted = [run for run in found.newest if run.state == "promoted"]
     return (
         *_superseded(found),
+        *_earlier(found),
         *(_pulled_back(run) for run in found.newest if run.state == "rolled_back"),
         *map(_promoted, promoted),
         *_not_made(found),
@@ -268,6 +269,18 @@ def _superseded(found: Dossier) -> Iterator[str]:
     after = found.superseded_by
     if after is not None:
         yield f"Superseded by release {after.id}, against {after.baseline}."
+
+
+def _earlier(found: Dossier) -> Iterator[str]:
+    """Which run speaks for a canary whose newest run has had no user."""
+    newest = {run.canary: run for run in found.newest}
+    for run in found.telling:
+        last = newest[run.canary]
+        if last is not run and run.report is not None:
+            yield (
+                f"No user is counted in run {last.run} of canary {run.canary}: what users say is of run "
+                f"{run.run}, {number(run.report.units.candidate, 'user')} of the candidate."
+            )
 
 
 def decided(found: Dossier) -> list[str]:
@@ -306,7 +319,9 @@ def _not_made(found: Dossier) -> Iterator[str]:
 
 def _agreement(found: Dossier) -> Iterator[str]:
     """Who decides, where the layers disagree."""
-    told = [(who, verdict) for who, verdict in verdicts(found.benchmark, found.newest) if verdict is not None]
+    told = [
+        (who, verdict) for who, verdict in verdicts(found.benchmark, found.deciding) if verdict is not None
+    ]
     if len({"ship" if verdict == "ship_now" else verdict for _, verdict in told}) < 2:
         return
     parts = [

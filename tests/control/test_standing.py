@@ -119,6 +119,19 @@ def test_what_was_promoted_is_the_baseline_until_it_is_rolled_back(store: Store)
     assert withdrawn is not None and withdrawn.who == "bob"
 
 
+def test_the_end_of_a_promoted_trial_has_the_date_of_its_promotion(store: Store) -> None:
+    """Its state stays until the next promotion, weeks later."""
+    rollouts, trials = Rollouts(store, lambda states: None), list[str]()
+    for model, at in (("second", 1.5), ("third", 3.5)):
+        trials.append(begin(store, model))
+        rollouts.reconcile(settings(now(store)), at)
+        order(rollouts, trials[-1], "promote")
+    rollouts.reconcile(settings(now(store)), 9.0)
+    (end,) = [each.act for each in store.audit() if each.act.action == "end"]
+    assert (end.at, end.who, end.reason) == (2.0, "config", "its promotion ended the trial")
+    assert rollouts.states[trials[0]].state.changed_at == 2.0
+
+
 def test_a_config_that_is_older_than_the_store_ends_no_trial(store: Store) -> None:
     trial = begin(store, "second")
     rollouts = Rollouts(store, lambda states: None)

@@ -13,7 +13,9 @@ from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from canary.config import Config, parse
-from control.states.rollouts import Rollouts
+from control.states.rollouts import Rollouts, Transition
+from pages.reports.release_documents import rendered
+from pages.words.archive import reasons_of
 from pages.words.reasons import sentences
 from records.store import Act, Store, tables
 from records.store.decisions import Decision, Decisions
@@ -23,6 +25,9 @@ from routing.canary import HoldbackTerms
 from tests.verdict.shipping import Shipper
 from verdict.archive.archivist import LOOK_EVERY_S, SETTLE_S, Archivist
 from verdict.archive.evaluations import from_document
+from verdict.archive.release_facts import facts_of
+from verdict.archive.releases import all_releases, release_of
+from verdict.archive.trends import trends
 from verdict.decision.document import Units
 
 CONFIG = """\
@@ -121,6 +126,59 @@ def test_the_end_of_a_hold_back_is_archived_with_what_came_of_the_promises(store
     assert [(row.metric, row.kept, row.why) for row in after.rows] == [("error_rate", "unknown", "too_few")]
     assert from_document(dict(told[-1].document)) == kept["week_after"]
     assert _archivist(store).turn(NOW + 7200) == 0
+
+
+def _moved(store: Store, action: str, at: float, change: Transition) -> None:
+    """A person's order, and the run that it brings, as `Operator.order` does both."""
+    rollouts = Rollouts(store, lambda plan: None)
+    rollouts.change("trial", Act(at=at, action=action, who="ann", reason="r"), change)
+    rollouts.settle()
+    rollouts.enter(WITH.control.canaries["trial"], at)
+
+
+def test_the_evidence_of_all_runs_belongs_to_the_release(store: Store) -> None:
+    """Tried by 300 users, rolled back by a person, resumed and promoted before anybody asks; once more."""
+    Rollouts(store, lambda plan: None).reconcile(WITH.control, NOW)
+    Shipper(store).lines(_lines(1, NOW, 2), canary="trial")
+    steps, settings = WITH.control.canaries["trial"].canary.steps, WITH.control.reports
+    for day in (1, 2):
+        at = NOW + day * DAY_S
+        _moved(store, "rollback", at, partial(transitions.rollback, reason="r", now=at))
+        assert _archivist(store).turn(at + SETTLE_S + 1) == 1
+        _moved(store, "resume", at + 60, partial(transitions.resume, steps=steps, reason="r", now=at + 60))
+        resumed = all_releases(store)[0]
+        assert (resumed.state, resumed.verdict) == ("running", "dont_ship")
+        assert resumed.layers["users"].rows
+        _moved(store, "promote", at + 120, partial(transitions.promote, reason="r", now=at + 120))
+        _archivist(store).turn(at + 120 + SETTLE_S + 1)
+    now = at + 3600
+    found = release_of(settings, store, "claude-sonnet", now=now)
+    assert (found.state, [run.tried for run in found.runs]) == ("promoted", [True, False, False])
+    assert found.layers["users"].rows
+    assert reasons_of(found)[0].startswith(
+        "No user is counted in run 3 of canary trial: what users say is of run 1"
+    )
+    for reader in ("finance", "team"):
+        told = rendered(facts_of(settings, store, found, reader, now=now), reader, "text")
+        assert "on 300 users of the current model and 300 users of the" in " ".join(told.split())
+        assert "on 0 users" not in told
+    (year,) = trends(map(from_document, Evaluations(store).all()), now=now).years
+    assert year.promoted == 1
+
+
+def test_a_promotion_ends_its_trial_then_and_there(store: Store) -> None:
+    """Its hold-back ends a week later, and its entry leaves when the next one is promoted."""
+    terms = HoldbackTerms(share=0.02, for_s=7 * DAY_S)
+    _moved(store, "promote", NOW, partial(transitions.promote, reason="r", now=NOW, holdback=terms))
+    archivist, rollouts = _archivist(store), Rollouts(store, lambda plan: None)
+    assert archivist.turn(LATER) == 1
+    rollouts.end_holdbacks(NOW + 7 * DAY_S)
+    rollouts.reconcile(WITHOUT.control, NOW + 20 * DAY_S)
+    assert archivist.turn(NOW + 20 * DAY_S + SETTLE_S + 1) == 1
+    kept = [from_document(each) for each in Evaluations(store).all("trial")]
+    assert [each.event for each in kept] == ["promoted", "week_after"]
+    (step,) = trends(kept, now=NOW + 21 * DAY_S).steps
+    assert (step.at, step.shipped) == (NOW, True)
 
 
 DAY_S = 86_400.0

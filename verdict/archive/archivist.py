@@ -77,7 +77,7 @@ class Archivist:
         # The statistics take two seconds to import, and most admin processes never archive anything.
         from verdict.archive.evaluations import events_of
 
-        if _tells_nothing_new(entry):
+        if entry.after.started_at is None:  # a canary that never ran has nothing to evaluate
             return 0
         return sum(self._evaluate(evaluations, entry, event, now) for event in events_of(entry))
 
@@ -102,13 +102,6 @@ class Archivist:
         if added:
             self._told(found)
         return added
-
-
-def _tells_nothing_new(entry: AuditEntry) -> bool:
-    """A canary that never ran has nothing to evaluate. A run that was rolled back has had its evaluation; its
-    end, which comes with the next canary, must not replace that one."""
-    rolled_back = entry.before is not None and entry.before.state == "rolled_back"
-    return entry.after.started_at is None or (entry.act.action == "end" and rolled_back)
 
 
 # Takes the looks of running canaries after each UTC midnight, so that each is stored though no report is

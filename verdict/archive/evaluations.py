@@ -189,10 +189,13 @@ _EVENTS: dict[str, Event] = {
 
 
 def events_of(entry: AuditEntry) -> Sequence[Event]:
-    """What this entry makes evaluations of: its own event, and the end of a hold-back, whatever ended it."""
+    """What this entry makes evaluations of: its own event, and the end of a hold-back, whatever ended it. A
+    promotion or a rollback has ended the trial: its end, which comes with a later one, tells nothing new."""
     event = _EVENTS[entry.act.action]
+    was = entry.before.state if entry.before is not None else None
+    told: list[Event] = [] if event == "ended" and was in ("promoted", "rolled_back") else [event]
     over = entry.before is not None and entry.before.holds_back and not entry.after.holds_back
-    return [event, "week_after"] if over and event != "week_after" else [event]
+    return [*told, "week_after"] if over and event != "week_after" else told
 
 
 def key_of(entry: AuditEntry, event: Event) -> str:

@@ -154,7 +154,7 @@ class ReleaseFacts:
     dossier: Dossier
     failures: ProviderFailures
     timeline: tuple[TimelineEntry, ...]
-    costs: ReleaseCosts | None
+    costs: tuple[ReleaseCosts, ...]
 
 
 def facts_of(
@@ -172,7 +172,13 @@ def facts_of(
         dossier=found,
         failures=_failures_of(settings, store, found, now=now, texts=texts),
         timeline=timeline_of(store, found),
-        costs=None if reader == "vendor" else _costs(settings, store, found, now=now),
+        costs=()
+        if reader == "vendor"
+        else tuple(
+            _costs(settings, store, run, run.report, now=now)
+            for run in found.runs
+            if run.tried and run.report is not None
+        ),
     )
 
 
@@ -183,11 +189,10 @@ _BOUNDS = "<= 1.2x baseline", "<= 0.9x baseline"
 """Rows need bounds. Nobody reads the states of these."""
 
 
-def _costs(settings: ReportSettings, store: Store, found: Dossier, *, now: float) -> ReleaseCosts | None:
-    """The costs of the newest run that has a report; rows that cannot be made any more are left out."""
-    run = next((run for run in reversed(found.runs) if run.report is not None), None)
-    if run is None or run.report is None:
-        return None
+def _costs(
+    settings: ReportSettings, store: Store, run: RunStanding, report: Report, *, now: float
+) -> ReleaseCosts:
+    """The costs of a run with this report; rows that cannot be made any more are left out."""
     names = [*COSTS, *sorted(name for name, metric in settings.metrics.items() if metric.cost_per)]
     rows = [_criterion(name) for name in names]
     left_out = list[str]()
@@ -200,7 +205,7 @@ def _costs(settings: ReportSettings, store: Store, found: Dossier, *, now: float
         canary=run.canary,
         run=run.run,
         rows=() if costs is None else tuple(line for line in costs.metrics if line.candidate is not None),
-        report=run.report,
+        report=report,
         left_out="".join(left_out),
     )
 

@@ -104,6 +104,11 @@ class RunStanding:
         return "" if self.closing is None else self.closing.against
 
     @property
+    def tried(self) -> bool:
+        """True if its report has users of the candidate."""
+        return self.report is not None and self.report.units.candidate > 0
+
+    @property
     def verdict(self) -> Verdict | None:
         """None if no report was made of it."""
         if self.report is not None:
@@ -377,6 +382,18 @@ class Dossier:
         return tuple(run for run in self.runs if last[run.canary] is run)
 
     @property
+    def telling(self) -> tuple[RunStanding, ...]:
+        """The run of each canary by which its users speak: the newest that they tried, else the newest."""
+        last = {run.canary: run for run in self.runs} | {run.canary: run for run in self.runs if run.tried}
+        return tuple(run for run in self.runs if last[run.canary] is run)
+
+    @property
+    def deciding(self) -> tuple[RunStanding, ...]:
+        """The newest run of each canary; the telling one while the newest has no verdict."""
+        telling = {run.canary: run for run in self.telling}
+        return tuple(run if run.verdict is not None else telling[run.canary] for run in self.newest)
+
+    @property
     def state(self) -> ReleaseState:
         """The state of the run that started last, else the last stage."""
         if self.newest:
@@ -387,9 +404,9 @@ class Dossier:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The worst of its benchmark's and its newest runs'; None while there is none, or one that could be
+        """The worst of its benchmark's and its deciding runs'; None while there is none, or one that could be
         worse is not there."""
-        found = verdicts(self.benchmark, self.newest)
+        found = verdicts(self.benchmark, self.deciding)
         known = [verdict for _, verdict in found if verdict is not None]
         least: Verdict | None = next((verdict for verdict in _WORST_FIRST if verdict in known), None)
         return None if len(known) < len(found) and least != "dont_ship" else least
@@ -402,12 +419,13 @@ class Dossier:
 
     @property
     def layers(self) -> Mapping[LayerName, LayerStanding]:
-        return layers_of(self.benchmark, [run.report for run in self.newest if run.report is not None])
+        return layers_of(self.benchmark, [run.report for run in self.telling if run.report is not None])
 
     @property
     def report(self) -> Report | None:
-        """The report of the newest run that has one."""
-        return next((run.report for run in reversed(self.runs) if run.report is not None), None)
+        """The report of the newest run that users tried, else of the newest that has one."""
+        made = [run for run in self.runs if run.report is not None]
+        return max(made, key=lambda run: (run.tried, self.runs.index(run))).report if made else None
 
     @property
     def clock(self) -> ReleaseClock:

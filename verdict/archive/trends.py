@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from records.facts.metric import Per, parse_bound
 from verdict.archive.evaluations import Evaluation, moment
 from verdict.archive.week_after import PromisesHeld, promises_held
 from verdict.decision.document import MetricLine, vendor
-from verdict.details import MONTH_DAYS, YEAR_DAYS, savings
+from verdict.details import MONTH_DAYS, YEAR_DAYS, Savings, savings
 from verdict.statistics.types import Floats
 from verdict.terms.measures import Unit, source
 from verdict.terms.plan import DAY_S
@@ -88,7 +88,7 @@ def step_of(run: Sequence[Evaluation]) -> TrendStep:
     quality, saved = quality_line(report.metrics), savings(report.details)
     return TrendStep(
         key=evaluation.key,
-        at=evaluation.at,
+        at=closed_at(run),
         canary=evaluation.canary,
         run=evaluation.run,
         vendor=evaluation.family,
@@ -328,22 +328,47 @@ def years_saved(runs: Iterable[Sequence[Evaluation]], now: float) -> tuple[YearS
 
 def _saved_in(year: int, runs: Sequence[Sequence[Evaluation]], now: float) -> YearSaved:
     begin, end = (datetime(each, 1, 1, tzinfo=UTC).timestamp() for each in (year, year + 1))
-    in_force = [(run[-1], _months(run, begin, min(end, now))) for run in runs]
-    given = [(savings(last.report.details), months) for last, months in in_force if months > 0.0]
+    tries = _tries(runs)
+    in_force = [(tried, _months(tried, begin, min(end, now))) for tried in tries]
+    given = [(_saving(tried), months) for tried, months in in_force if months > 0.0]
     known = [saved.monthly.scaled(months) for saved, months in given if saved is not None]
-    ended = [last for last, _ in in_force if begin <= last.at < end]
-    in_use = [savings(run[-1].report.details) for run in runs if _in_use(run)]
+    kept = {each.key for tried in tries if _in_use(tried) for each in tried}
+    ended = [run[-1] for run in runs if begin <= closed_at(run) < end]
+    in_use = [_saving(tried) for tried in tries if _in_use(tried)]
     ahead = [saved.monthly.scaled(YEAR_DAYS / MONTH_DAYS) for saved in in_use if saved is not None]
     return YearSaved(
         year=year,
         goes_on=now < end,
-        promoted=len(given),
+        promoted=len({_arms(tried[0]) for tried, months in in_force if months > 0.0}),
         unknown=len(given) - len(known),
         saved_usd=_summed(known),
         evaluated_usd=_spent(ended),
-        in_vain_usd=_spent(run[-1] for run in runs if begin <= run[-1].at < end and not _in_use(run)),
+        in_vain_usd=_spent(last for last in ended if last.key not in kept),
         ahead_usd=_summed(ahead) if ahead else None,
     )
+
+
+def _tries(runs: Sequence[Sequence[Evaluation]]) -> list[list[Evaluation]]:
+    """The evaluations of all runs in which a canary tried the same release, oldest first."""
+    every = sorted((each for run in runs for each in run), key=lambda each: each.at)
+    return list(grouped(every, lambda each: (each.canary, _arms(each))).values())
+
+
+def _arms(one: Evaluation) -> Hashable:
+    """What tells its release from others."""
+    return (one.candidate, one.baseline) if one.candidate is not None else (one.canary, one.run)
+
+
+def _saving(tried: Sequence[Evaluation]) -> Savings | None:
+    """The newest known; a run that nobody tried knows of none."""
+    known = (savings(each.report.details) for each in reversed(tried))
+    return next((saving for saving in known if saving is not None), None)
+
+
+def closed_at(run: Sequence[Evaluation]) -> float:
+    """When the run was promoted or rolled back last, else its last evaluation, UTC seconds: a hold-back, or
+    the next promotion, may end much later."""
+    return next((each.at for each in reversed(run) if each.event in _MOVES), run[-1].at)
 
 
 def _in_use(run: Sequence[Evaluation]) -> bool:
@@ -457,7 +482,7 @@ def runs_of(evaluations: Iterable[Evaluation]) -> list[list[Evaluation]]:
     """Each run's evaluations, oldest first; the runs in the order of their last."""
     in_order = sorted(evaluations, key=lambda each: each.at)
     found = grouped(in_order, lambda each: (each.canary, each.run))
-    return sorted(found.values(), key=lambda run: run[-1].at)
+    return sorted(found.values(), key=closed_at)
 
 
 def promises_of(runs: Iterable[Sequence[Evaluation]]) -> PromisesHeld:
