@@ -48,7 +48,7 @@ from alerts.rules.places import (
 )
 from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule, StatusState, located
 from alerts.rules.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
-from alerts.wording import SAYS, UNNAMED, ArmNames, Trouble
+from alerts.wording import SAYS, UNNAMED, ArmMeans, ArmNames, Trouble
 from common.clock import Utc
 from common.concentration import CATEGORY, NOWHERE, Concentration
 from records.facts.metric import BUILT_IN, Metric
@@ -496,6 +496,14 @@ class Watch:
             since=since,
             seen=seen_in(self.state.failures, fall_back=arms.fall_back),
             said=error.words if error is not None and status.rule in SAYS else "",
+            means=self._means("candidate"),
+            baseline_means=self._means("baseline"),
+        )
+
+    def _means(self, arm: ArmName) -> ArmMeans:
+        of_session = self.state.sessions.document()[arm]
+        return self.state.tallies[arm].means(
+            self._judged_at, requests=of_session["exchanges"], tool_calls=of_session["tool_calls"]
         )
 
     def _rising_since(self, key: str) -> Utc | None:

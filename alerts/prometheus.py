@@ -77,7 +77,7 @@ _MEANING: Mapping[str, str] = {
     "escalated": "The candidate's users ask for a human more often.",
     "repeat_question": "The candidate's users have to ask again more often.",
     "telemetry": "Requests are routed, but no outcome arrives.",
-    "outage": "The baseline itself fails more than the candidate may. The candidate is not the cause.",
+    "outage": "The baseline itself fails more than the candidate may.",
 }
 GUARDRAILS: Mapping[str, str] = {
     name: f"Canary{''.join(part.capitalize() for part in name.split('_'))}" for name in _MEANING

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from common.clock import Utc
-from common.numbers import UNKNOWN, count, decimal, percent, times
+from common.numbers import UNKNOWN, count, decimal, dollars, percent, times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +47,27 @@ UNNAMED = ArmNames()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmMeans:
+    """What an arm's requests and sessions take on average: `requests` and `tool_calls` of a session in the
+    run; of a request in the last hour its tokens, those of its input that were not cached, and what 1,000
+    tokens cost. None is unknown."""
+
+    requests: float | None = None
+    tool_calls: float | None = None
+    input_tokens: float | None = None
+    uncached_tokens: float | None = None
+    output_tokens: float | None = None
+    price_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
     """What an incident or a rollback is about, as values. `on_call` and `title` make the sentence of it.
 
     `rule`, `category`, `segment`, `value`, `threshold`: of the guardrail's status, and `numbers` its
     evidence; `own` is its sentence, for rules without words here. `where`: the one place in which the failing
-    exchanges lie. `since`: UTC seconds. `said`: what the candidate's provider said, "" for nothing.
+    exchanges lie. `since`: UTC seconds. `said`: what the candidate's provider said, "" for nothing. `means`
+    and `baseline_means`: what may have grown where answers or sessions have.
 
     Of `numbers` are read: `bad` of `outcomes` requests, of `adverse_units` users; `cut`: the value is a lower
     bound; `no_answer` requests had none within `no_answer_s`; `stalled` ones were silent for `stalled_s` in
@@ -72,6 +87,8 @@ class Trouble:
     since: Utc | None = None
     seen: FailuresSeen = FailuresSeen()
     said: str = ""
+    means: ArmMeans = ArmMeans()
+    baseline_means: ArmMeans = ArmMeans()
 
 
 SAYS = ("error_rate", "error_rate_vs_baseline", "outage")
@@ -91,7 +108,7 @@ def on_call(trouble: Trouble, done: str, now: Utc, *, quoting: bool = True) -> s
     (`done`), and, if `quoting`, the provider's words."""
     said = f'The provider says: "{quoted(trouble.said)}".' if quoting and trouble.said else ""
     what = f"{_fails(trouble, quoting=quoting)}{_since(trouble, now)}"
-    parts = [ended(what), _saw(trouble), ended(capitalized(done)), said]
+    parts = [ended(what), grown(trouble), _saw(trouble), ended(capitalized(done)), said]
     return " ".join(each for each in parts if each)
 
 
@@ -376,6 +393,46 @@ _WORDS: Mapping[str, Callable[[Trouble], str]] = {
 }
 
 
+GREW = 1.2
+"""So many times the baseline's mean has grown."""
+
+
+def grown(trouble: Trouble) -> str:
+    """What grew where answers cost more or sessions are larger, by the measures at hand, both arms' figures;
+    that it is not known where none of them did; "" for other rules."""
+    if trouble.rule not in _SIZES:
+        return ""
+    mine, theirs = trouble.means, trouble.baseline_means
+    found = [
+        f"{words} {show(ours)} against {show(others)}"
+        for words, show, ours, others in (
+            ("requests per session", decimal, mine.requests, theirs.requests),
+            ("tool calls per session", decimal, mine.tool_calls, theirs.tool_calls),
+            ("output tokens per request", count, mine.output_tokens, theirs.output_tokens),
+            ("input tokens per request", count, mine.input_tokens, theirs.input_tokens),
+        )
+        if _grew(ours, others)
+    ]
+    if not found and _grew(mine.uncached_tokens, theirs.uncached_tokens):
+        both = f"{count(mine.uncached_tokens)} against {count(theirs.uncached_tokens)}"
+        found = [f"input tokens per request that were not cached {both}"]
+    if not found and _grew(mine.price_usd, theirs.price_usd):
+        found = [f"the price of 1,000 tokens {dollars(mine.price_usd)} against {dollars(theirs.price_usd)}"]
+    if not found:
+        return "Why is not known: requests, tokens and their price have not grown, or are not known."
+    return f"What grew: {', '.join(found)}."
+
+
+def _grew(mine: float | None, theirs: float | None) -> bool:
+    return mine is not None and theirs is not None and mine > GREW * theirs
+
+
+_SIZES = (
+    *("cost_per_request", "session_cost", "session_exchanges", "session_tokens", "session_tool_calls"),
+    "session_length_s",
+)
+
+
 def _saw(trouble: Trouble) -> str:
     """What users saw."""
     rule, seen = trouble.rule, trouble.seen
@@ -394,12 +451,7 @@ _SAW: Mapping[str, str] = {
         ("answer_faults", "refused", "cut_off", "empty", "invalid_output"), "Users got these answers."
     ),
     "stalled": "Users saw answers stop for so long.",
-    **dict.fromkeys(("cost_per_request", "session_cache_hits"), "Users notice nothing of that."),
-    "session_cost": "Users wait for longer where their tasks take more steps.",
-    **dict.fromkeys(
-        ("session_exchanges", "session_tool_calls", "session_length_s", "stuck"), "Users wait for longer."
-    ),
-    "session_tokens": "Users may notice longer answers.",
+    **dict.fromkeys((*_SIZES, "session_cache_hits", "stuck"), "Users got its answers."),
     "session_faults": "Users got these answers.",
     "session_abandoned": "Users left, or got an error.",
     **dict.fromkeys(

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -12,7 +12,7 @@ from alerts.evidence.exchanges import GuardrailSample
 from alerts.evidence.statistics import ROLLBACK_CUSUM, ROLLBACK_MIXTURE, Window
 from alerts.rules.places import CandidateError
 from alerts.rules.rule import FAULTS, GuardrailStatus
-from alerts.wording import FailuresSeen, Trouble, clock, on_call
+from alerts.wording import ArmMeans, FailuresSeen, Trouble, clock, on_call
 from common.clock import Utc
 from common.concentration import NOWHERE, Concentration
 from records.outcome import Fault, Outcome
@@ -128,9 +128,23 @@ class ArmFigures:
     left: int | None = None
 
 
+HOUR_S = 3_600.0
+_SIZES: Mapping[str, Callable[[Outcome], float | None]] = {
+    "input": lambda outcome: outcome.usage.input_tokens,
+    "cached": lambda outcome: outcome.usage.cached_input_tokens,
+    "output": lambda outcome: outcome.usage.output_tokens,
+    "cost": lambda outcome: outcome.cost_usd,
+}
+"""What is known of a request's size."""
+
+
+def _recent() -> dict[str, Window]:
+    return {name: Window(HOUR_S) for name in _SIZES}
+
+
 @dataclass(slots=True)
 class ArmTally:
-    """The counts and windows behind `ArmFigures`."""
+    """The counts and windows behind `ArmFigures`, and of the last hour the sizes of requests by name."""
 
     exchanges: int = 0
     failed: int = 0
@@ -138,6 +152,7 @@ class ArmTally:
     left: int = 0
     latency: Window = field(default_factory=lambda: Window(RECENT_S, binned=True))
     cost: Window = field(default_factory=lambda: Window(None))
+    recent: dict[str, Window] = field(default_factory=_recent)
 
     def add(self, evidence: Sequence[tuple[Outcome, GuardrailSample]]) -> None:
         """Add exchanges of this arm."""
@@ -149,6 +164,25 @@ class ArmTally:
             [(each.completed, each.latency_s) for each in samples if each.latency_s is not None]
         )
         self.cost.add_all([(each.completed, each.cost_usd) for each in samples if each.cost_usd is not None])
+
+        whole = [(outcome, each.completed) for outcome, each in evidence if not outcome.usage.estimated]
+        for name, size in _SIZES.items():
+            known = ((at, size(outcome)) for outcome, at in whole)
+            self.recent[name].add_all([(at, value) for at, value in known if value is not None])
+
+    def means(self, now: float, *, requests: float | None, tool_calls: float | None) -> ArmMeans:
+        """The means at monotonic `now`, with those of its sessions."""
+        size = {name: window.mean(now) for name, window in self.recent.items()}
+        put, cached, output, cost = (size.get(name) for name in _SIZES)
+        tokens = (put or 0.0) + (output or 0.0)
+        return ArmMeans(
+            requests=requests,
+            tool_calls=tool_calls,
+            input_tokens=put,
+            uncached_tokens=None if put is None or cached is None else put - cached,
+            output_tokens=output,
+            price_usd=1000.0 * cost / tokens if cost is not None and tokens else None,
+        )
 
     def figures(self, now: float) -> ArmFigures:
         """The figures at monotonic `now`."""

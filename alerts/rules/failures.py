@@ -277,7 +277,7 @@ class OutageRule:
             f" (limit {percent(self.rule.limit)})",
         )
         if status.state == "firing":
-            said = f"{status.sentence}; the candidate is not the cause, and the ramp holds"
+            said = f"{status.sentence}; the candidate got none of these requests, and the ramp holds"
             status = replace(status, sentence=said)
         return replace(status, rule="outage", action="hold" if status.action == "page" else status.action)
 

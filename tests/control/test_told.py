@@ -268,43 +268,46 @@ CASES: Mapping[str, tuple[User, User, str, str]] = {
         GOOD,
         one(cost_usd=0.05),
         "Answers of m2 cost 2.0× those of m1, over 54 requests",
-        "Users notice nothing of that.",
+        "What grew: the price of 1,000 tokens $0.0185 against $0.00909. Users got its answers.",
     ),
     "session_cost": (
         TWO,
         session({"cost_usd": 0.1}, {"cost_usd": 0.1}),
         "Sessions of m2 cost 2.5× those of m1, over 48 sessions",
-        "Users wait for longer where their tasks take more steps.",
+        "What grew: the price of 1,000 tokens $0.0227 against $0.00909. Users got its answers.",
     ),
     "session_exchanges": (
         TWO,
         session(*[{}] * 9),
         "Sessions of m2 take 2.2× the requests of m1, over 61 sessions",
-        "Users wait for longer.",
+        "What grew: requests per session 4.41 against 2.00. Users got its answers.",
     ),
     "session_tokens": (
         TWO,
         session(LONG_TEXT, LONG_TEXT),
         "Sessions of m2 take 2.5× the tokens of those of m1, over 49 sessions",
-        "Users may notice longer answers.",
+        "What grew: output tokens per request 247 against 100, input tokens per request 2,469 against 1,000."
+        " Users got its answers.",
     ),
     "session_tool_calls": (
         session(CALLS, {}),
         session(*OTHERS),
         "Sessions of m2 make 2.5× the tool calls of those of m1, over 49 sessions",
-        "Users wait for longer.",
+        "What grew: requests per session 3.29 against 2.00, tool calls per session 2.47 against 1.00."
+        " Users got its answers.",
     ),
     "session_length_s": (
         TWO,
         session({}, {}, gap_s=30.0),
         "Sessions of m2 last 2.9× as long as those of m1, over 44 sessions",
-        "Users wait for longer.",
+        "Why is not known: requests, tokens and their price have not grown, or are not known."
+        " Users got its answers.",
     ),
     "stuck": (
         session(*OTHERS[:3]),
         session(CALLS, CALLS, CALLS),
         "Sessions of m2 make the same tool call three times in a row: 6 of 6 sessions, 6 users",
-        "Users wait for longer.",
+        "Users got its answers.",
     ),
     "session_faults": (
         TWO,
@@ -322,7 +325,7 @@ CASES: Mapping[str, tuple[User, User, str, str]] = {
         TWO,
         session(COLD, COLD),
         "Sessions of m2 have 65.3 % of their input cached, over 49 users, at least 72.0 % wanted",
-        "Users notice nothing of that.",
+        "Users got its answers.",
     ),
     "csat": (
         said(csat=5.0),
@@ -400,7 +403,7 @@ def test_every_rule_says_what_fails_how_often_since_when_and_what_users_saw(stor
     assert "session" in rule + what or f"since {began}" in page.headline
     assert len(page.title) <= TITLE
     assert page.title.startswith(what.partition(", ")[0])
-    assert saw.replace(" instead", "") in page.title
+    assert saw.rpartition(". ")[2].replace(" instead", "") in page.title
     seen = watched.seen()
     assert what.partition(", ")[0] in seen.pop("pagerduty")
     assert {name for name, text in seen.items() if what not in text} == set()
@@ -488,6 +491,17 @@ def test_from_page_to_resolved_each_message_has_the_figures_of_its_moment(store:
     end = r"Over: m2 was rolled back at \d\d:\d\d UTC, and everybody gets m1\. It was: Answers of m2 fail: "
     assert re.match(end, over.headline)
     assert pagerduty_payload(over, "k")["event_action"] == "resolve"
+
+
+def test_a_session_s_cost_is_put_down_to_the_tokens_that_grew_and_not_to_its_steps(store: Store) -> None:
+    watched = Watched(store, "{rule: session_cost}")
+    watched.come(40, baseline=TWO, candidate=TWO)
+    long = {"usage": Usage(input_tokens=1000, cached_input_tokens=800, output_tokens=3000), "cost_usd": 0.1}
+    watched.come(60, baseline=TWO, candidate=session(long, long))
+    headline = watched.notices[-1].headline
+    found = re.search(r"What grew: (.*) per request ([\d,]+) against 100\. Users got its answers\.", headline)
+    assert found is not None and found[1] == "output tokens" and int(found[2].replace(",", "")) > 500
+    assert "steps" not in headline and "longer" not in headline
 
 
 def test_what_is_no_fault_of_the_candidate_s_answers_says_so(store: Store) -> None:
