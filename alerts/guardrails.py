@@ -11,6 +11,7 @@ Times are CLOCK_MONOTONIC seconds of one boot; `restore` converts them after a r
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -57,6 +58,38 @@ from routing.canary import ArmName
 
 PHASES = 64
 CALM_NOTES = 16
+MOST_USERS = 800
+"""Of more users no more are remembered: they are not few."""
+KNOWN_AFTER = 100
+
+
+@dataclass(slots=True)
+class UsersCame:
+    """The users of a run as hashes, while they are few, each with whether it is the candidate's. `since_new`:
+    the exchanges after the newest one's first."""
+
+    users: dict[int, bool] = field(default_factory=dict)
+    since_new: int = 0
+
+    def add(self, unit: str, *, candidate: bool) -> None:
+        """Add the user of an exchange."""
+        user = crc32(unit.encode())
+        if user in self.users:
+            self.since_new += 1
+        elif len(self.users) < MOST_USERS:
+            self.users[user] = candidate
+            self.since_new = 0
+
+    @property
+    def settled(self) -> bool:
+        """True once hardly anybody new comes: the exchanges since the newest user are twice the users, and at
+        least a hundred. Of many users it is never true."""
+        return len(self.users) < MOST_USERS and self.since_new >= KNOWN_AFTER + 2 * len(self.users)
+
+    @property
+    def candidate(self) -> int:
+        """How many of them are the candidate's."""
+        return sum(self.users.values())
 
 
 @dataclass(slots=True)
@@ -69,7 +102,7 @@ class WatchState:
     rule's evidence over time, and `calm` what it counted while it had no evidence: since when it has counted
     so many bad outcomes, all outcomes, and the bad ones. `phase` is the newest phase, whose first exchange
     began at monotonic `phase_since`; `step_units` are candidate users in it, at most as many as a step
-    needs. `running` are the exchanges in flight, `sessions` the open sessions.
+    needs, `users` those of the run. `running` are the exchanges in flight, `sessions` the open sessions.
     """
 
     run: int
@@ -89,6 +122,7 @@ class WatchState:
     phase_since: float = 0.0
     step_phase: int = -1
     step_units: list[str] = field(default_factory=list)
+    users: UsersCame = field(default_factory=UsersCame)
     running: RunningExchanges = field(default_factory=RunningExchanges)
     sessions: LiveSessions = field(default_factory=LiveSessions)
     kept: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -333,6 +367,7 @@ class Watch:
         state.serial += 1
         latency_s = outcome.latency_s
         candidate = outcome.arm == "candidate"
+        state.users.add(outcome.unit, candidate=candidate)
         if candidate:
             state.count_step_unit(outcome.phase, outcome.unit, least=self._least_units)
         return GuardrailSample(

@@ -305,8 +305,8 @@ class ReadOnlyPages:
     async def plan(self, request: Request) -> Response:
         """The chance to ship in one line, for a canary that waits or has just started."""
         canary = self._canary(request.path_params["name"])["canary"]
-        line = await self._prospects.of(canary["name"], canary["run"])
-        return self._login.answer(request, "plan.html", line=line)
+        lines = await self._prospects.of(canary["name"], canary["run"])
+        return self._login.answer(request, "plan.html", canary=canary, lines=lines)
 
     async def judge(self, request: Request) -> Response:
         """What a judge says of the canary's answers, and what it did today; empty without a judge."""

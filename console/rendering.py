@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
@@ -243,10 +244,20 @@ def reports(operator: Operator, mono: Callable[[], float]) -> RunCache[Mapping[s
     return RunCache(make, mono, fresh_s=FRESH_S, per_cost=FRESH_PER_COST)
 
 
-def prospect_lines(operator: Operator, mono: Callable[[], float]) -> RunCache[str]:
-    """The canaries' chances to ship, each in a line; "" without a rubric."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProspectLines:
+    """A canary's chance to ship, and what its users are too few for; "" for none."""
 
-    async def make(canary: str) -> str:
-        return await asyncio.to_thread(prospect_line, *await operator.prospect(canary))
+    chance: str
+    few: str
+
+
+def prospect_lines(operator: Operator, mono: Callable[[], float]) -> RunCache[ProspectLines]:
+    """The canaries' chances to ship, each in a line."""
+
+    async def make(canary: str) -> ProspectLines:
+        judged, found, few = await operator.prospect(canary)
+        chance = await asyncio.to_thread(prospect_line, judged, found)
+        return ProspectLines(chance=chance, few="" if few is None else few.sentence)
 
     return RunCache(make, mono, fresh_s=PROSPECT_FRESH_S)

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +22,7 @@ from records.facts.retirement import LastDay
 from routing.canary import Canary, arm_names
 
 if TYPE_CHECKING:
+    from alerts.rules.few_users import FewUsers
     from control.settings import CanarySettings, StandingCanary
     from verdict.planner.assumptions import RampLength
     from verdict.planner.prospect import PlanRequest, Prospect
@@ -86,9 +88,9 @@ def check(
     ]
     for warning in warnings:
         shell.say(warning)
-    prospects, ramps = _prospects(read, lanes, data, PlanRequest(users=users, requests=requests))
+    prospects = _prospects(read, lanes, data, PlanRequest(users=users, requests=requests))
     given = USUAL_REQUESTS if requests is None else (requests,)
-    document = _document(read, lanes, prospects, ramps, given, warnings)
+    document = _document(read, lanes, prospects, given, warnings)
     if output == "json":
         return shell.print_json(document)
     from pages.words.status import users_needed_sentence
@@ -105,7 +107,9 @@ def check(
             shell.print_text(f"{each['name']}: {both}, share {shares}{_lane(each)}")
         for text in each.get("texts", ()):
             shell.print_text(text["diff"])
-        if needs := users_needed_sentence(each["users_needed"], each["shares"][-1]):
+        if each["few_users"] is not None:
+            shell.print_text(f"{each['name']}: {each['few_users']['sentence']}")
+        elif needs := users_needed_sentence(each["users_needed"], each["shares"][-1]):
             shell.print_text(needs)
         if said := each["plan"]["sentence"] if each["plan"] is not None else each["unplanned"]:
             shell.print_text(said)
@@ -195,37 +199,42 @@ def _budget_without_a_call(read: Config) -> str:
     return next(filter(None, (too_small(read.bench, each.kind) for each in judges)), "")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expected:
+    """What is expected of a canary: its prospect, how long its ramp takes, what its users are too few for."""
+
+    prospect: "Prospect | None" = None
+    ramp: "RampLength | None" = None
+    few_users: "FewUsers | None" = None
+
+
 def _prospects(
     read: Config, lanes: CurrentLanes, data: Path, wanted: "PlanRequest"
-) -> "tuple[Mapping[str, Prospect | None], Mapping[str, RampLength | None]]":
-    """The prospect of each canary and standing canary, as `canary plan` has it, and how long its ramp takes;
-    None for a refused one. A check needs no records."""
-    from verdict.planner.prospect import prospect_of, ramp_length
+) -> Mapping[str, _Expected]:
+    """What is expected of each canary and standing canary, as `canary plan` has it; nothing of a refused one.
+    A check needs no records."""
+    from control.operator.status import too_few
+    from verdict.planner.prospect import expected_users, prospect_of, ramp_length
 
     unpriced = read.unpriced()
-    prospects: dict[str, Prospect | None] = dict.fromkeys(read.known)
-    ramps: dict[str, RampLength | None] = dict.fromkeys(read.known)
+    found = dict.fromkeys(read.known, _Expected())
     for name, each in read.known.items():
         if name in lanes.refused:
             continue
-        seen = recorded_traffic(read, data, lanes, each, each.judged)
-        prospects[name] = prospect_of(
-            each.judged,
-            each.canary.steps,
-            wanted,
-            seen,
-            lane=lanes.of(read, name),
-            unpriced=[arm.arm for arm in unpriced if arm.canary == name],
+        seen, lane = recorded_traffic(read, data, lanes, each, each.judged), lanes.of(read, name)
+        unknown = [arm.arm for arm in unpriced if arm.canary == name]
+        found[name] = _Expected(
+            prospect=prospect_of(each.judged, each.canary.steps, wanted, seen, lane=lane, unpriced=unknown),
+            ramp=ramp_length(each.judged, each.canary.steps, wanted, seen),
+            few_users=too_few(each, expected_users(each.judged, wanted, seen, lane=lane)),
         )
-        ramps[name] = ramp_length(each.judged, each.canary.steps, wanted, seen)
-    return prospects, ramps
+    return found
 
 
 def _document(
     read: Config,
     lanes: CurrentLanes,
-    prospects: "Mapping[str, Prospect | None]",
-    ramps: "Mapping[str, RampLength | None]",
+    prospects: Mapping[str, _Expected],
     requests: Sequence[float],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
@@ -233,7 +242,8 @@ def _document(
     from pages.reports.plan import brief_document, power_document, ramp_document, unplanned
 
     def terms(each: "CanarySettings") -> dict[str, Any]:
-        found = prospects[each.canary.name]
+        expected = prospects[each.canary.name]
+        found, few = expected.prospect, expected.few_users
         return {
             "users_needed": users_needed_of(each.guardrails, each.canary.steps[-1].share),
             "rubric": [criterion.metric for criterion in each.judged.criteria],
@@ -241,7 +251,8 @@ def _document(
             "power": power_document(found, requests) if found else None,
             "plan": brief_document(found) if found else None,
             "unplanned": unplanned(each.judged),
-            "ramp": ramp_document(ramps[each.canary.name]),
+            "ramp": ramp_document(expected.ramp),
+            "few_users": few.document if few is not None else None,
         }
 
     return {

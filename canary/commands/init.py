@@ -267,7 +267,7 @@ def _write(config: Path, text: str) -> None:
 
 def _expectations(answers: _Answers, known: Any) -> Sequence[str]:
     """What to expect of the rubric, from the same plan as `canary plan`. Exits 2 for what it cannot take."""
-    from control.operator.status import NOT_SEEN
+    from control.operator.status import NOT_SEEN, too_few
     from pages.reports.plan import brief_document
     from verdict.planner.prospect import PlanRequest, levers, prospect_of
 
@@ -277,6 +277,7 @@ def _expectations(answers: _Answers, known: Any) -> Sequence[str]:
 
     best = levers(found, found.power())[:_LEVERS]
     blind = [f"{NOT_SEEN}."] if not answers.raters else []
+    few = too_few(known, found.users)
     return [
         "",
         "What to expect",
@@ -284,6 +285,7 @@ def _expectations(answers: _Answers, known: Any) -> Sequence[str]:
         *_of_critical(found, answers.critical),
         *(["What would help:"] if best else []),
         *(f"  {rough_percent(each.ship)} with {each.change}" for each in best),
+        *([] if few is None else [f"{few.sentence}."]),
         *blind,
     ]
 

@@ -50,6 +50,7 @@ def plan(
     Traffic that is recorded gives the users, baselines and rated shares; all else is assumed and said.
     Needs no server and, for a rubric alone, no config.
     """
+    from control.operator.status import too_few
     from pages.reports.plan import (
         by_labels,
         outlook,
@@ -89,8 +90,14 @@ def plan(
         shell.fail(f"{judged.name} has {why}, so there is nothing to plan", code=2)
     worked_out = outlook(found)
     ramp = ramp_document(ramp_length(judged, found.steps, wanted, seen))
+    few = too_few(replace(known, judged=judged), found.users, share=found.steps[-1].share) if known else None
     if at.output == "json":
-        return shell.print_json(outlook_document(worked_out) | {"ramp": ramp})
+        return shell.print_json(
+            outlook_document(worked_out)
+            | {"ramp": ramp, "few_users": few.document if few is not None else None}
+        )
+    if few is not None:
+        shell.print_text(f"{judged.name}: {few.sentence}\n")
     shell.print_text(outlook_text(worked_out))
     if ramp is not None:
         shell.print_text(f"\n{ramp['sentence']}")

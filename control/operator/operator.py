@@ -41,6 +41,7 @@ from control.operator.status import (
     brief_of,
     explanation,
     status_of,
+    too_few,
 )
 from control.settings import CanarySettings, ControlSettings
 from control.states.preflights import Preflights
@@ -79,6 +80,7 @@ from routing.lanes import part_of
 from routing.states import State
 
 if TYPE_CHECKING:  # the statistics take two seconds to import, and most processes never make a report
+    from alerts.rules.few_users import FewUsers
     from verdict.decision.document import Report, Sentences
     from verdict.decision.reports import SideBySide
     from verdict.planner.prospect import Prospect
@@ -262,11 +264,12 @@ class Operator:
         """These canaries' candidates beside each other, made in a thread."""
         return await _ask_store(self._compare, canaries)
 
-    async def prospect(self, canary: str) -> "tuple[JudgedCanary, Prospect | None]":
-        """The canary's terms, and its prospect from recorded traffic if there is any; None where there is
-        nothing to plan."""
+    async def prospect(self, canary: str) -> "tuple[JudgedCanary, Prospect | None, FewUsers | None]":
+        """The canary's terms, and its prospect from recorded traffic if there is any, None where there is
+        nothing to plan; what its users are then too few for."""
         self._watched(canary)
-        return self.settings().canaries[canary].judged, await asyncio.to_thread(self._prospect, canary)
+        wanted, found = self.settings().canaries[canary], await asyncio.to_thread(self._prospect, canary)
+        return wanted.judged, found, None if found is None else too_few(wanted, found.users)
 
     async def order(
         self,

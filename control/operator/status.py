@@ -10,6 +10,7 @@ from typing import Any
 
 from alerts.incidents.incident import RESOLVE_AFTER_S, Incident
 from alerts.incidents.rollback import EvidencePoint, RolledBack, RuleThen, rolled_back
+from alerts.rules.few_users import FewUsers, few_users
 from alerts.rules.places import to_document
 from alerts.rules.rule import Action, Rule
 from alerts.rules.scope import users_needed
@@ -110,7 +111,7 @@ def status_of(
     `unpriced` are its arms whose price no list and no config names; `laneless` says why it gets no lane;
     `step_users` are the candidate's users in the ramp's step. `refused` in the status says that the config
     redefines the canary, or that it gets no lane; `lane` is its lane's size, None without one; `not_seen`
-    what nobody reads."""
+    what nobody reads; `few_users` what its users are too few for, None for nothing."""
     where = watched.watch.where(watched.statuses)
     sessions = watched.watch.state.sessions.document()
     arms = {
@@ -118,6 +119,7 @@ def status_of(
         for name, each in watched.pulse.document(now).items()
     }
     refused = redefinition(wanted.canary, state) or laneless
+    few = _too_few(wanted, state, watched)
     quota = watched.pulse.quota.status(state.cap if state is not None else None, now)
     return {
         "name": wanted.canary.name,
@@ -152,7 +154,35 @@ def status_of(
         "where_sentence": where.sentence,
         "provider_error": to_document(watched.watch.state.provider_error),
         "guardrails": _guardrails(wanted, watched, state),
+        "few_users": few.document if few is not None else None,
     }
+
+
+def too_few(
+    wanted: CanarySettings, users: int, *, share: float | None = None, candidate: int | None = None
+) -> FewUsers | None:
+    """What so many users of both arms are too few for at a share (None: the last one of the config)."""
+    return few_users(
+        wanted.guardrails,
+        wanted.canary.steps[-1].share if share is None else share,
+        users,
+        candidate=candidate,
+        rated=[row.metric for row in wanted.judged.criteria],
+    )
+
+
+def _too_few(wanted: CanarySettings, state: State | None, watched: WatchedCanary) -> FewUsers | None:
+    """The same of those who came, once hardly anybody new comes; until then of those whom the config expects.
+    None without a comparison to come."""
+    expected = wanted.judged.expected.users
+    if state is None or state.state not in ("waiting", "running", "paused"):
+        return None
+    if state.state == "waiting":
+        return None if expected is None else too_few(wanted, expected)
+    share, came = state.effective_share, watched.watch.state.users
+    if came.settled:
+        return too_few(wanted, len(came.users), share=share, candidate=came.candidate)
+    return None if expected is None else too_few(wanted, expected, share=share)
 
 
 def _holdback(terms: HoldbackTerms | None, state: State | None) -> dict[str, Any] | None:

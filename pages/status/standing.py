@@ -29,9 +29,10 @@ _WORSE = LOUDEST[:2]
 class CanaryStanding:
     """One canary at a glance. `sentence` sums up its state. `where` says where the failing exchanges lie, ""
     if the sentence does. `said` is what the candidate's provider said last, None for nothing. `traffic` says
-    what is wrong with most of its requests, `not_seen` what nobody reads ("" if somebody does). `unseen` are
-    the rules without data. `needs` says how many users the rules need, where that is many. `watched` is False
-    before the start and after the end. `key` changes with the state.
+    what is wrong with most of its requests, `not_seen` what nobody reads ("" if somebody does), `few` what
+    its users are too few for ("" for nothing). `unseen` are the rules without data. `needs` says how many
+    users the rules need, where that is many. `watched` is False before the start and after the end. `key`
+    changes with the state.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CanaryStanding:
     said: Mapping[str, Any] | None
     traffic: Sequence[str]
     not_seen: str
+    few: str
     ramp: str
     rules: Sequence[RuleView]
     unseen: Sequence[str]
@@ -94,6 +96,7 @@ def standing(canary: Mapping[str, Any], verdict: Tone = "calm") -> CanaryStandin
         said=canary.get("provider_error") if watched else None,
         traffic=[status.astray(each) for each in canary.get("traffic", ())],
         not_seen=_not_seen(canary) if watched else "",
+        few=(canary.get("few_users") or {}).get("sentence", ""),
         ramp=_ramp(canary),
         rules=[rule for rule in rules if watched and not rule.empty],
         unseen=_unseen(rules) if watched else [],
@@ -121,7 +124,10 @@ def _unseen(rules: Sequence[RuleView]) -> list[str]:
 
 
 def _needs(canary: Mapping[str, Any]) -> str:
-    """How many users the rules over all traffic need to roll back, where one needs many."""
+    """How many users the rules over all traffic need to roll back, where one needs many; "" where too few
+    get the candidate."""
+    if canary.get("few_users"):
+        return ""
     needs = {
         each["rule"]: each["users_needed"]
         for each in canary["guardrails"]

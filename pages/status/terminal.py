@@ -148,6 +148,8 @@ def _header(canary: Mapping[str, Any], stands: CanaryStanding, now: float) -> Ta
         head.add_row("reached by", f"the base URL http(s)://HOST:PORT{canary['base_path']}")
     if stands.not_seen:
         head.add_row("not seen", Text(f"{stands.not_seen}.", "dim"))
+    if stands.few:
+        head.add_row("few users", Text(f"{stands.few}.", "yellow"))
     for sentence in stands.traffic:
         head.add_row("traffic", Text(sentence, "bold yellow"))
     if stands.watched and (told := not_evidence(canary["arms"])):

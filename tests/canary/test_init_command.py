@@ -120,3 +120,10 @@ def test_in_a_terminal_init_asks_and_asks_again(tmp_path: Path) -> None:
     found = written(tmp_path)
     assert (found["traffic"], list(found["providers"])) == ("127.0.0.1:9", ["anthropic"])
     assert found["canaries"][0]["critical_categories"] == ["refund"]
+
+
+def test_init_says_of_a_small_team_what_check_then_says(tmp_path: Path) -> None:
+    done = run(tmp_path, "init", *MODEL, "--users", "40", "--raters", "10%")
+    said = "2 users get the candidate: no rule can roll it back; a share of 20 % would; csat needs 30 users"
+    assert said in done.stdout
+    assert said in run(tmp_path, "check").stdout

@@ -64,7 +64,8 @@ def _json(command: str, config: Path, *arguments: str) -> Any:
 def test_the_readmes_rubric_has_a_plan(readme: Path) -> None:
     plan = _json("plan", readme)
     assert set(plan) == {
-        *("ship", "unpriced", "rows", "parts", "table", "levers", "boundaries", "assumptions", "ramp")
+        *("ship", "unpriced", "rows", "parts", "table", "levers", "boundaries", "assumptions", "ramp"),
+        "few_users",
     }
     assert 0.38 < plan["ship"] < 0.48
     assert [row["metric"] for row in plan["rows"]] == ["error_rate", "escalated", "csat"]
@@ -84,6 +85,34 @@ def test_the_plan_as_text_begins_with_the_line_that_check_prints(readme: Path) -
     (canary,) = _json("check", readme)["canaries"]
     assert canary["plan"]["sentence"] == line
     assert canary["users_needed"]["empty"] == 4
+
+
+FEW = (
+    "2 users get the candidate: no rule can roll it back; a share of 20 % would; "
+    "csat needs 30 users in each arm who rate, which 40 users cannot give"
+)
+
+
+def test_check_and_plan_say_one_sentence_of_forty_users_before_the_first_of_them(tmp_path: Path) -> None:
+    path = _written(tmp_path, share="share: 5%")
+    checked, planned = _run("check", path, "--users", "40"), _run("plan", path, "--users", "40")
+    assert f"trial: {FEW}\n" in checked.stdout
+    assert "is rolled back after about so many of its users" not in checked.stdout
+    assert planned.stdout.startswith(f"trial: {FEW}\n\n")
+    (canary,) = _json("check", path, "--users", "40")["canaries"]
+    assert canary["few_users"] == _json("plan", path, "--users", "40")["few_users"]
+    assert (canary["few_users"]["candidate"], canary["few_users"]["enough"]) == (2, 0.2)
+    assert _json("plan", path, "--users", "40", "--share", "20%")["few_users"]["lacking"] is False
+    path.write_text(path.read_text().replace("share: 5%", "share: 5%\n    expect: {users: 40}"))
+    assert f"trial: {FEW}\n" in _run("check", path).stdout
+
+
+def test_check_says_it_also_of_a_canary_without_a_rubric(tmp_path: Path) -> None:
+    path = _written(tmp_path, share="share: 5%", rubric="[]")
+    (canary,) = _json("check", path, "--users", "40")["canaries"]
+    assert canary["plan"] is None
+    assert canary["few_users"]["sentence"] == FEW.partition("; csat")[0]
+    assert _json("check", path)["canaries"][0]["few_users"] is None
 
 
 def test_the_doc_shows_what_the_command_says(readme: Path) -> None:

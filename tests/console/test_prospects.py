@@ -12,9 +12,9 @@ class Desk:
     def __init__(self) -> None:
         self.now, self.made = 0.0, 0
 
-    async def prospect(self, canary: str) -> tuple[JudgedCanary, None]:
+    async def prospect(self, canary: str) -> tuple[JudgedCanary, None, None]:
         self.made += 1
-        return JudgedCanary(name=canary, criteria=()), None
+        return JudgedCanary(name=canary, criteria=()), None, None
 
 
 def test_a_line_is_kept_for_ten_minutes_and_for_one_run() -> None:

@@ -117,6 +117,35 @@ def test_what_nobody_reads_is_said_until_a_user_has_rated_the_candidate_or_a_jud
     assert status(*desk)["not_seen"] is None
 
 
+def of_team(number: int, users: int) -> Outcome:
+    """An exchange of a team of so many, a twentieth of which has the candidate."""
+    user = number % users
+    arm = "candidate" if user * 20 < users else "baseline"
+    return outcome(number, unit=f"unit-{user}", arm=arm, share=0.05)
+
+
+@pytest.mark.parametrize("users", [40, 400])
+def test_few_users_are_said_once_hardly_anybody_new_comes(desk: tuple[Monitor, Rollouts], users: int) -> None:
+    desk[0].take(WorkerEvents(records=[of_team(number, users) for number in range(users)], heard=users))
+    assert status(*desk)["few_users"] is None
+    desk[0].take(
+        WorkerEvents(records=[of_team(number, users) for number in range(users, 8 * users)], heard=1)
+    )
+    few = status(*desk)["few_users"]
+    said = "2 users get the candidate: no rule can roll it back; a share of 30 % would"
+    assert (few and few["sentence"]) == (said if users == 40 else None)
+
+
+def test_few_users_are_said_before_the_first_where_the_config_expects_them(
+    desk: tuple[Monitor, Rollouts],
+) -> None:
+    wanted = parse(CONFIG.replace("SEGMENTS", "expect: {users: 10}"), "canary.yaml", {}).control
+    shown = status_of(wanted.canaries["trial"], desk[1].state("trial"), desk[0].canaries["trial"], 2000.0)
+    assert shown["few_users"]["sentence"] == (
+        "2 users get the candidate: no rule can roll it back; a share of 50 % would"
+    )
+
+
 def test_a_segment_that_joins_the_config_is_counted_from_then_on(desk: tuple[Monitor, Rollouts]) -> None:
     monitor, _ = desk
     monitor.configure(settings(""))

@@ -280,11 +280,22 @@ def test_what_nobody_ever_sent_is_not_measured(unit_totals: UnitTotals) -> None:
     assert found is not None and found.assumptions.baselines == {}
 
 
-def test_a_handful_of_users_tells_nothing(unit_totals: UnitTotals) -> None:
+def test_a_handful_of_users_tells_nothing_on_its_first_days(unit_totals: UnitTotals) -> None:
     assert _read(unit_totals) is None
     for user in range(99):
         unit_totals.cell(arm="baseline", unit=f"u{user}", first_at=20 * DAY_S)
     assert _read(unit_totals) is None
+
+
+def test_a_small_team_is_counted_and_no_others_are_assumed(unit_totals: UnitTotals) -> None:
+    for user in range(40):
+        for day in range(4):
+            arm, at = "candidate" if user < 2 else "baseline", (20 + day) * DAY_S
+            unit_totals.cell(arm=arm, unit=f"u{user}", day=20 + day, first_at=at, exchanges=3)
+    found = _read(unit_totals)
+    assert found is not None and found.users_per_day is not None
+    assert (round(found.users_per_day * 14), found.over) == (40, "measured: 40 users in 3 days")
+    assert found.assumptions.baselines == {}
 
 
 def test_one_days_traffic_does_not_stand_for_the_planned_days(unit_totals: UnitTotals) -> None:

@@ -426,6 +426,14 @@ def _users_a_day(
     return (None, "") if users is None else (users / usual_days(judged), _CONFIG)
 
 
+def expected_users(
+    judged: JudgedCanary, wanted: PlanRequest, seen: RecordedTraffic | None = None, *, lane: float = 1.0
+) -> int:
+    """The users of both arms in the planned days, as a prospect of the canary has them; also without one."""
+    days = usual_days(judged) if wanted.days is None else wanted.days
+    return round(_expected(judged, wanted, seen, days, lane).users_per_day * days)
+
+
 def _without(judged: JudgedCanary, metrics: Collection[str]) -> JudgedCanary:
     return replace(judged, criteria=[row for row in judged.criteria if row.metric not in metrics])
 

@@ -64,19 +64,25 @@ def recorded(
     """The last 14 days of the canary's own runs, or else the exchanges of its match that no run took; besides
     these, what an earlier canary of the same model measured.
 
-    None below 100 users or exchanges. `lane`: the part of the users of its requests that the canary takes.
+    Below 100 users or exchanges it says only how many users there are, None without any. `lane`: the part of
+    the users of its requests that the canary takes.
     """
     since_day = int(now // DAY_S) - WINDOW_DAYS
     earlier = _earlier(connection, canary, judged)
+    few: RecordedTraffic | None = None
     for traffic in (
         RunTraffic(connection, canary.name, since_day),
         UntakenTraffic(connection, canary, since_day, lane),
     ):
-        found = _of(traffic, judged)
-        if found is not None:
-            mine = found if isinstance(traffic, RunTraffic) else _part(found, traffic.reaching)
-            return mine.beside(earlier)
-    return earlier
+        read = _read(traffic, judged)
+        found = None if read is None else read.told() if read.seen.groups >= GATE else read.few()
+        if read is None or found is None:
+            continue
+        mine = found if isinstance(traffic, RunTraffic) else _part(found, traffic.reaching)
+        if read.seen.groups >= GATE:
+            return mine.beside(few).beside(earlier)
+        few = few or mine
+    return earlier if few is None else few.beside(earlier)
 
 
 def _earlier(connection: sa.Connection, canary: Canary, judged: JudgedCanary) -> RecordedTraffic | None:
@@ -93,9 +99,10 @@ def _earlier(connection: sa.Connection, canary: Canary, judged: JudgedCanary) ->
     ).one_or_none()
     if newest is None:
         return None
-    found = _of(RunTraffic(connection, newest.canary, int(newest.at // DAY_S)), judged)
-    if found is None:
+    read = _read(RunTraffic(connection, newest.canary, int(newest.at // DAY_S)), judged)
+    if read is None or read.seen.groups < GATE:
         return None
+    found = read.told()
     over, told = f"{found.over} of {newest.canary}", found.assumptions
     return replace(
         found,
@@ -104,12 +111,10 @@ def _earlier(connection: sa.Connection, canary: Canary, judged: JudgedCanary) ->
     )
 
 
-def _of(traffic: RunTraffic | UntakenTraffic, judged: JudgedCanary) -> RecordedTraffic | None:
+def _read(traffic: RunTraffic | UntakenTraffic, judged: JudgedCanary) -> "_Recorded | None":
     measures = {of for row in judged.criteria if (of := source(row.metric)) is not None}
     seen, measured = traffic.read(measures)
-    if seen is None or seen.groups < GATE:
-        return None
-    return _Recorded(traffic=traffic, seen=seen, measured=measured, judged=judged).told()
+    return None if seen is None else _Recorded(traffic=traffic, seen=seen, measured=measured, judged=judged)
 
 
 def in_lane(source: str, lane: float) -> str:
@@ -131,8 +136,21 @@ class _Recorded:
     measured: Mapping[str, Moments]
     judged: JudgedCanary
 
+    def few(self) -> RecordedTraffic | None:
+        """How many users there are, where they are few: those who came are all, however soon they came. None
+        where that is not known."""
+        seen = self.seen
+        if not 0 < seen.named < GATE or seen.days < LEAST_DAYS:
+            return None
+        days = math.ceil(seen.days)
+        over = f"measured: {seen.named} user{'' if seen.named == 1 else 's'} in {days} days"
+        return RecordedTraffic(
+            over=over, users_per_day=seen.named / WINDOW_DAYS, requests=max(1.0, seen.exchanges / seen.named)
+        )
+
     def told(self) -> RecordedTraffic:
         """What it says of users, and of each row."""
+        few = self.few()
         seen, names, found = self.seen, part_names(self.judged), Assumptions()
         for row in self.judged.criteria:
             told = self._of_row(row)
@@ -144,8 +162,8 @@ class _Recorded:
         short = f"; {seen.days:.1f} days are recorded, {LEAST_DAYS} are needed"
         return RecordedTraffic(
             over=seen.over,
-            users_per_day=seen.users / seen.days if enough else None,
-            requests=seen.requests if enough else None,
+            users_per_day=seen.users / seen.days if enough else None if few is None else few.users_per_day,
+            requests=seen.requests if enough else None if few is None else few.requests,
             too_short=short if seen.users and not enough else "",
             assumptions=found,
         )

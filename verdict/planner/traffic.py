@@ -29,12 +29,14 @@ MOST = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenTraffic:
-    """The baseline's `groups` (users, or exchanges of nobody), `users` of both arms, its exchanges, days."""
+    """The baseline's `groups` (users, or exchanges of nobody), `users` of both arms, its exchanges, days.
+    `named`: the users of both arms, also where they are too few to be the groups."""
 
     groups: int
     users: int
     exchanges: int
     days: float
+    named: int
 
     @property
     def requests(self) -> float:
@@ -313,7 +315,8 @@ def _seen(
 ) -> SeenTraffic | None:
     if not groups or first is None or last is None:
         return None
-    return SeenTraffic(groups=groups, users=users, exchanges=int(exchanges or 0), days=(last - first) / DAY_S)
+    days = (last - first) / DAY_S
+    return SeenTraffic(groups=groups, users=users, exchanges=int(exchanges or 0), days=days, named=users)
 
 
 def double(column: Any) -> Any:
@@ -521,8 +524,9 @@ def _seen_untaken(table: Any, group: Ints, nobodys: Bools) -> SeenTraffic:
     at, users = micros(table["at"]) / 1e6, len(np.unique(group[~nobodys]))
     days = float(at.max() - at.min()) / DAY_S
     if users >= GATE:
-        return SeenTraffic(groups=users, users=users, exchanges=int(np.sum(~nobodys)), days=days)
-    return SeenTraffic(groups=len(group), users=0, exchanges=len(group), days=days)
+        exchanges = int(np.sum(~nobodys))
+        return SeenTraffic(groups=users, users=users, exchanges=exchanges, days=days, named=users)
+    return SeenTraffic(groups=len(group), users=0, exchanges=len(group), days=days, named=users)
 
 
 def _value(table: Any, name: str) -> Floats:
