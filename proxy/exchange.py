@@ -311,7 +311,7 @@ class Exchanges:
             trial.breaker.abandoned()
             raise
         if attempt.failure is not None:
-            attempt.tell_throttled()
+            attempt.tell_cause()
             if attempt.failure == THROTTLED:
                 trial.quota.throttled(time.monotonic())
         elif trial.quota.watching and attempt.response is not None:

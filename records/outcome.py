@@ -21,6 +21,7 @@ ErrorType = Literal[
     "provider_5xx",
     "provider_429",
     "provider_throttled",
+    "provider_no_model",
     "provider_connect",
     "provider_timeout",
     "provider_reset",
@@ -84,6 +85,7 @@ _NO_EVIDENCE = frozenset(
 )
 
 THROTTLED: ErrorType = "provider_throttled"
+NO_MODEL: ErrorType = "provider_no_model"
 
 UNREACHED: frozenset[ErrorType | None] = frozenset(
     {"proxy_no_credential", "proxy_full", "proxy_no_descriptors", THROTTLED}

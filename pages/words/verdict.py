@@ -389,6 +389,7 @@ def interval(line: MetricLine) -> str:
 _ERRORS = {
     "provider_5xx": "the provider returned a server error",
     "provider_429": "the provider rejected too many requests",
+    "provider_no_model": "the provider has no such model, or not any more",
     "provider_throttled": "over the provider’s rate or quota",
     "provider_connect": "no connection to the provider",
     "provider_timeout": "the provider took too long",

@@ -65,6 +65,32 @@ def said(body: bytes, keys: Iterable[str] = (), *, type_in_head: bytes = b"") ->
     return told if told != ProviderError() else None
 
 
+_GONE = re.compile(r"model_?not_?found|DeploymentNotFound|model_decommissioned", re.IGNORECASE)
+_NOT_FOUND = re.compile(
+    r"not_?found|^404\b|ResourceNotFoundException|ValidationException|invalid_request|^ $", re.IGNORECASE
+)
+_OF_MODEL = re.compile(
+    r"""
+      \b(?:model|deployment)\b .* \b(?:not\ found | no\ longer | end\ of\ its\ life)
+    | \b(?:model|deployment)\b .* \bdoes(?:\ not|n't)\ exist
+    | \b(?:model|deployment)\b .* \bhas\ been\ (?:deprecated | decommissioned | retired)
+    | \bmodel\ identifier\ is\ invalid | ^model:\ \S+$ | \bmodels/\S+\ is\ not\ found
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def lacks_model(body: bytes, *, type_in_head: bytes = b"") -> bool:
+    """True when a refusal's body says that the provider has no such model, or not any more: OpenAI's
+    `model_not_found`, Anthropic's `not_found_error`, Gemini's `NOT_FOUND`, Azure's `DeploymentNotFound`, and
+    Bedrock's `ValidationException` and `ResourceNotFoundException` that name a model."""
+    told = said(body, type_in_head=type_in_head)
+    if told is None:
+        return False
+    kind = f"{told.code} {told.type}"
+    return bool(_GONE.search(kind) or (_NOT_FOUND.search(kind) and _OF_MODEL.search(told.message)))
+
+
 def _parsed(body: bytes) -> _Error | None:
     """The innermost error: members of `error`, of a failed response's `error`, of the first of a failed
     interaction's `errors`, or the object itself."""

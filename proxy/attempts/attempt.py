@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from proxy.answers.provider_error import lacks_model
 from proxy.answers.quota import is_throttled
 from proxy.answers.reader import BlindReader, Reader, reader_for
 from proxy.answers.recorder import AnswerRecorder
@@ -19,7 +20,7 @@ from proxy.dialects.operation import CollectedOutput
 from proxy.network.server.caller_request import sendable
 from proxy.network.upstream.response import SWITCHING, UpstreamError, UpstreamResponse
 from proxy.providers.headers import request_id_of
-from records.outcome import THROTTLED, ErrorType, Usage
+from records.outcome import NO_MODEL, THROTTLED, ErrorType, Usage
 
 STREAM_HELD = 64 << 10
 JSON_HELD = 1 << 20
@@ -33,6 +34,8 @@ _PROVIDER_ERRORS: Mapping[int, ErrorType] = {
 }
 _LEAST_ERROR = 400
 _REFUSALS = frozenset({400, 401, 403, 404, 422})
+_OF_NO_MODEL = frozenset({400, 404, 410, 422})
+"""The statuses with which providers say that they have no such model."""
 _CALLER_ERRORS: Mapping[int, ErrorType] = {
     401: "caller_unauthorized",
     403: "caller_unauthorized",
@@ -198,9 +201,14 @@ class Attempt:
                 self.held += await self._read()
         return self.reader.seen.error
 
-    def tell_throttled(self) -> None:
-        """Call a rate or quota that is used up what it is. A stream that breaks off later is broken."""
+    def tell_cause(self) -> None:
+        """Say whether a rate or quota is used up, or the provider has not the arm's model. A stream that
+        breaks off later is broken."""
         seen = self.reader.seen
+        if self.status in _OF_NO_MODEL and self.target.model and self.response is not None:
+            named = dict(self.response.headers)
+            if lacks_model(seen.error, type_in_head=named.get(b"x-amzn-errortype", b"")):
+                self.failure = NO_MODEL
         early = self.failure == "provider_stream_error" and seen.first_token_at is None
         if self.failure == "provider_429" or (early and seen.error):
             headers = self.response.headers if self.response is not None and not early else ()

@@ -235,7 +235,7 @@ class ExchangeRecord:
     def finish(self, attempt: Attempt) -> None:
         """Close: the answer that the caller got has ended, well or badly."""
         if attempt.failure is not None:
-            attempt.tell_throttled()
+            attempt.tell_cause()
         outcome, error_type = ending(self.fell_back, attempt.wrong)
         self._close(outcome, error_type, attempt)
 

@@ -182,7 +182,7 @@ class ResponseTurn:
         self.heard_at = now
         attempt.reader.feed(b"data: " + data.replace(b"\n", b" ") + b"\n\n", now)
         if attempt.failure is not None:
-            attempt.tell_throttled()
+            attempt.tell_cause()
 
     async def end(self) -> None:
         """Record a response whose last event is in."""

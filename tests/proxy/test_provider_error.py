@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.answers.provider_error import said
+from proxy.answers.provider_error import lacks_model, said
 from records.outcome import ProviderError
 
 OPENAI = {
@@ -139,3 +139,39 @@ def test_amazons_errors_name_their_type_in_a_header() -> None:
     assert said(own, type_in_head=b"ValidationException") == ProviderError(
         type="invalid_request_error", message="no"
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "head", "gone"),
+    [
+        ({"error": {"code": "model_not_found", "message": "The model `x` does not exist"}}, b"", True),
+        ({"error": {"code": "DeploymentNotFound", "message": "no deployment"}}, b"", True),
+        (
+            {"type": "error", "error": {"type": "not_found_error", "message": "model: claude-x"}},
+            b"",
+            True,
+        ),
+        (
+            {"error": {"code": 404, "status": "NOT_FOUND", "message": "models/x is not found for v1beta"}},
+            b"",
+            True,
+        ),
+        (
+            {"message": "The provided model identifier is invalid."},
+            b"ValidationException:http://internal.amazon.com/",
+            True,
+        ),
+        (
+            {"message": "This model version has reached the end of its life."},
+            b"ResourceNotFoundException",
+            True,
+        ),
+        ({"error": {"type": "not_found_error", "message": "file: f_1"}}, b"", False),
+        ({"object": "error", "message": "The model `x` does not exist.", "type": "NotFoundError"}, b"", True),
+        ({"message": "model x requires max_tokens"}, b"ValidationException", False),
+        ({"error": {"code": None, "message": "Invalid URL (POST /v1/chat)"}}, b"", False),
+        ({"message": "messages.0: too long"}, b"ValidationException", False),
+    ],
+)
+def test_a_refusal_says_that_there_is_no_such_model(body: object, head: bytes, gone: bool) -> None:
+    assert lacks_model(json.dumps(body).encode(), type_in_head=head) is gone

@@ -1,0 +1,73 @@
+"""A model that its provider has not any more: its arm's error, of candidate and baseline, and a page."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from demo.provider.behaviour import Behaviour
+from demo.provider.server import LocalProvider
+from tests.e2e.receivers import Hook, listening_hook
+from tests.e2e.stage import Stage, chat, on_stage
+from tests.serving import eventually
+
+CONFIG = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+notify: [{{webhook: "HOOK"}}]
+canaries:
+  - name: trial
+    match: {{models: [bot]}}
+    baseline: {{provider: openai, model: BASELINE}}
+    candidate: {{provider: openai, model: CANDIDATE}}
+    share: 50%
+    settle: 0s
+    start: manual
+"""
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    with listening_hook() as hook:
+        yield hook
+
+
+@contextmanager
+def stage_of(folder: Path, hook: Hook, *, baseline: str, candidate: str) -> Iterator[Stage]:
+    """Both arms, of which a model called `there` has answers. The trial runs."""
+    config = CONFIG.replace("HOOK", hook.url).replace("BASELINE", baseline).replace("CANDIDATE", candidate)
+    with on_stage(folder, config, provider=LocalProvider({"there": Behaviour()}, other=None)) as stage:
+        assert stage.canary("start", "trial").returncode == 0
+        yield stage
+
+
+def ask(stage: Stage, user: str, model: str = "bot") -> httpx2.Response:
+    url = f"{stage.server.traffic}/v1/chat/completions"
+    return httpx2.post(url, json=chat(model, user), trust_env=False, timeout=30)
+
+
+def test_a_retired_baseline_is_the_baselines_error_and_the_outage_pages(tmp_path: Path, hook: Hook) -> None:
+    with stage_of(tmp_path, hook, baseline="gone", candidate="there") as stage:
+        users = stage.users("baseline", "trial", 0.5)
+        answers = [ask(stage, next(users)) for _ in range(40)]
+        assert {each.status_code for each in answers} == {404}
+        row = stage.outcome(answers[0].headers["x-canary-exchange"])
+        assert (row["outcome"], row["error_type"], row["arm"]) == ("error", "provider_no_model", "baseline")
+        (page,) = eventually(lambda: hook.events("trial", "page"))
+        assert page["rules"] == ["outage"]
+        theirs = ask(stage, "anybody", model="never-heard-of")  # the caller's own model
+        row = stage.outcome(theirs.headers["x-canary-exchange"])
+        assert (row["outcome"], row["error_type"]) == ("caller_error", "caller_not_found")
+
+
+def test_a_retired_candidate_has_failed_also_where_the_baseline_is_gone_too(
+    tmp_path: Path, hook: Hook
+) -> None:
+    with stage_of(tmp_path, hook, baseline="gone", candidate="gone-too") as stage:
+        users = stage.users("candidate", "trial", 0.5)
+        answer = ask(stage, next(users))
+        row = stage.outcome(answer.headers["x-canary-exchange"])
+        assert (row["outcome"], row["error_type"], row["arm"]) == ("error", "provider_no_model", "candidate")
+        eventually(lambda: stage.status("trial")["arms"]["candidate"]["errors"] == 1)
