@@ -245,7 +245,7 @@ class Pulse:
         throttled = one.error_type == THROTTLED
         if throttled or (one.measured and one.error_type != "breaker_open"):
             ends = [each.mono + (each.latency_s or 0.0) for each in alike]
-            self.quota.add(one.phase, ends, throttled=throttled)
+            self.quota.add(one.phase, ends, throttled=throttled, covered=one.outcome == "fallback")
 
     def observe_feedback(self, feedback: Feedback, *, before: float | None = None) -> None:
         """Add one feedback value about an exchange in this run, or replace the value `before` it."""

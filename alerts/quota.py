@@ -14,12 +14,15 @@ candidate with hardly any users shows nothing. A cap ends at once and whole, ten
 earliest: when the newest rate-limit headers leave room for the whole share (the used part × share / cap is
 0.9 at most), or where the provider sends none, after six hours. A cap is no order: it never raises what a
 person set, and a person's order ends it.
+
+While the provider lets nothing through for 15 minutes, somebody is told; nothing is rolled back by itself.
 """
 
 from dataclasses import dataclass, field
 
 from alerts.evidence.statistics import Window
-from common.numbers import rough_percent, set_percent
+from alerts.rules.rule import GuardrailStatus
+from common.numbers import count, rough_percent, set_percent
 
 WINDOW_S = 600.0
 SHARE_LIMIT = 0.05
@@ -29,6 +32,7 @@ FLOOR = 0.01
 ROOM = 0.9
 LIFT_AFTER_S, BLIND_LIFT_AFTER_S = 600.0, 6 * 3600.0
 HEARD_S = 120.0
+TOLD_AFTER_S = 900.0
 
 
 def _requests() -> Window:
@@ -71,7 +75,8 @@ class CandidateQuota:
     """The candidate's requests since the share last changed, JSON-able. Times are monotonic seconds.
 
     `since`: the first request in `phase`. `requests`: those of the last ten minutes; `over` are the throttled
-    ones. `used`: the part of a limit that the newest headers said was used up, heard at `used_at`.
+    ones. `used`: the part of a limit that the newest headers said was used up, heard at `used_at`. `refused`:
+    those in a row that were throttled up to now, from `refused_since` on; the baseline answered `covered`.
     """
 
     phase: int = -1
@@ -79,9 +84,18 @@ class CandidateQuota:
     requests: Window = field(default_factory=_requests)
     used: float | None = None
     used_at: float = 0.0
+    refused: int = 0
+    covered: int = 0
+    refused_since: float = 0.0
 
-    def add(self, phase: int, at: list[float], *, throttled: bool) -> None:
-        """Add requests that ended alike, at these times."""
+    def add(self, phase: int, at: list[float], *, throttled: bool, covered: bool = False) -> None:
+        """Add requests that ended alike, at these times. `covered`: the baseline answered."""
+        if not throttled:
+            self.refused = self.covered = 0
+        else:
+            self.refused_since = self.refused_since if self.refused else min(at)
+            self.refused += len(at)
+            self.covered += len(at) if covered else 0
         if phase > self.phase:
             self.phase, self.since, self.requests = phase, min(at), _requests()
         if phase == self.phase:
@@ -91,6 +105,26 @@ class CandidateQuota:
         """Note what part of a limit is used up: the most that a worker heard."""
         if used >= (self.used or 0.0) or now - self.used_at >= SETTLED_S:
             self.used, self.used_at = used, now
+
+    def trouble(self, now: float) -> GuardrailStatus | None:
+        """The status that calls a person while nothing has been let through for so long; else None."""
+        if self.refused < LEAST_THROTTLED or now - self.refused_since < TOLD_AFTER_S:
+            return None
+        if not self.requests.count(now):
+            return None
+        return GuardrailStatus(
+            rule="throttled",
+            state="firing",
+            action="hold",
+            value=1.0,
+            threshold=SHARE_LIMIT,
+            sentence=f"quota: all of the last {count(self.refused, 'request')} throttled",
+            evidence={
+                "outcomes": float(self.refused),
+                "bad": float(self.refused),
+                "covered": float(self.covered),
+            },
+        )
 
     def status(self, cap: float | None, now: float) -> QuotaStatus:
         """What is known at `now`, with this cap on the share."""

@@ -386,6 +386,9 @@ _WORDS: Mapping[str, Callable[[Trouble], str]] = {
     "telemetry": lambda each: (
         f"no record of a request has arrived for {_whole_s(each.value)}, though requests are served"
     ),
+    "throttled": lambda each: (
+        f"{_who(each)} is over its provider's rate or quota: {_how_many(each)} throttled"
+    ),
     "outage": lambda each: (
         f"{each.baseline}, the baseline, fails itself: {percent(each.value)} of its"
         f" {'last ' + count(each.numbers['outcomes']) if each.numbers.get('outcomes') else 'recent'} requests"
@@ -438,6 +441,8 @@ def _saw(trouble: Trouble) -> str:
     rule, seen = trouble.rule, trouble.seen
     if rule in _ERRORS:
         return _saw_of_errors(trouble)
+    if rule == "throttled":
+        return _saw_of_throttled(trouble)
     if rule in ("latency_p95", "latency_vs_baseline"):
         covered = _is_silent(trouble) and not _answers_some(trouble) and seen.fall_back
         return _covered(trouble) if covered else "Users waited that long."
@@ -476,6 +481,15 @@ def _saw_of_errors(trouble: Trouble) -> str:
     bad = " and ".join(f"{count} {how}" for count, how in kinds if count)
     newest = seen.covered + seen.errors + seen.broken
     return f"Of the last {newest}, {trouble.baseline} answered {seen.covered} instead; {bad}."
+
+
+def _saw_of_throttled(trouble: Trouble) -> str:
+    covered = trouble.numbers.get("covered", 0.0)
+    failed = trouble.numbers.get("bad", 0.0) - covered
+    if not covered:
+        return "Users got an error."
+    instead = f"Users got {trouble.baseline}'s answers instead"
+    return f"{instead}; {count(failed)} got an error." if failed else f"{instead}."
 
 
 def _covered(trouble: Trouble) -> str:

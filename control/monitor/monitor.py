@@ -21,7 +21,7 @@ from alerts.incidents.rollback import RollbackEvidence
 from alerts.pulse import Pulse
 from alerts.quota import QuotaStatus
 from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus, paging
-from alerts.wording import UNNAMED, ArmNames, cause
+from alerts.wording import UNNAMED, ArmNames, Trouble, cause
 from common.clock import Utc
 from control.feed.events import WorkerEvents, WorkerKey
 from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic, one_sided
@@ -387,14 +387,19 @@ class Monitor:
         after = self._rollouts.state(name)
         watched.incident, notices = incidents.step(
             watched.incident,
-            [*watched.statuses, *self._preflight(name, state), *self._prompt_missed(name, state, now_utc)],
+            [
+                *watched.statuses,
+                *self._preflight(name, state),
+                *self._prompt_missed(name, state, now_utc),
+                *_throttled(watched, state, now_mono),
+            ],
             canary=name,
             run=watched.watch.run,
             now=now_utc,
             rolled_back=after is not None and after.state == "rolled_back",
             why=why,
             provider_error=watched.watch.state.provider_error,
-            trouble=lambda status: watched.watch.trouble(status, arms),
+            trouble=lambda status: _trouble(watched, status, arms, now_utc, now_mono),
             share=after.effective_share if after is not None else None,
             owner=self._settings.canaries[name].owner,
         )
@@ -461,6 +466,23 @@ class Monitor:
             metrics=self._settings.metrics,
             segments=wanted.judged.segments,
         )
+
+
+def _throttled(watched: WatchedCanary, state: State, now_mono: float) -> list[GuardrailStatus]:
+    """The status that calls a person while the provider lets nothing of the candidate's through."""
+    found = watched.pulse.quota.trouble(now_mono) if state.effective_share else None
+    return [] if found is None else [found]
+
+
+def _trouble(
+    watched: WatchedCanary, status: GuardrailStatus, arms: ArmNames, now_utc: Utc, now_mono: float
+) -> Trouble:
+    """What people on call are told of a status. What the provider throttles is no evidence, so the watch
+    does not know since when."""
+    found = watched.watch.trouble(status, arms)
+    if status.rule != "throttled":
+        return found
+    return replace(found, since=Utc(now_utc - (now_mono - watched.pulse.quota.refused_since)))
 
 
 def arm_names(canary: Canary) -> ArmNames:

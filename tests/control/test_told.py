@@ -504,6 +504,33 @@ def test_a_session_s_cost_is_put_down_to_the_tokens_that_grew_and_not_to_its_ste
     assert "steps" not in headline and "longer" not in headline
 
 
+@pytest.mark.parametrize("covered", [True, False])
+def test_a_candidate_of_which_nothing_is_let_through_for_15_minutes_is_told_and_not_rolled_back(
+    store: Store, covered: bool
+) -> None:
+    watched = Watched(store, "{rule: error_rate}")
+    watched.come(10, baseline=GOOD, candidate=GOOD)
+    outcome = {"outcome": "fallback"} if covered else {"outcome": "error", "status": 429}
+    over = one(**outcome, error_type="provider_throttled")
+    began = clock(NOW + watched.mono + 4.0, NOW)
+    while not watched.notices and watched.mono < 3000.0:
+        watched.come(1, baseline=GOOD, candidate=over)
+        watched.quiet(50)
+    (page,) = watched.notices
+    assert watched.mono - 1050.0 == pytest.approx(900.0, abs=60.0)
+    saw = "Users got m1's answers instead." if covered else "Users got an error."
+    requests = page.requests
+    assert page.headline == (
+        f"m2 is over its provider's rate or quota: {requests} of {requests} requests throttled,"
+        f" since {began}. {saw} The ramp holds."
+    )
+    state = watched.operator.rollouts.state("trial")
+    assert state is not None and state.state == "running"
+    watched.come(1, baseline=GOOD, candidate=GOOD, messages=2)
+    watched.quiet(RESOLVE_AFTER_S + 20.0)
+    assert [each.event for each in watched.notices] == ["page", "resolved"]
+
+
 def test_what_is_no_fault_of_the_candidate_s_answers_says_so(store: Store) -> None:
     down = Watched(store, "{rule: error_rate}")
     down.come(40, baseline=GOOD, candidate=GOOD)
