@@ -113,6 +113,7 @@ def _check_arms(file: FileSection, canary: CanarySection, here: CheckedDocument)
         here.must_know_provider(arm.provider, key, "provider")
         if not arm.model and not (canary.standing and key == "candidate"):
             here.complain("is missing", key, "model")
+        check_model(arm.model, here.below(key, "model"))
         if arm.request is not None:
             check_request(arm.request, here.below(key, "request"))
         if arm.prompt is not None:
@@ -223,7 +224,18 @@ def _check_assignment(canary: CanarySection, here: CheckedDocument) -> None:
     )
 
 
+def check_model(name: str, here: CheckedDocument) -> None:
+    """Record a URL where the name of a model belongs."""
+    if "://" in name:
+        here.complain(
+            "is a URL; write the name that the provider has for the model. Where its API is, `base_url` of "
+            "the provider says"
+        )
+
+
 def _check_match(canary: CanarySection, here: CheckedDocument) -> None:
+    for index, name in enumerate(canary.match.models):
+        check_model(name, here.below("match", "models", index))
     for index, text in enumerate(canary.match.paths):
         if not text.startswith("/"):
             here.complain(f'a path starts with "/": write "/{text}"', "match", "paths", index)

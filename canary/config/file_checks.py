@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from alerts.incidents import apprise_receiver
 from alerts.incidents.notice import OWNER
-from canary.config.canary_checks import check_canaries, check_tag
+from canary.config.canary_checks import check_canaries, check_model, check_tag
 from canary.config.conversion import declared_metrics, own_auth_of, segment
 from canary.config.part_checks import (
     check_captures,
@@ -20,7 +20,7 @@ from canary.config.part_checks import (
     check_probes,
     wrong_with_name,
 )
-from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, nearest, suggestion
+from canary.config.quantity import CANARY_NAME, COMPUTED, METRIC_NAME, is_loopback, nearest, suggestion
 from canary.config.schema import CheckedDocument
 from canary.config.sections import (
     CanarySection,
@@ -66,6 +66,14 @@ _PATHS: Mapping[tuple[Api, str], str] = {
 }
 """The path of a base URL at hosts that answer every other with 404. Others, such as api.deepseek.com, take
 more than one, and nobody knows what a server of one's own takes."""
+
+_AT_ROOT = ("api.deepseek.com", "api.perplexity.ai")
+"""Hosts with OpenAI's API at their root."""
+_VERSION = re.compile(r"/v1(?:beta\d*|alpha)?$")
+_VARIABLE = re.compile(r"\$?([A-Z][A-Z0-9_]*_(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?)|\$([A-Za-z_]\w*)")
+"""The name of a variable, as in a shell."""
+SECRET = 16
+"""No provider's keys are shorter."""
 
 _MACHINES_AUTH: Mapping[Kind, Auth] = {"azure": "azure", "bedrock": "aws", "vertex": "google"}
 
@@ -114,6 +122,7 @@ def _check_providers(file: FileSection, found: CheckedDocument) -> None:
         here = found.below("providers", name)
         check_kind(provider, here)
         _check_base_url(provider.base_url, provider.api, provider.kind, here.below("base_url"))
+        _check_key(name, provider, here)
         for place, header in enumerate(provider.forward_headers):
             if wrong := _wrong_with_forwarded(header.lower()):
                 here.complain(wrong, "forward_headers", place)
@@ -124,6 +133,25 @@ def _check_providers(file: FileSection, found: CheckedDocument) -> None:
                 "the caller's key is sent; a caller that signs (SigV4) will be refused, because it signs for "
                 "this proxy's host: for such callers remove `auth`, or set api_key"
             )
+
+
+def _check_key(name: str, provider: ProviderSection, here: CheckedDocument) -> None:
+    """Record a variable's name that would be sent as the key, and warn of another host's key that stands in
+    the file."""
+    key = provider.api_key
+    entry = here.document.root.children["providers"].children[name].children.get("api_key")
+    if key is None or entry is None or entry.refers:
+        return
+    if variable := _VARIABLE.fullmatch(key):
+        here.complain(
+            f'is sent as it stands; for the value of this variable write "${{{variable[1] or variable[2]}}}"',
+            "api_key",
+        )
+    elif len(key) >= SECRET and not is_loopback(urlsplit(provider.base_url).hostname or ""):
+        here.below("api_key").warn(
+            "is the key itself, which whoever reads the file has; write the name of a variable that holds "
+            f'it, "${{{name.upper().replace("-", "_")}_API_KEY}}"'
+        )
 
 
 def _wrong_with_auth(provider: ProviderSection) -> str | None:
@@ -173,6 +201,15 @@ def _check_base_url(url: str, api: Api, kind: Kind, here: CheckedDocument) -> No
         path = parts.path[: below.end("version" if api == "openai" and below["version"] else "before")]
         right = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path if usual is None else usual}"
         here.complain(f'is the URL of one operation, and canary adds its path itself; write "{right}"')
+    elif usual is None and api != "openai" and (version := _VERSION.search(own)) is not None:
+        right = f"{parts.scheme}://{parts.netloc}{own[: version.start()]}"
+        here.warn(f'ends in {version[0]}, and canary adds the version itself; write "{right}"')
+    elif usual is None and api == "openai" and not own and parts.hostname not in _AT_ROOT:
+        right = f"{parts.scheme}://{parts.netloc}/v1"
+        here.warn(
+            "has no path, and nearly every server with OpenAI's API answers below /v1 only; write "
+            f'"{right}", unless this one has it at its root (`canary doctor` asks it)'
+        )
     elif usual not in (None, own):
         right = f"{parts.scheme}://{parts.netloc}{usual}"
         here.complain(f'is not where this host has its API, so each request would get 404; write "{right}"')
@@ -267,9 +304,12 @@ def _check_datasets(file: FileSection, found: CheckedDocument) -> None:
 
 
 def _check_embeddings(file: FileSection, found: CheckedDocument) -> None:
+    if file.judge is not None:
+        check_model(file.judge.model, found.below("judge", "model"))
     section = file.embeddings
     if section is None:
         return
+    check_model(section.model, found.below("embeddings", "model"))
     here = found.below("embeddings", "provider")
     here.must_know_provider(section.provider)
     entry = file.providers.get(section.provider)

@@ -36,11 +36,13 @@ def is_typed(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentEntry:
-    """One value of the file. `line` is the line of its key, or of the value itself in a list."""
+    """One value of the file. `line` is the line of its key, or of the value itself in a list. `refers`: it
+    names a variable."""
 
     path: Path
     line: int
     value: "Scalar | dict[str, DocumentEntry] | list[DocumentEntry] | None"
+    refers: bool = False
 
     @property
     def children(self) -> "dict[str, DocumentEntry]":
@@ -174,7 +176,8 @@ class _Reader:
                 for index, item in enumerate(node.value)
             ]
             return DocumentEntry(path=path, line=line, value=rows)
-        return DocumentEntry(path=path, line=line, value=self.scalar(node, path, line))
+        value = self.scalar(node, path, line)
+        return DocumentEntry(path=path, line=line, value=value, refers=bool(_REFERENCE.search(node.value)))
 
     def mapping(
         self, node: yaml.MappingNode, path: Path, inside: tuple[yaml.Node, ...]

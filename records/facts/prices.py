@@ -34,6 +34,11 @@ _PER_MILLION = 1e-6
 MOST_KNOWN = 4096
 
 
+_NUMBERS = re.compile(r"\d+")
+_NEARLY = 0.85
+"""The similarity of two names of which one is probably misspelt."""
+
+
 class Seller(Protocol):
     """Who is paid for a model: a provider entry, by its wire API, its kind of cloud and its URL."""
 
@@ -169,6 +174,17 @@ class Prices:
     def same_as(self, model: str) -> str | None:
         """The model whose price this one has by the config; None if it has its own."""
         return self._same_as.get(model)
+
+    def near(self, seller: Seller, model: str) -> str | None:
+        """A model with a known price whose name is nearly this one, with the same numbers: probably meant.
+        None for none: a number more is a newer model."""
+        from difflib import get_close_matches
+
+        vendors, number = self._vendors(seller), _NUMBERS.findall(model)
+        listed = (each.id for vendor in self._providers() if vendor.id in vendors for each in vendor.models)
+        names = {each.lower(): each for each in (*listed, *self._own) if _NUMBERS.findall(each) == number}
+        found = get_close_matches(model.lower(), names, n=1, cutoff=_NEARLY)
+        return names[found[0]] if found else None
 
     def load(self, models: Iterable[tuple[Seller, str]]) -> None:
         """Look up models of entries now.
@@ -347,7 +363,8 @@ _PLAIN_YAML = re.compile(r"[A-Za-z][\w./-]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnpricedArm:
-    """`canary` is "" for a model outside a canary. `says` and `do` are sentences for a person."""
+    """`canary` is "" for a model outside a canary. `says` and `do` are sentences for a person. `near`: the
+    model that was probably meant, "" for none."""
 
     canary: str
     arm: str
@@ -355,11 +372,17 @@ class UnpricedArm:
     model: str
     says: str
     do: str
+    near: str = ""
+
+    @property
+    def meant(self) -> str:
+        """A question about the name; "" where no other is near."""
+        return f'; did you mean "{self.near}"?' if self.near else ""
 
     @property
     def sentence(self) -> str:
         """What is missing and what would help, in one line."""
-        return f"{self.says}; {self.do}"
+        return f"{self.says}{self.meant or ';'} {self.do}"
 
 
 def said_once(arms: Iterable[UnpricedArm]) -> list[UnpricedArm]:
@@ -370,13 +393,16 @@ def said_once(arms: Iterable[UnpricedArm]) -> list[UnpricedArm]:
         return found
     whose: dict[str, list[str]] = {}
     for each in plain:
-        whose.setdefault(f"{each.provider}/{each.model}", []).append(f"{each.arm} of {each.canary}")
+        whose.setdefault(f"{each.provider}/{each.model}{each.meant.replace(';', ',')}", []).append(
+            f"{each.arm} of {each.canary}"
+        )
     named = "; ".join(f"{model} ({', '.join(uses)})" for model, uses in whose.items())
     models = {each.model: None for each in plain}
     together = replace(
         plain[0],
         canary="",
         arm="",
+        near="",
         says=f"no known price, so costs are unknown: {named}",
         do=_help(*models) + (_FETCH if plain[0].do.endswith(_FETCH) else ""),
     )
@@ -411,6 +437,7 @@ def unpriced_model(
         model=model,
         says=says,
         do=_help(model) + ("" if prices.is_fetched else _FETCH),
+        near=prices.near(seller, model) or "",
     )
 
 

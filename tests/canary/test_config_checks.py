@@ -362,7 +362,8 @@ def test_a_credential_that_cannot_be_is_refused(keys: str, message: str) -> None
 
 @pytest.mark.parametrize("keys", ["auth: azure", "kind: azure, auth: azure", "auth: google", "auth: bearer"])
 def test_other_credentials_are_accepted(keys: str) -> None:
-    line = f'  own: {{api: openai, base_url: "https://own.example", {keys}}}'
+    path = "" if "kind" in keys else "/v1"
+    line = f'  own: {{api: openai, base_url: "https://own.example{path}", {keys}}}'
     assert parse(f"providers:\n{line}\n", "canary.yaml", {}).warnings == ()
 
 
@@ -515,3 +516,61 @@ def test_a_relative_folder_of_outcomes_is_refused_with_replicas() -> None:
     (found,) = refusal(SOUND + "shared: redis://cache\noutcomes: outcomes\n")
     assert found.startswith("canary.yaml:4: outcomes: a relative folder is in each replica's own data folder")
     assert "write s3://BUCKET/PREFIX" in found
+
+
+def _entry(keys: str, environment: dict[str, str] | None = None) -> tuple[str, ...]:
+    return parse(f"providers:\n  own: {{{keys}}}\n", "canary.yaml", environment or {}).warnings
+
+
+@pytest.mark.parametrize(
+    ("api", "url", "right"),
+    [
+        ("openai", "https://own.example", "https://own.example/v1"),
+        ("openai", "http://127.0.0.1:8082/", "http://127.0.0.1:8082/v1"),
+        ("anthropic", "https://own.example/v1", "https://own.example"),
+        ("gemini", "https://own.example/llm/v1beta", "https://own.example/llm"),
+    ],
+)
+def test_a_base_url_that_most_likely_gets_404_is_named_with_the_right_one(
+    api: str, url: str, right: str
+) -> None:
+    (warning,) = _entry(f'api: {api}, base_url: "{url}"')
+    assert f'write "{right}"' in warning
+    assert _entry(f'api: {api}, base_url: "{right}"') == ()
+    assert _entry('api: openai, base_url: "https://api.deepseek.com"') == ()
+
+
+@pytest.mark.parametrize("written", ["OPENAI_API_KEY", "$OPENAI_API_KEY"])
+def test_a_variables_name_is_no_key(written: str) -> None:
+    with pytest.raises(ConfigError, match=r'for the value of this variable write "\$\{OPENAI_API_KEY\}"'):
+        _entry(f'api: openai, base_url: "https://own.example/v1", api_key: {written}')
+
+
+def test_a_key_that_stands_in_the_file_is_a_warning_that_does_not_repeat_it() -> None:
+    entry = 'api: openai, base_url: "https://own.example/v1", api_key: '
+    (warning,) = _entry(f"{entry}sk-0123456789abcdef")
+    assert 'write the name of a variable that holds it, "${OWN_API_KEY}"' in warning
+    assert "sk-0123" not in warning
+    assert _entry(f'{entry}"${{OWN_API_KEY}}"', {"OWN_API_KEY": "sk-0123456789abcdef"}) == ()
+    assert _entry('api: openai, base_url: "http://localhost:1/v1", api_key: sk-0123456789abcdef') == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "key"),
+    [
+        ("canaries[0].baseline.model", "baseline: {provider: own, model: URL}"),
+        ("canaries[0].match.models[0]", "match: {models: [URL]}"),
+    ],
+)
+def test_a_url_is_no_model(place: str, key: str) -> None:
+    keys = {
+        "match": "match: {models: [a]}",
+        "baseline": "baseline: {provider: own, model: a}",
+        "candidate": "candidate: {provider: own, model: b}",
+    } | {key.partition(":")[0]: key.replace("URL", '"https://own.example/v1/gpt-4o"')}
+    canary = ", ".join(["name: trial", "share: 5%", *keys.values()])
+    providers = 'providers: {own: {api: openai, base_url: "https://own.example/v1"}}'
+    text = f"{providers}\ncanaries: [{{{canary}}}]\n"
+    with pytest.raises(ConfigError) as refused:
+        parse(text, "canary.yaml", {})
+    assert f"{place}: is a URL; write the name that the provider has for the model" in str(refused.value)

@@ -101,3 +101,24 @@ def test_the_doctor_warns() -> None:
     assert (found.state, found.says, found.do) == ("warning", SAYS, HELP)
     (found,) = prices(parse(config("openai", "gpt-4o-mini"), "canary.yaml", {}))
     assert found.state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("model", "meant"),
+    [
+        ("gpt-5.6-tera", "gpt-5.6-terra"),
+        ("gpt-5.7-terra", ""),
+        ("my-own-model", ""),
+        ("gpt-4o-minni", "gpt-4o-mini"),
+    ],
+)
+def test_a_misspelt_model_is_told_from_a_newer_one(model: str, meant: str) -> None:
+    found = [each.near for each in parse(config("openai", model), "canary.yaml", {}).unpriced()]
+    assert found == [meant]
+
+
+def test_check_asks_whether_a_priced_model_was_meant(tmp_path: Path) -> None:
+    path = tmp_path / "canary.yaml"
+    path.write_text(config("openai", "gpt-5.6-tera"))
+    told = CliRunner().invoke(app, ["check", "--config", str(path)]).stderr
+    assert 'has no known price, so its cost is unknown; did you mean "gpt-5.6-terra"? add `prices:' in told
