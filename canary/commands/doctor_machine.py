@@ -83,7 +83,9 @@ _OPTIONAL = {
 
 def prices(read: Config) -> list[Diagnosis]:
     """The arms without a known price."""
-    missing = [warning(each.says, each.do) for each in said_once(read.unpriced())]
+    missing = [
+        warning(f"{each.says}{each.meant.replace(';', ':')}", each.do) for each in said_once(read.unpriced())
+    ]
     return missing or [fine("every arm has a known price")]
 
 

@@ -183,8 +183,9 @@ class Config:
         return Prices(self.prices, self.price_as, self.price_list)
 
     def unpriced(self) -> tuple[UnpricedArm, ...]:
-        """The arms without a known price. Not a part of loading: the price list takes half a second."""
-        canaries = (each.canary for each in self.canaries.values())
+        """The arms without a known price, those of standing canaries too. Not a part of loading: the price
+        list takes half a second."""
+        canaries = (each.canary for each in self.known.values())
         return tuple(unpriced_arms(canaries, self.providers, self.known_prices()))
 
     def judge_is_priced(self) -> bool:

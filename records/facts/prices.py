@@ -416,6 +416,8 @@ def unpriced_arms(
     for canary in canaries:
         arms: tuple[tuple[str, Arm], ...] = (("baseline", canary.baseline), ("candidate", canary.candidate))
         for name, arm in arms:
+            if not arm.model:  # the candidate of a standing canary has none yet
+                continue
             seller = providers[arm.provider]
             yield from unpriced_model(seller, arm.model, prices, arm=name, canary=canary.name)
 

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from canary.cli import app
+from canary.commands import doctor_machine as doctor
 from canary.config import parse
 from records.facts.prices import said_once
 
@@ -122,3 +123,19 @@ def test_check_asks_whether_a_priced_model_was_meant(tmp_path: Path) -> None:
     path.write_text(config("openai", "gpt-5.6-tera"))
     told = CliRunner().invoke(app, ["check", "--config", str(path)]).stderr
     assert 'has no known price, so its cost is unknown; did you mean "gpt-5.6-terra"? add `prices:' in told
+
+
+def test_check_doctor_and_prices_agree_about_a_standing_canarys_baseline(tmp_path: Path) -> None:
+    path = tmp_path / "canary.yaml"
+    text = (
+        config("openai", "x").replace(", model: gpt-4o}", ", model: prod-chat}").replace(', model: "x"', "")
+    )
+    path.write_text(f"{text}    standing: true\n")
+    (found,) = doctor.prices(parse(path.read_text(), str(path), {}))
+    assert found.state == "warning"
+    assert "the baseline openai/prod-chat has no known price" in found.says
+    run = CliRunner().invoke
+    assert found.says in run(app, ["check", "--config", str(path)]).stderr
+    assert (
+        "prod-chat (baseline of move): no known price" in run(app, ["prices", "--config", str(path)]).stdout
+    )
