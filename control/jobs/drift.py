@@ -25,7 +25,7 @@ from common.clock import every, rfc3339
 from common.numbers import set_dollars
 from control.jobs.aftermath import Aftermath, AftermathWords, Then
 from control.jobs.retirements import Uses, uses_of
-from control.settings import ControlSettings
+from control.settings import ControlSettings, StandingCanary
 from records.errors import StoreDown
 from records.exports.prometheus import gauge
 from records.outcome import FINGERPRINT
@@ -213,8 +213,9 @@ class DriftJob(Collector):
         """Tell of new names, and probe what is due at UTC second `now`. May raise StoreDown."""
         bench = self._bench() if self._bench is not None else None
         probes = bench.probes if bench is not None else None
-        wanted = dict.fromkeys(probes.models if probes is not None else ())
-        uses = uses_of(self._settings().canaries, self._settings().standing)
+        settings = self._settings()
+        uses = uses_of(settings.canaries, settings.standing)
+        wanted = dict.fromkeys(followed(probes.models if probes is not None else (), settings.standing, uses))
         changed = await asyncio.to_thread(self._new_names, uses, now)
         self._troubles = {
             name: why for name, why in self._troubles.items() if name.partition(" ")[0] in wanted
@@ -306,7 +307,7 @@ class DriftJob(Collector):
                     return "no prompt was answered"
             except ProbesSpent:
                 self._again_at[name] = (now // _DAY_S + 1) * _DAY_S
-                return ""
+                return "" if rounds else "not probed so far: the day's budget has no room for a round"
             finally:
                 await prober.close()
             _, due = await asyncio.to_thread(self._look, model, uses, now)
@@ -364,6 +365,28 @@ class DriftJob(Collector):
         self._announce(
             Announcement(kind=kind, about=about, headline=headline, at=time.time(), owners=tuple(owners))
         )
+
+
+def followed(models: Iterable[str], standing: Mapping[str, StandingCanary], uses: Uses) -> list[str]:
+    """The models to probe: those that the config names, and where it names a standing canary's first
+    baseline, the one in force instead, unless another canary has the first one still."""
+    found = []
+    for text in models:
+        newer = [
+            f"{arm.provider}/{arm.model}"
+            for each in standing.values()
+            for arm in [each.terms.canary.baseline]
+            if _is(text, f"{each.in_file.get('provider')}/{each.in_file.get('model')}")
+            and not _is(text, f"{arm.provider}/{arm.model}")
+        ]
+        used = any(_is(text, name) for name in uses)
+        found += [*([text] if used or not newer else []), *newer]
+    return found
+
+
+def _is(text: str, name: str) -> bool:
+    """True if MODEL or PROVIDER/MODEL is this `provider/model`."""
+    return text in (name, name.partition("/")[2])
 
 
 def unlike_before(days: Sequence[AnswersOfDay], today: int) -> str:

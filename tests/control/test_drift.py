@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from bench.drift import (
 from canary.config import Config, parse
 from canary.programs.controller import AftermathSentences
 from control.jobs.drift import DriftJob, histories, unlike_before
+from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
 from demo.provider.behaviour import Behaviour
 from pages.words.reasons import sentences
@@ -63,11 +64,12 @@ class Watch:
     store: Store
     config: Config
     told: list[Announcement] = field(default_factory=list)
+    control: ControlSettings | None = None
 
     def __post_init__(self) -> None:
         self.job = DriftJob(
             self.store,
-            settings=lambda: self.config.control,
+            settings=lambda: self.control or self.config.control,
             bench=lambda: self.config.bench,
             announce=self.told.append,
             works=lambda: True,
@@ -111,6 +113,22 @@ def test_a_new_name_in_answers_is_told_once(store: Store) -> None:
         "openai/assistant-1 answers as assistant-1-2026-11 since 1970-01-02, before as "
         "assistant-1-2026-10; it is the baseline of support"
     )
+
+
+def test_probes_follow_the_baseline_that_a_promotion_put_in_force(store: Store) -> None:
+    text = CONFIG_TEXT.format(url="http://127.0.0.1:1", budget=0.000001)
+    text = text.replace("model: assistant-2}", "model: assistant-2}\n    standing: true").replace(
+        "candidate: {provider: openai, model: assistant-2}", "candidate: {provider: openai}"
+    )
+    parsed = parse(text, "canary.yaml", {})
+    before = parsed.control.standing["support"]
+    promoted = replace(before.terms.canary.baseline, model="assistant-2")
+    terms = replace(before.terms, canary=replace(before.terms.canary, baseline=promoted))
+    after = replace(parsed.control, standing={"support": replace(before, terms=terms)})
+    for settings, probed in ((parsed.control, "assistant-1"), (after, "openai/assistant-2")):
+        watch = Watch(store, parsed, control=settings)
+        watch.turn(DAY_S)
+        assert [each.split(": ")[1] for each in watch.job.troubles] == [probed]
 
 
 def test_the_fingerprints_of_systems_are_shown_and_told_to_nobody(store: Store) -> None:
