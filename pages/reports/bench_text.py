@@ -7,6 +7,7 @@ from bench.benchmark.rubric import Unit
 from common.numbers import count, dollars, rough_percent, seconds
 from pages.document import BulletList, Document, Paragraph, Row, Section, Table, columns
 from pages.words.bench import number
+from pages.words.issues import example_ids
 from pages.words.verdict import HEADLINES
 from pages.writers import text
 
@@ -15,7 +16,6 @@ SPENT = {
     "batch": "Cost, at half the list price as in a batch; latency and throughput are not measured in a batch"
 }
 _SIDES = ("baseline", "candidate")
-_MOST_IDS = 12
 _UNITS: dict[str, Unit] = {name: name for name in get_args(Unit)}
 _STATES = {"INCONCLUSIVE": "open", "NODATA": "no data"}
 
@@ -118,8 +118,7 @@ def _failed(document: Node) -> Iterator[str]:
     """The examples that only the candidate fails, and why answers are missing."""
     failed = sorted({each for layer in document["layers"] for each in layer["new_failures"]})
     if failed:
-        more = f" and {len(failed) - _MOST_IDS} more" if len(failed) > _MOST_IDS else ""
-        yield f"New failures: {', '.join(failed[:_MOST_IDS])}{more}"
+        yield f"New failures: {example_ids(failed)}"
     for side in _SIDES:
         for failure, times in failures(document, side).items():
             yield f"{side}: {times} times {failure}"
@@ -379,4 +378,4 @@ def issue_lines(found: Node) -> list[str]:
 def _where(mode: Node) -> str:
     """The examples of a mode that are not gone: (r-17)."""
     ids = [each["id"] for each in mode["examples"] if each["state"] != "gone"]
-    return f" ({', '.join(ids)})" if ids else ""
+    return f" ({example_ids(ids)})" if ids else ""

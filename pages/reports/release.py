@@ -13,6 +13,7 @@ from pages.words import gains, judge, plan, verdict
 from pages.words.archive import came, ending, promised, promises, reasons_of, week_after
 from pages.words.drift import SINCE_DRIFT
 from pages.words.figures import bound_words, joined, label
+from pages.words.issues import example_ids
 from pages.words.reasons import miss_words, sentences
 from pages.words.status import day, in_words, minute
 from pages.writers import listing, written
@@ -37,7 +38,6 @@ _KEPT: dict[Kept, tuple[str, str, str]] = {
 }
 _BY_EXAMPLES = {"ship": "Ship, by examples only", "extend": "Not enough examples to decide"}
 """While no user has tried the model."""
-_MOST_FAILURES = 12
 _MOST_WRONG, _LONGEST = 50, 300
 """Wrong answers that are shown, and the characters of a text."""
 
@@ -396,13 +396,12 @@ def _datasets(layer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 def _dataset(name: str, node: Mapping[str, Any]) -> list[str]:
     ours, theirs = node["candidate"], node["baseline"]
     failures = node["new_failures"]
-    more = f" and {len(failures) - _MOST_FAILURES} more" if len(failures) > _MOST_FAILURES else ""
     return [
         name,
         f"{node['examples']:,}",
         *(percent(side and side["completion"]) for side in (theirs, ours)),
         "–" if node["mcnemar_p"] is None else f"{node['mcnemar_p']:.2g}",
-        f"{', '.join(failures[:_MOST_FAILURES])}{more}" if failures else "none",
+        example_ids(failures) if failures else "none",
         _ratio(node.get("latency_ratio")),
         _ratio(node.get("cost_ratio")),
     ]

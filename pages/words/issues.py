@@ -1,6 +1,6 @@
 """Known issues in words: which model has one, since when, in which it is cured, or back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.clock import rfc3339
@@ -8,6 +8,22 @@ from pages.words.status import day
 
 if TYPE_CHECKING:  # what asks models takes a while to import
     from bench.known_issues import Mode, ModelWithMode
+
+
+MOST_IDS = 10
+_LONGEST_ID, _SHORT = 24, 8
+
+
+def short_id(name: str) -> str:
+    """The id as people read it: one that canary made, of which an exchange's has 98 characters, by its last
+    eight, since they begin alike."""
+    return name if len(name) <= _LONGEST_ID else f"…{name[-_SHORT:]}"
+
+
+def example_ids(ids: Sequence[str]) -> str:
+    """The first ten examples, and how many more there are: r-17, …0a1b2c3d and 30 more."""
+    more = f" and {len(ids) - MOST_IDS} more" if len(ids) > MOST_IDS else ""
+    return f"{', '.join(map(short_id, ids[:MOST_IDS]))}{more}"
 
 
 def became(model: "ModelWithMode") -> str:
@@ -39,7 +55,7 @@ def mode_lines(mode: "Mode") -> Iterator[str]:
     yield f"{mode.name}  ({first_seen(mode)})"
     if mode.description:
         yield f"  {mode.description}"
-    yield f"  examples: {', '.join(each.example.id for each in mode.examples)}"
+    yield f"  examples: {example_ids([each.example.id for each in mode.examples])}"
     for model in mode.models:
         yield f"  {model.model}: {became(model)}"
 

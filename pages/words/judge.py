@@ -17,6 +17,7 @@ from judge.figures import (
     LabelAgreement,
 )
 from pages.words.figures import amount, label, signed, span
+from pages.words.issues import short_id
 from records.facts.metric import PREDICTED_BY, SESSION_DONE
 from verdict.terms.measures import Unit
 
@@ -36,7 +37,7 @@ LEGEND = "(A: current model, B: candidate)"
 _MOST_LOST = 5
 _UNKNOWN = "Whether people agree with the judge is not known"
 _SHORT = 8
-"""Of a hash its first characters, of an exchange's id its last: ids begin alike."""
+"""Characters of a hash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +282,7 @@ def lost(found: JudgeFigures) -> list[LostLine]:
     return [
         LostLine(
             exchange_id=each.exchange_id,
-            short_id=f"…{each.exchange_id[-_SHORT:]}",
+            short_id=short_id(each.exchange_id),
             category=each.category,
             said=f"judge: “{each.reason}” {LEGEND}" if each.reason else "",
         )
