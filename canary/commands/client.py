@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from canary.config.certificate import CERTIFICATE, pinned_context
+from canary.config.quantity import parse_address
 from canary.secrets import BadSecret, Secret
 
 if TYPE_CHECKING:  # only a command that asks a server waits for its import
@@ -35,11 +36,17 @@ class ServerAddress:
 
         A server found in its data folder is trusted by exactly the certificate that lies there. One given by
         a URL is by the system's authorities and those of SSL_CERT_FILE. HOST:PORT is the folder's server if
-        that listens there, else one without TLS. Raises ServerNotReached.
+        that listens there, else one without TLS. A port alone is this machine's. Raises ServerNotReached.
         """
         if given and "://" in given:
             url = given.rstrip("/")
             return cls(url=url, trust=ssl.create_default_context() if url.startswith("https:") else None)
+        if given:
+            try:
+                given = str(parse_address(f"127.0.0.1:{given}" if given.isdecimal() else given))
+            except ValueError as error:
+                what = f'"{given}" is not an address; write HOST:PORT, or a URL that begins with http://'
+                raise ServerNotReached(what) from error
         if given and not _is_in_folder(data, listener, f"https://{given}"):
             return cls(url=f"http://{given}")
         url = _from_folder(data, listener)

@@ -86,7 +86,10 @@ def parse_address(text: object) -> HostPort:
     """An address from "HOST:PORT" or "[IPV6]:PORT". Raises ValueError."""
     match = _ADDRESS.fullmatch(str(text).strip())
     if not match or int(match["port"]) > 65535:
-        raise ValueError(f'"{text}" is not an address; write HOST:PORT, for example 127.0.0.1:8080')
+        right = (
+            f"127.0.0.1:{text}" if str(text).strip().isdecimal() else "HOST:PORT, for example 127.0.0.1:8080"
+        )
+        raise ValueError(f'"{text}" is not an address; write {right}')
     return HostPort(host=match["six"] or match["host"], port=int(match["port"]))
 
 

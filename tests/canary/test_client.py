@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from canary.cli import app
-from canary.commands.client import AdminClient, ServerNotReached
+from canary.commands.client import AdminClient, ServerAddress, ServerNotReached
 from tests.e2e.stage import Stage, on_stage
 from tests.serving import Running
 
@@ -112,8 +112,14 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(tmp_path: Pat
     assert str(caught.value) == "CANARY_ADMIN_TOKEN is not a token: it must be one line of ASCII characters"
 
 
+@pytest.mark.parametrize("listener", ["admin", "traffic"])
+def test_a_port_alone_is_a_listener_of_this_machine(tmp_path: Path, listener: str) -> None:
+    assert ServerAddress.of(listener, "18181", tmp_path).url == "http://127.0.0.1:18181"
+    assert ServerAddress.of(listener, "localhost:18181", tmp_path).url == "http://localhost:18181"
+
+
 def test_an_address_that_is_none_is_told_from_a_server_that_is_down(tmp_path: Path) -> None:
-    for address in ("ftp://127.0.0.1", ":"):
+    for address in ("ftp://127.0.0.1", ":", "localhost", "99999"):
         with pytest.raises(ServerNotReached, match="is not an address; write HOST:PORT, or a URL"):
             AdminClient(admin=address, data=tmp_path, environment={}).get("/api/status")
 

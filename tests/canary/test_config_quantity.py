@@ -88,7 +88,12 @@ def test_addresses_are_read_and_written_alike(text: str, address: HostPort) -> N
     assert str(address) == text
 
 
-@pytest.mark.parametrize("text", ["8080", ":8080", "host:", "host:65536", "::1:8080", "http://host:8080"])
+def test_a_port_alone_is_named_with_the_address_of_this_machine() -> None:
+    with pytest.raises(ValueError, match=r'"8080" is not an address; write 127\.0\.0\.1:8080$'):
+        parse_address("8080")
+
+
+@pytest.mark.parametrize("text", [":8080", "host:", "host:65536", "::1:8080", "http://host:8080"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address; write HOST:PORT"):
         parse_address(text)

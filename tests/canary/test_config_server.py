@@ -35,7 +35,7 @@ def test_all_that_cannot_be_read_is_named_by_flag_or_variable() -> None:
     with pytest.raises(ConfigError) as refused:
         FILE.overridden({"CANARY_GRACE": "600", "CANARY_WORKERS": "0"}, {"traffic": "8080", "data": ""})
     assert str(refused.value).splitlines() == [
-        '--traffic: "8080" is not an address; write HOST:PORT, for example 127.0.0.1:8080',
+        '--traffic: "8080" is not an address; write 127.0.0.1:8080',
         'CANARY_WORKERS: "0" is not a number of workers; write a number from 1 to 256',
         "--data: the folder's name is empty; name a folder, for example canary-data",
         'CANARY_GRACE: a duration needs a unit: write "600s" for seconds (or ms, m, h, d, w)',
