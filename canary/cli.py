@@ -87,6 +87,7 @@ def root(
     ] = False,
 ) -> None:
     """Try a candidate LLM on a small share of your users, and learn whether to ship it."""
+    shell.without_log_lines()
 
 
 def main() -> None:

@@ -110,7 +110,6 @@ def bench(
         shell.fail("--replay asks the steps of captured sessions; leave out --dataset", code=2)
     if not replay and (sessions or steps):
         shell.fail("--sessions and --steps are about --replay", code=2)
-    shell.without_log_lines()
     written = _report_file(report, dry=dry and not replay, partial=bool(dataset or quick) and not replay)
     read = at.read()
     settings = settings_now(read, at.data)

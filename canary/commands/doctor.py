@@ -36,7 +36,6 @@ def doctor(
 
     Exits 1 if anything is broken.
     """
-    shell.without_log_lines()
     findings = examine(at.config, os.environ, data=at.data, admin=at.admin, probe=probe)
     result = document(findings)
     said = [

@@ -27,7 +27,6 @@ def drift(
     from pages.words.drift import history_document, history_lines
     from records.errors import StoreDown
 
-    shell.without_log_lines()
     read = at.read()
     if now and model is None:
         shell.fail("name the model to probe", code=2)

@@ -113,7 +113,6 @@ def recheck(
     """Test a model for all known issues. Exits 0 if all are gone, 3 if one remains, 4 if one is unknown."""
     from pages.reports.bench_text import issue_lines
 
-    shell.without_log_lines()
     read = at.read()
     found = rechecked(read, at.config, model, at.data, judge=judge)
     if found is None:

@@ -51,7 +51,6 @@ def judge(
         shell.fail(
             "give --pairs N (of mirrored requests), --answers N or --sessions N (of both arms)", code=2
         )
-    shell.without_log_lines()
     read = at.read()
     shell.must_not_stand(read, name)
     wanted = shell.canary_of(read, name)

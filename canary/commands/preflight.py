@@ -39,7 +39,6 @@ def preflight(
     from bench.preflight.result import NothingToAsk
     from pages.words.preflight import document, text
 
-    shell.without_log_lines()
     read = at.read()
     shell.canary_of(read, name)
     shell.must_not_stand(read, name)

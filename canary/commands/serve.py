@@ -111,5 +111,4 @@ def mcp(
         if (problem.name or "").partition(".")[0] != "mcp":
             raise
         shell.fail("the MCP SDK is not installed: pip install 'WHEEL[mcp]', or '.[mcp]' in a checkout")
-    shell.without_log_lines()
     asyncio.run(serve(lambda: AdminClient(admin=admin, data=data, environment=os.environ, tokens=_TOKENS)))

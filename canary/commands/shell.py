@@ -4,7 +4,8 @@ import getpass
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -222,11 +223,23 @@ def has_store(config: Config, data: Path) -> bool:
 
 
 def without_log_lines() -> None:
-    """Print no log line from here on. For commands that run the server's code: they say themselves what it
-    would log, and stdout belongs to their result."""
+    """Print no log line from here on, but for an error of canary's own, with its trace, on stderr. Commands
+    run the server's code: they say themselves what it would log, and stdout belongs to their result. A
+    process of the server sets its own log up."""
     import structlog
 
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    structlog.configure(
+        processors=[_only_traces, structlog.dev.ConsoleRenderer(colors=False)],
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
+
+def _only_traces(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if "trace" not in event:
+        import structlog
+
+        raise structlog.DropEvent
+    return event
 
 
 def user() -> str:

@@ -69,7 +69,6 @@ def watch(
         shell.fail("--begin needs --bench: only a model that passes its benchmark begins", code=2)
     if quick and not (bench or again):
         shell.fail("--quick needs --bench", code=2)
-    shell.without_log_lines()
     read = shell.read_config(at.config, at.data)
     if begin is not None and begin not in read.standing:
         shell.fail(f"the config has no standing canary {begin!r} to begin a trial of", code=2)

@@ -28,7 +28,7 @@ from records.facts.metric import JUDGED_PREFERENCE, PREDICTED_BY
 from verdict.decision.document import MetricLine, PlanLine, Report
 from verdict.decision.plan_course import end_of, look_ends, may_ship
 from verdict.details import SinceFirst
-from verdict.rows.comparison import A_FIFTH, GATE
+from verdict.rows.comparison import A_FIFTH, FEWEST_EVENTS, GATE
 from verdict.rows.reasons import (
     AnotherRubric,
     BusyUser,
@@ -81,7 +81,6 @@ from verdict.rows.reasons import (
     Unreached,
     WorseInParts,
 )
-from verdict.rows.row import FEWEST_EVENTS
 from verdict.sample.observations import MissingShare
 from verdict.sample.sample import Outage
 from verdict.terms.judged_canary import RunRolledBack
@@ -429,9 +428,12 @@ def _held_open(reason: RowNotComputed | CostsUnknown | LabelsWanted | OneSided |
     """A row that more users alone will not decide: why, and what to do."""
     match reason:
         case RowNotComputed():
-            name = title(reason.metric)
-            if reason.value is not None:
-                name = title(f"{label(reason.metric)} in critical {_place(reason.by, reason.value)}")
+            name = _row_or_part(reason)
+            if reason.day is not None:
+                return (
+                    f"{name} stays open: its look of day {reason.day} could not be computed from its values "
+                    f"({reason.why}). The next look decides."
+                )
             return (
                 f"{name} cannot be computed from its values, so it stays open: {reason.why}. More users "
                 "alone may not change this: look at the values that were sent."
@@ -453,10 +455,16 @@ def _held_open(reason: RowNotComputed | CostsUnknown | LabelsWanted | OneSided |
             )
         case TooFewEvents():
             return (
-                f"{title(reason.metric)} has too few events to divide by: {label(reason.event)} "
+                f"{_row_or_part(reason)} has too few events to divide by: {label(reason.event)} "
                 f"{count(reason.events, 'time')} in the {reason.arm}, and {FEWEST_EVENTS} in each arm are "
                 "required."
             )
+
+
+def _row_or_part(reason: RowNotComputed | TooFewEvents) -> str:
+    if reason.value is None:
+        return title(reason.metric)
+    return title(f"{label(reason.metric)} in critical {_place(reason.by, reason.value)}")
 
 
 def _shares(share: MissingShare) -> tuple[str, str, str]:

@@ -1,7 +1,10 @@
 """Metrics of what happened: whoever posts only that gets a right verdict, from a log and from the store."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -345,6 +348,110 @@ def test_a_cost_is_not_divided_by_a_few_events(tmp_path: Path) -> None:
     report = judged(log(tmp_path / "log.csv", rows), row(COST.name, "<= 1.2x baseline", "<= 1x baseline"))
     assert (report.verdict, report.metrics[0].state) == ("extend", "INCONCLUSIVE")
     assert "resolved 25 times in the candidate, and 30 in each arm are required." in sentences(report)[0]
+
+
+def settled(share: Callable[[float, str], float], count: int = 4000) -> list[dict[str, Any]]:
+    """Users over ten days, one request each; `share` of those of a day and an arm is settled."""
+    rng = np.random.default_rng(1)
+    return [
+        {
+            **user,
+            "cost_usd": round(0.02 * rng.uniform(0.5, 1.5), 5),
+            "metric_resolved": 1 if rng.random() < share(user["at"] / DAY_S, user["arm"]) else "",
+        }
+        for user in users(count, days=9.9)
+    ]
+
+
+def planned(*criteria: Criterion, **more: Any) -> JudgedCanary:
+    return JudgedCanary(
+        name="c", criteria=criteria, metrics=METRICS, shares={0: 0.5}, minimum_days=7, planned_days=14, **more
+    )
+
+
+PRICE = row(COST.name, "<= 1.2x baseline", "<= 1x baseline")
+
+
+def test_a_slow_first_day_keeps_no_later_day_s_cost_from_being_judged(tmp_path: Path) -> None:
+    rows = settled(lambda day, _arm: 0.0 if day < 2.5 else 0.7)
+    rows[0]["metric_resolved"] = rows[1]["metric_resolved"] = 1  # one in each arm, in two days and a half
+    sample = from_csv(log(tmp_path / "log.csv", rows), METRICS)
+    early = build(sample.until(2 * DAY_S), planned(PRICE), now=2.5 * DAY_S)
+    assert sentences(early)[0] == (
+        "Cost per resolution has too few events to divide by: resolved 1 time in the candidate, and 30 in "
+        "each arm are required."
+    )
+    report = build(sample, planned(PRICE), now=NOW)
+    (line,) = report.metrics
+    assert (report.verdict, line.state) == ("ship", "PASS")
+    (course,) = report.details.looks
+    assert [point.day for point in course.points] == [*range(3, 11)]
+
+
+def test_a_cheaper_candidate_ships_though_events_are_rare_and_its_ramp_begins_at_one_percent(
+    tmp_path: Path,
+) -> None:
+    """Without its dearest users, an arm of the first phase has no event: 28 of 40 such worlds stayed open for
+    good."""
+    shipped = 0
+    for seed in range(12):
+        rng, rows = np.random.default_rng(seed), list(users(6000, days=14.0))
+        for each in rows:
+            each["phase"] = int(each["at"] > 3 * DAY_S)
+            each["arm"] = "candidate" if rng.random() < (0.01, 0.3)[each["phase"]] else "baseline"
+            each["cost_usd"] = f"{0.02 * rng.lognormal(0, 1) * (1 - 0.5 * (each['arm'] == 'candidate')):.6f}"
+            each["metric_resolved"] = 1 if rng.random() < 0.1 else ""
+        sample = from_csv(log(tmp_path / "log.csv", rows), METRICS)
+        report = build(sample, replace(planned(PRICE), shares={0: 0.01, 1: 0.3}), now=14.6 * DAY_S)
+        assert not [each for each in sentences(report) if "computed" in each]
+        shipped += report.verdict in ("ship_now", "ship")
+    assert shipped >= 11
+
+
+def test_a_phase_of_the_ramp_without_an_event_leaves_a_critical_part_s_cost_judged(
+    tmp_path: Path,
+) -> None:
+    rng, rows = np.random.default_rng(2), settled(lambda day, arm: 0.6)
+    for each in rows:
+        day = each["at"] / DAY_S
+        each["phase"] = int(day > 2)
+        each["category"] = "refund" if rng.random() < 0.3 else "other"
+        each["arm"] = "candidate" if rng.random() < (0.01 if day <= 2 else 0.5) else "baseline"
+        if each["category"] == "refund" and each["phase"] == 0:
+            each["metric_resolved"] = ""
+    sample = from_csv(log(tmp_path / "log.csv", rows), METRICS)
+    canary = planned(PRICE, critical_categories=frozenset({"refund"}))
+    report = build(sample, replace(canary, shares={0: 0.01, 1: 0.5}), now=NOW)
+    assert (report.verdict, [part.state for part in report.categories]) == ("ship", ["NO_DIFFERENCE"] * 2)
+
+
+def test_a_critical_category_with_few_events_says_of_what_it_has_too_few(tmp_path: Path) -> None:
+    rows = settled(lambda day, arm: 0.6)
+    for place, each in enumerate(rows):
+        each["category"] = "refund" if place % 10 < 3 else "other"
+        if each["category"] == "refund" and place > 100:
+            each["metric_resolved"] = ""
+    sample = from_csv(log(tmp_path / "log.csv", rows), METRICS)
+    report = build(sample, planned(PRICE, critical_categories=frozenset({"refund"})), now=NOW)
+    assert report.verdict == "extend"
+    assert sentences(report)[0].startswith(
+        "Cost per resolution in critical category refund has too few events to divide by: resolved "
+    )
+
+
+def test_what_cannot_be_computed_prints_no_line_beside_the_report(tmp_path: Path) -> None:
+    rows = [{**user, "metric_revenue": 1e-200 * (1 + place % 3)} for place, user in enumerate(users(3000))]
+    log(tmp_path / "log.csv", rows)
+    (tmp_path / "canary.yaml").write_text(
+        'providers: {openai: {api: openai, base_url: "http://127.0.0.1:1/v1"}}\n'
+        "canaries: [{name: c, match: {models: [a]}, baseline: {provider: openai, model: a}, share: 50%,\n"
+        "  candidate: {provider: openai, model: b}, rubric: [{metric: revenue, acceptable: '>= 1',\n"
+        "  ideal: '>= 2', weight: 1, question: '?'}]}]\n"
+    )
+    command = [sys.executable, "-m", "canary", "report", "--from", "log.csv", "-o", "json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (4, "")
+    assert "cannot be computed from its values" in json.loads(done.stdout)["reasons"][0]
 
 
 def test_one_user_alone_fails_no_row(tmp_path: Path) -> None:

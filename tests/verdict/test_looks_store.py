@@ -132,6 +132,24 @@ def test_the_store_has_the_looks_of_the_log(store: Store, tmp_path: Path) -> Non
     assert report.plan.looks == (1, 2, 3)
 
 
+def test_a_look_that_cannot_be_computed_takes_along_neither_other_rows_nor_later_days(sqlite: Store) -> None:
+    rows = [
+        {**each, "cost_usd": each["cost_usd"] * (1e-200 if each["at"] < START + 2 * DAY_S else 1)}
+        for each in exchanges(WORLD)
+    ]
+    Shipper(sqlite).lines(rows)
+    _runs(sqlite)
+    assert take_looks(_settings(), "c", sqlite, now=START + 2.5 * DAY_S) == 5
+    early = {look.metric: look.document for look in _kept(sqlite)}
+    assert [name for name, document in early.items() if document["seen"] is None] == ["cost_per_request"]
+    report = report_of(_settings(), "c", sqlite, now=START + 2.5 * DAY_S)
+    assert "its look of day 1 could not be computed" in " ".join(sentences(report))
+    later = report_of(_settings(), "c", sqlite, now=LATER)
+    assert not [each for each in sentences(later) if "computed" in each]
+    (days,) = [[point.day for point in each.points] for each in later.details.looks if "cost" in each.metric]
+    assert days == [2, 3, 4]
+
+
 def test_later_reports_have_the_stored_looks(store: Store) -> None:
     Shipper(store).lines(exchanges(WORLD))
     _runs(store)

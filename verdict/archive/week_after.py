@@ -216,7 +216,7 @@ def _came(turned: Sample, judged: JudgedCanary, row: Criterion, now: float) -> _
     if found is None or not found.enough(level):
         return _Came(difference=None, users=users, why="too_few")
     plain = replace(row, acceptable=level, assisted=False)
-    held = condition(plain, turned, observed, judged.metrics, enough=True)
+    held = condition(plain, turned, observed, judged.metrics, enough=True, events=found.sums.events)
     if held is not None:
         return _Came(difference=None, users=users, why="not_judged")
     margin = found.margin(level)

@@ -23,6 +23,7 @@ from verdict.decision.parts import Part, Parts
 from verdict.decision.plan_course import outlook, taken_risk
 from verdict.details import CacheHits, SinceFirst, Throttled, unreached_worth_telling
 from verdict.rows.comparison import GATE
+from verdict.rows.reading import enough_events
 from verdict.rows.reasons import (
     AnotherRubric,
     DaysMissing,
@@ -48,7 +49,7 @@ from verdict.rows.reasons import (
     Unreached,
     WorseInParts,
 )
-from verdict.rows.row import Row
+from verdict.rows.row import Row, few_events
 from verdict.terms.judged_canary import JudgedCanary, Miss
 from verdict.terms.rubric import parse_bound
 
@@ -200,7 +201,7 @@ def _missing(findings: Findings) -> list[Reason]:
         found += _not_reached(findings)
     for row, line in zip(findings.rows, findings.lines, strict=True):
         found += _open(row, excused=_is_excused(line, findings))
-    found += _too_few(findings.parts)
+    found += _too_few(findings)
     found += outlook(findings.plan, findings.lines)
     done, required = findings.window.whole_days, findings.window.days_required
     if done < required:
@@ -249,10 +250,12 @@ def _without_data(row: Row) -> TooFewUsers:
     )
 
 
-def _too_few(parts: Parts) -> list[Reason]:
-    """One reason for each critical part that cannot be judged, with the users that every metric has."""
+def _too_few(findings: Findings) -> list[Reason]:
+    """One reason for each critical part that cannot be judged, with the users that every metric has; one for
+    each cost without enough events there."""
     found: list[Reason] = []
-    for (by, value), metrics in grouped(parts.too_few, lambda part: (part.by, part.value)).items():
+    too_few, declared = findings.parts.too_few, findings.canary.metrics
+    for (by, value), metrics in grouped(too_few, lambda part: (part.by, part.value)).items():
         if not any(part.seen for part in metrics):
             found.append(PartUnseen(by=by, value=value))
             continue
@@ -261,7 +264,12 @@ def _too_few(parts: Parts) -> list[Reason]:
             for part in metrics
             if part.uncomputed
         ]
-        users = tuple(_fewer(part) for part in metrics if not part.uncomputed)
+        found += [
+            few_events(declared[part.metric], part.events, by=by, value=value)
+            for part in metrics
+            if part.events is not None and not enough_events(part.events)
+        ]
+        users = tuple(_fewer(part) for part in metrics if not part.uncomputed and min(part.carrying) < GATE)
         found += [PartTooFew(by=by, value=value, users=users)] if users else []
     return found
 

@@ -459,7 +459,7 @@ def _days(sample: Sample, observed: Observations, day: Ints) -> int | None:
     """The most days whose last third has enough users of each arm."""
     unit, candidate = sample.unit[observed.row], sample.candidate[observed.row]
     for days in range(min(int(day.max()) + 1, MOST_DAYS), FEWEST_DAYS - 1, -1):
-        late = (day >= last_third(days)) & (day < days)
+        late = (day >= last_third(days)) & (day < days) & (observed.count > 0)
         if late.any() and min(distinct(unit[late & (candidate == arm)]) for arm in (True, False)) >= GATE:
             return days
     return None
@@ -496,7 +496,8 @@ def _p_value(change: float, influence: Floats) -> float:
 def _day(sample: Sample, observed: Observations, day: Ints, each: int) -> DaySince | None:
     """One day's values, with the difference's plain 95 % interval; None without values in both arms."""
     candidate = sample.candidate[observed.row]
-    ours, theirs = ((day == each) & (candidate == arm) for arm in (True, False))
+    told = (day == each) & (observed.count > 0)
+    ours, theirs = (told & (candidate == arm) for arm in (True, False))
     if not (ours.any() and theirs.any()):
         return None
     mine, other = _ratio(sample, observed, ours), _ratio(sample, observed, theirs)

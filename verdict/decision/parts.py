@@ -92,8 +92,8 @@ class Part:
     It does not hold the reading with every unit, because there may be hundreds of parts. `worse` and `better`
     are the evidence E₁ for either, 0 before the gate. `chance` is the exact test's p-value before the gate;
     None: no test is possible. `below_floor`: it misses an absolute bound. `carrying` is the effective number
-    of the candidate's and the baseline's units; `seen`: any exchange is of this part. `uncomputed`: why
-    nothing can be computed of it.
+    of the candidate's and the baseline's units, `events` their events by which a cost is divided, None for
+    another metric; `seen`: any exchange is of this part. `uncomputed`: why nothing can be computed of it.
     """
 
     by: str | None
@@ -106,6 +106,7 @@ class Part:
     chance: float | None = None
     below_floor: bool = False
     carrying: tuple[int, int] = (0, 0)
+    events: tuple[int, int] | None = None
     seen: bool = True
     uncomputed: str = ""
 
@@ -171,6 +172,7 @@ def _part(
             chance=_chance(sample, inside, criterion, reading),
             below_floor=_below_floor(criterion, reading),
             carrying=reading.carrying,
+            events=reading.events,
         )
 
     def unknown(why: str) -> Part:

@@ -319,7 +319,7 @@ def _row(
         sums = arm_sums(seen, observed)
         reading = read(seen, observed, planned=canary.planned_units, sums=sums)
         enough = reading.enough(criterion.acceptable)
-        held = condition(criterion, sample, observed, canary.metrics, enough=enough)
+        held = condition(criterion, sample, observed, canary.metrics, enough=enough, events=sums.events)
         if planned is None:
             row = decide_row(criterion, reading, held=held)
             on_decided(seen, row, observed)

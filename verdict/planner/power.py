@@ -23,9 +23,8 @@ from verdict.planner.assumptions import (
     is_share,
     values_per_user,
 )
-from verdict.rows.comparison import ALPHA, FEW, GATE
+from verdict.rows.comparison import ALPHA, FEW, FEWEST_EVENTS, GATE
 from verdict.rows.reading import least_silence
-from verdict.rows.row import FEWEST_EVENTS
 from verdict.statistics import sequence
 from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.sequence import CountLook, chance_of_fewer, chance_of_more

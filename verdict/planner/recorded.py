@@ -18,8 +18,7 @@ from verdict.planner.assumptions import (
     values_per_user,
 )
 from verdict.planner.traffic import Moments, RunTraffic, SeenTraffic, UntakenTraffic
-from verdict.rows.comparison import GATE
-from verdict.rows.row import FEWEST_EVENTS
+from verdict.rows.comparison import FEWEST_EVENTS, GATE
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import per_session, source
 from verdict.terms.plan import DAY_S

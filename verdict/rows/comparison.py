@@ -20,7 +20,7 @@ from verdict.statistics.ratio import (
     Ratio,
     UnitSums,
     arms,
-    common_phases,
+    counted_phases,
     narrower,
     quantile,
     renumbered,
@@ -322,6 +322,9 @@ FEW = 20
 it), or away from the value that most have, the normal approximation is not used."""
 
 
+FEWEST_EVENTS = 30
+"""A cost is divided by so many events in each arm, or not judged."""
+
 A_FIFTH = 0.2
 """One unit with more than this part of an arm's values, or of the variance, decides no row alone."""
 
@@ -354,6 +357,14 @@ class ArmSums:
         return _carrying(self.sums, candidate=True), _carrying(self.sums, candidate=False)
 
     @property
+    def events(self) -> tuple[int, int] | None:
+        """The candidate's and the baseline's events by which a cost is divided; None for another metric."""
+        if not self.observed.events:
+            return None
+        ours = self.sums.candidate
+        return int(self.sums.count[ours].sum()), int(self.sums.count[~ours].sum())
+
+    @property
     def few(self) -> bool:
         """True for a bounded metric with too few units that differ for a normal approximation."""
         bounds = self.observed.bounds
@@ -369,7 +380,7 @@ class ArmSums:
         """The same with one voice for each unit, its mean; None where each has one already, and for
         quantiles."""
         observed, sums = self.observed, self.sums
-        others = observed.feedback or observed.per_unit or observed.strata or observed.events is not None
+        others = observed.feedback or observed.per_unit or observed.strata or observed.events
         if others or observed.level is not None or (sums.count == 1).all():
             return None
         voices = replace(sums, total=sums.total / sums.count, count=np.ones(len(sums.unit)))
@@ -410,16 +421,17 @@ class ArmSums:
             unit=int(units[worst]),
         )
 
-    def without_heavy(self) -> tuple[HeavyUnit | None, list["ArmSums"]]:
+    def without_heavy(self) -> tuple[HeavyUnit | None, list["ArmSums | None"]]:
         """The heaviest unit, and the sums without it, without the next one too, and so on; None up to a
-        fifth."""
+        fifth. A None among the sums: nothing is left that compares the same arms."""
         first = heavy = self.heaviest()
-        found: list[ArmSums] = []
+        found: list[ArmSums | None] = []
+        rest = self
         while heavy is not None and len(found) < _MOST_HEAVY:
-            last = found[-1] if found else self
-            rest = arm_sums(self.sample, last.observed.only(self.sample.unit != heavy.unit))
-            if rest.sums.units(candidate=True) < 2:
-                break
+            rest = arm_sums(self.sample, rest.observed.only(self.sample.unit != heavy.unit))
+            units = rest.sums.units(candidate=True), rest.sums.units(candidate=False)
+            if units[0] < 2 or (not units[1] and not self.sums.candidate.all()):
+                return first, [*found, None]
             found.append(rest)
             heavy = rest.heaviest()
         return first, found
@@ -447,21 +459,19 @@ class ArmSums:
 
 
 def arm_sums(sample: Sample, observed: Observations) -> ArmSums:
-    """Only the phases in which both arms have values. Without such a phase, only the candidate's values: no
-    comparison is possible."""
+    """Only the phases in which both arms have values, or events to divide a cost by. Without such a phase,
+    only the values of the candidate (without any, of the baseline): no comparison is possible."""
     sums = observed.sums(sample, observed.total)
-    if not sums.candidate.any() or sums.candidate.all():
-        return ArmSums(sample=sample, observed=observed, sums=sums)
-    phases = int(sample.phase.max()) + 1  # the sample's: the newest may have no value yet
-    common = common_phases(sums.phase, sums.candidate, phases)
+    phases = int(sample.phase.max(initial=0)) + 1  # the sample's: the newest may have no value yet
+    theirs, ours = counted_phases(sums, phases)
+    common, arms_ = theirs & ours, np.array([True, True])
     if not common.any():
-        return ArmSums(
-            sample=sample, observed=observed.only(sample.candidate), sums=sums.only(sums.candidate)
-        )
-    rows = common[sums.phase]
+        common, arms_ = (ours, np.array([False, True])) if ours.any() else (theirs, np.array([True, False]))
+    rows = common[sums.phase] & arms_[sums.candidate.astype(np.int64)]
     if rows.all():
         return ArmSums(sample=sample, observed=observed, sums=sums)
-    return ArmSums(sample=sample, observed=observed.only(common[sample.phase]), sums=sums.only(rows))
+    inside = common[sample.phase] & arms_[sample.candidate.astype(np.int64)]
+    return ArmSums(sample=sample, observed=observed.only(inside), sums=sums.only(rows))
 
 
 def unit_means(sums: UnitSums, *, candidate: bool) -> Floats:

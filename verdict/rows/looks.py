@@ -13,6 +13,7 @@ from records.store.reports import StoredLook
 from verdict.rows.days import DayFinding, day_finding
 from verdict.rows.margins import Contrast, Margin, z_to_ship
 from verdict.rows.reading import OneUnit, OpinionRate, Outcome, known, only_by, outcome
+from verdict.rows.reasons import attempt
 from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.types import NotComputed
 from verdict.terms.plan import Side, VerdictPlan
@@ -51,7 +52,8 @@ class SeenRow:
 class Look:
     """One look at one row: its day of the plan, its moment (UTC seconds), the candidate's units with a value.
 
-    `seen` is None if too few units had a value: such a look spends nothing, and its risk waits.
+    `seen` is None if too few units had a value, or if nothing could be computed of them (`uncomputed`: why):
+    such a look spends nothing, and its risk waits.
     """
 
     metric: str
@@ -59,6 +61,7 @@ class Look:
     at: float
     units: int
     seen: SeenRow | None = None
+    uncomputed: str = ""
 
 
 Told: TypeAlias = Sequence[tuple[int, float]]
@@ -109,15 +112,26 @@ def looks_at(
     """All looks that are due, {day: moment}, in order: those that are kept, the others taken now."""
     found: list[Look] = []
     for day, at in sorted(due.items()):
-        found.append(kept[day] if day in kept else _taken(row, day, at, measure(at), found))
+        found.append(kept[day] if day in kept else _taken(row, day, at, measure, found))
     return tuple(found)
 
 
-def _taken(row: RowPlan, day: int, at: float, contrast: Contrast | None, before: Sequence[Look]) -> Look:
-    found = Look(metric=row.criterion.metric, day=day, at=at, units=0 if contrast is None else contrast.units)
-    if contrast is None or not contrast.enough(row.criterion.acceptable):
-        return found
-    return replace(found, seen=_seen(row, contrast, before, day))
+def _taken(row: RowPlan, day: int, at: float, measure: Measure, before: Sequence[Look]) -> Look:
+    """The look; one of which nothing can be computed does not take those of other days along."""
+    nothing = Look(metric=row.criterion.metric, day=day, at=at, units=0)
+
+    def made() -> Look:
+        contrast = measure(at)
+        if contrast is None:
+            return nothing
+        found = replace(nothing, units=contrast.units)
+        enough = contrast.enough(row.criterion.acceptable)
+        return replace(found, seen=_seen(row, contrast, before, day)) if enough else found
+
+    def unknown(why: str) -> Look:
+        return replace(nothing, uncomputed=why)
+
+    return attempt(f"the look at {nothing.metric} of day {day}", made, unknown)
 
 
 def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) -> SeenRow:
@@ -435,7 +449,8 @@ def from_store(stored: Iterable[StoredLook]) -> KeptLooks:
 
 def _document(look: Look) -> dict[str, Any]:
     seen = None if look.seen is None else msgspec.json.decode(msgspec.json.encode(look.seen))
-    return {"units": look.units, "seen": seen}
+    why = {"uncomputed": look.uncomputed} if look.uncomputed else {}
+    return {"units": look.units, "seen": seen, **why}
 
 
 def _look(stored: StoredLook) -> Look:
@@ -446,6 +461,7 @@ def _look(stored: StoredLook) -> Look:
         day=stored.day,
         at=stored.at,
         units=document["units"],
+        uncomputed=document.get("uncomputed", ""),
         seen=None if seen is None else msgspec.convert(_opened(seen), SeenRow),
     )
 

@@ -14,7 +14,6 @@ from scipy import special
 
 from common.interval import Interval
 from verdict.rows.comparison import (
-    GATE,
     ArmComparison,
     ArmSums,
     HeavyUnit,
@@ -24,7 +23,7 @@ from verdict.rows.comparison import (
     of_phases,
     unit_totals,
 )
-from verdict.rows.reading import OpinionRate, opinion_rate, trimmings
+from verdict.rows.reading import OpinionRate, enough_events, enough_units, opinion_rate, trimmings
 from verdict.sample.observations import Observations
 from verdict.sample.sample import Sample
 from verdict.statistics.boundaries import (
@@ -315,8 +314,9 @@ class Contrast:
     opinions: OpinionRate | None = None
 
     def enough(self, bound: Bound) -> bool:
-        """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
-        return (min(self.carrying) if bound.relative else self.carrying[0]) >= GATE
+        """True if the candidate, and for a relative bound the baseline, has enough units with a value, and a
+        cost enough events to be divided by."""
+        return enough_units(self.carrying, bound) and enough_events(self.sums.events)
 
     def margin(self, bound: Bound) -> Margin:
         """The distance to this bound, as all the data say, with the heavy unit and without. Needs enough
@@ -367,7 +367,7 @@ def contrast(
         cases=[_case(each) for each in (found, *others)],
         sums=found,
         heavy=heavy if without else None,
-        without=[_case(each) for each in without],
+        without=[_Nothing() if each is None else _case(each) for each in without],
         voices=None if voices is None else _case(voices),
         opinions=opinion_rate(*given) if given[1].feedback else None,
     )
@@ -394,6 +394,20 @@ def _case(found: ArmSums) -> Case:
     if found.observed.bounds is not None and found.few:
         return _Few(found=found, bounds=found.observed.bounds)
     return _Sums(found=found, arms=found.arms(by_category=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Nothing:
+    """Arms that do not compare once a unit is left out."""
+
+    def shape(self, bound: Bound) -> Shape:
+        return Shape(skewness=0.0, units=0.0)
+
+    def information(self, bound: Bound) -> float:
+        return 0.0
+
+    def margin(self, bound: Bound) -> Margin:
+        return OpenMargin(estimate=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

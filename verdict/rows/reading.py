@@ -16,6 +16,7 @@ from scipy import special
 from common.interval import Interval
 from verdict.rows.comparison import (
     ALPHA,
+    FEWEST_EVENTS,
     GATE,
     ArmComparison,
     ArmSums,
@@ -283,7 +284,8 @@ def _without_values(
 class MetricReading:
     """One metric so far. Units are those with a value; an arm without any has the value None.
 
-    `carrying` is the effective number of units behind the candidate's and the baseline's value (`_carrying`).
+    `carrying` is the effective number of units behind the candidate's and the baseline's value (`_carrying`),
+    `events` those by which a cost is divided, None for another metric.
     `without` compares the arms without the `heavy` unit, and without the next ones; `by_users` as if each
     unit counted once, where it does not in `comparison`.
     """
@@ -295,23 +297,34 @@ class MetricReading:
     baseline: float | None
     comparison: ArmComparison | None
     tau: float
+    events: tuple[int, int] | None = None
     heavy: HeavyUnit | None = None
     without: Sequence[ArmComparison] = ()
     by_users: ArmComparison | None = None
 
     def enough(self, bound: Bound) -> bool:
         """True if the candidate, and for a relative bound the baseline, has enough units with a value."""
-        return self.compared if bound.relative else self.measured
+        return enough_units(self.carrying, bound) and enough_events(self.events)
 
     @property
     def measured(self) -> bool:
-        """True when the candidate has enough units for its own interval."""
-        return self.carrying[0] >= GATE
+        """True when the candidate has enough units, and events, for its own interval."""
+        return self.carrying[0] >= GATE and enough_events(self.events)
 
     @property
     def compared(self) -> bool:
-        """True when both arms have enough units for the interval against the baseline."""
-        return min(self.carrying) >= GATE
+        """True when both arms have enough units, and events, for the interval against the baseline."""
+        return min(self.carrying) >= GATE and enough_events(self.events)
+
+
+def enough_units(carrying: tuple[int, int], bound: Bound) -> bool:
+    """True if the candidate, and for a relative bound the baseline, has GATE units with a value."""
+    return (min(carrying) if bound.relative else carrying[0]) >= GATE
+
+
+def enough_events(events: tuple[int, int] | None) -> bool:
+    """True for a cost that each arm divides by FEWEST_EVENTS, and for a metric that is no such cost."""
+    return events is None or min(events) >= FEWEST_EVENTS
 
 
 def unread(candidate_units: int, baseline_units: int) -> MetricReading:
@@ -337,9 +350,9 @@ def read(
     candidate_units, baseline_units = by_unit.units(candidate=True), by_unit.units(candidate=False)
     if candidate_units == 0:
         baseline = _plain_value(sample, found.observed, by_unit) if baseline_units else None
-        return replace(unread(0, baseline_units), baseline=baseline)
+        return replace(unread(0, baseline_units), baseline=baseline, events=found.events)
     if not observed.known:
-        return replace(unread(candidate_units, baseline_units), carrying=found.carrying)
+        return replace(unread(candidate_units, baseline_units), carrying=found.carrying, events=found.events)
     tau = candidate_units * sequence.tuning(alpha=ALPHA, planned=planned)
     c = sequence.multiplier(tau, ALPHA)
     comparison = _with_response(sample, observed, _compare(found, c), c)
@@ -355,8 +368,9 @@ def read(
         baseline=baseline,
         comparison=comparison,
         tau=tau,
+        events=found.events,
         heavy=heavy,
-        without=[_compare(each, c) for each in without],
+        without=[_nothing(c) if each is None else _compare(each, c) for each in without],
         by_users=None if voices is None else _compare(voices, c),
     )
 
@@ -397,10 +411,18 @@ def _compare(found: ArmSums, c: float) -> ArmComparison:
 def _unspread(both: Arms, c: float) -> RecoveredComparison:
     """An unbounded interval: all candidate units have the same amount, mostly 0, and without a scale the next
     unit may be arbitrarily far off."""
-    candidate, baseline = (
-        Interval(low=-np.inf, estimate=arm.value, high=np.inf) for arm in (both.candidate, both.baseline)
+    return RecoveredComparison(
+        candidate=_unbounded(both.candidate.value), baseline=_unbounded(both.baseline.value), c=c
     )
-    return RecoveredComparison(candidate=candidate, baseline=baseline, c=c)
+
+
+def _nothing(c: float) -> RecoveredComparison:
+    """Of arms that do not compare once a unit is left out."""
+    return RecoveredComparison(candidate=_unbounded(0.0), baseline=_unbounded(0.0), c=c)
+
+
+def _unbounded(estimate: float) -> Interval:
+    return Interval(low=-np.inf, estimate=estimate, high=np.inf)
 
 
 def _shares(sums: UnitSums, bounds: tuple[float, float], c: float, *, strata: bool) -> RecoveredComparison:

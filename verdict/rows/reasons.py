@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
+import numpy as np
 import structlog
 
 from records.errors import StoreDown
@@ -18,7 +19,7 @@ from verdict.rows.days import DayFinding
 from verdict.rows.reading import OneUnit
 from verdict.sample.observations import MissingShare
 from verdict.sample.sample import Outage
-from verdict.statistics.types import NotComputed
+from verdict.statistics.types import NO_NUMBER, NotComputed
 from verdict.terms.judged_canary import RunRolledBack
 from verdict.terms.plan import ShareChange
 
@@ -118,12 +119,14 @@ class MissesOutweighed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowNotComputed:
-    """A row, or a part of it, of which nothing can be computed, and why."""
+    """A row, or a part of it, of which nothing can be computed, and why; `day`: not at the look of this day,
+    the latest."""
 
     metric: str
     why: str
     by: str | None = None
     value: str | None = None
+    day: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +157,15 @@ class OneSided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TooFewEvents:
-    """A row on the cost of an event that happened too rarely: so often in the arm that has fewer."""
+    """A row on the cost of an event that happened too rarely, or a critical part of it: so often in the arm
+    that has fewer."""
 
     metric: str
     event: str
     arm: Literal["candidate", "baseline"]
     events: int
+    by: str | None = None
+    value: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -555,12 +561,14 @@ def attempt(what: str, make: Callable[[], _Part], otherwise: Callable[[str], _El
     computed are logged in a line, anything else with its trace.
     """
     try:
-        return make()
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            return make()
     except StoreDown:
         raise
-    except NotComputed as problem:
-        log.warning("report.not_computed", part=what, problem=str(problem))
-        return otherwise(str(problem))
+    except (NotComputed, FloatingPointError) as problem:
+        why = str(problem) if isinstance(problem, NotComputed) else NO_NUMBER
+        log.warning("report.not_computed", part=what, problem=why)
+        return otherwise(why)
     except Exception as problem:
         log.error("report.not_computed", part=what, problem=str(problem), trace=traceback.format_exc())
         why = f"{type(problem).__name__}: {problem}"

@@ -31,7 +31,16 @@ from routing.canary import ArmName
 from verdict.details import UnknownCosts
 from verdict.rows.comparison import ALPHA, GATE, ArmComparison, ArmSums, BracketedComparison
 from verdict.rows.looks import Look, RowPlan, RowStanding, SeenRow, standing, unknown
-from verdict.rows.reading import MetricReading, OneUnit, known, only_by, outcome, response
+from verdict.rows.reading import (
+    MetricReading,
+    OneUnit,
+    enough_events,
+    enough_units,
+    known,
+    only_by,
+    outcome,
+    response,
+)
 from verdict.rows.reasons import (
     BusyUser,
     Capped,
@@ -132,9 +141,9 @@ def decide(
     """The row by the looks of its `plan`, without one by the any-time band. `now` are the estimates of both
     margins, as a look would have them."""
     row = Row(criterion=criterion, reading=reading, state="NODATA", held=held, looks=tuple(looks))
-    enough, uncomputed = reading.enough(criterion.acceptable), isinstance(held, RowNotComputed)
-    if uncomputed or not enough or reading.comparison is None:
-        state: State = "INCONCLUSIVE" if uncomputed or enough else "NODATA"
+    uncomputed, units = isinstance(held, RowNotComputed), enough_units(reading.carrying, criterion.acceptable)
+    if uncomputed or not reading.enough(criterion.acceptable) or reading.comparison is None:
+        state: State = "INCONCLUSIVE" if uncomputed or units else "NODATA"
         return replace(row, state=state, standing=None if plan is None else unknown(plan, looks))
     band = margin(reading, criterion.acceptable), margin(reading, criterion.ideal)
     found = None if plan is None else standing(plan, looks, now)
@@ -147,7 +156,8 @@ def decide(
         last = _last(looks) if state == "INCONCLUSIVE" else None
         one_unit = None if last is None else last.one_unit
         heavy = one_unit is not None
-        held = held or (_by_look(criterion, looks) if state in ("IDEAL", "PASS") else None)
+        if state != "FAIL":
+            held = held or _by_look(criterion, looks, passes=state != "INCONCLUSIVE")
     return replace(
         row,
         state="INCONCLUSIVE" if heavy or held is not None else state,
@@ -187,9 +197,16 @@ def _one_unit(reading: MetricReading, bound: Bound, acceptable: Interval) -> One
     return only_by(reading.heavy, outcome(acceptable.low, acceptable.high), outcome(low, high))
 
 
-def _by_look(criterion: Criterion, looks: Sequence[Look]) -> DaysDecide | SilenceDecides | None:
-    """What the latest look found of its days, or of who gave no opinion."""
+def _by_look(
+    criterion: Criterion, looks: Sequence[Look], *, passes: bool
+) -> DaysDecide | SilenceDecides | RowNotComputed | None:
+    """That the latest look could not be computed; what it found of its days, or of who gave no opinion, in a
+    row that `passes`."""
     last, metric, bound = _last(looks), criterion.metric, criterion.acceptable.text
+    if looks and looks[-1].uncomputed:
+        return RowNotComputed(metric=metric, why=looks[-1].uncomputed, day=looks[-1].day)
+    if not passes:
+        return None
     if last is not None and last.days is not None:
         return DaysDecide(metric=metric, acceptable=bound, found=last.days)
     if last is not None and last.silent is not None:
@@ -263,10 +280,6 @@ def further_units(row: Row, *, gate: int, planned: float) -> int | None:
 MOST_UNPRICED = 0.01
 """The largest share of answered exchanges without a known cost with which a cost row is still decided."""
 
-
-FEWEST_EVENTS = 30
-"""A cost is divided by so many events in each arm, or not judged."""
-
 ONE_SIDED_FROM = 20
 """So many equal values are no chance."""
 
@@ -278,29 +291,37 @@ def condition(
     metrics: Mapping[str, Metric],
     *,
     enough: bool,
+    events: tuple[int, int] | None = None,
 ) -> Held | None:
-    """What holds the row open; None if nothing does. `enough`: its users are there."""
+    """What holds the row open; None if nothing does. `enough`: its users are there. `events`: those of the
+    candidate and of the baseline by which a cost is divided."""
     metric = criterion.metric
     if criterion.assisted or metric in JUDGED:
         # There are no labels of single answers, so a row on marks is always open.
         labels = observed.labels or 0
         return None if labels >= NEEDED_LABELS else LabelsWanted(metric=metric, labels=labels, enough=enough)
-    if metric in metrics and (found_of := _of_values(metrics[metric], observed)) is not None:
-        return found_of
+    if events is not None and not enough_events(events):
+        return few_events(metrics[metric], events)
+    if metric in metrics and (one_sided := _one_sided(metrics[metric], observed)) is not None:
+        return one_sided
     found = unpriced(sample) if is_cost(metric, metrics) else None
     if found is None or not _too_many(found, relative=criterion.acceptable.relative):
         return None
     return CostsUnknown(metric=metric, share=found)
 
 
-def _of_values(metric: Metric, observed: Observations) -> OneSided | TooFewEvents | None:
-    """What the values of a metric, or their number, keep from being decided."""
-    if observed.events is not None:
-        ours, theirs = observed.events
-        if min(ours, theirs) >= FEWEST_EVENTS:
-            return None
-        arm: ArmName = "candidate" if ours <= theirs else "baseline"
-        return TooFewEvents(metric=metric.name, event=metric.cost_per, arm=arm, events=min(ours, theirs))
+def few_events(
+    metric: Metric, events: tuple[int, int], *, by: str | None = None, value: str | None = None
+) -> TooFewEvents:
+    """That the candidate or the baseline has so few of these events, in all or in a critical part."""
+    ours, theirs = events
+    arm: ArmName = "candidate" if ours <= theirs else "baseline"
+    fewer = min(ours, theirs)
+    return TooFewEvents(metric=metric.name, event=metric.cost_per, arm=arm, events=fewer, by=by, value=value)
+
+
+def _one_sided(metric: Metric, observed: Observations) -> OneSided | None:
+    """That all values of an opinion are the same."""
     if metric.kind != "bool" or metric.is_event or len(observed.total) < ONE_SIDED_FROM:
         return None
     only_true, only_false = bool((observed.total == 1).all()), bool((observed.total == 0).all())

@@ -151,8 +151,8 @@ class Observations:
     A quantile metric has a `level`, and `values` with one group per row. `logarithmic`: arms compare as a
     ratio. `bounds`: no value lies outside. `per_unit`: a unit's total is one value. `feedback`: not every
     unit gives a value, and its mean is one; `exposed` (units,) marks the units that could. `reported`: the
-    values are sent, so that all may be equal for want of data. `events` are the candidate's and the
-    baseline's, by which a cost is divided. `before` (units,) is each unit's value
+    values are sent, so that all may be equal for want of data. `events`: the counts are events by which a
+    cost is divided, and a row may have none. `before` (units,) is each unit's value
     before the canary, if known. `abandoned`: the values lack these shares of the arms' exchanges.
     `capped_at`: larger values were cut to this one. `carried`: how many of the values are known, from which
     the others are estimated, `labels`: those of the arm with fewer. `strata`: the sample's phases are strata
@@ -172,7 +172,7 @@ class Observations:
     per_unit: bool = False
     feedback: bool = False
     reported: bool = False
-    events: tuple[int, int] | None = None
+    events: bool = False
     before: Floats | None = None
     abandoned: MissingShare | None = None
     capped_at: float | None = None
@@ -450,25 +450,19 @@ def _users(sample: Sample, rows: Bools) -> tuple[Ints, Floats, Ints]:
 
 
 def _cost_per(sample: Sample, metric: Metric, now: float) -> Observations:
-    """What the exposed units cost, over the number of the metric's events, in the phases in which both arms
-    have one."""
+    """What the exposed units cost, over the number of the metric's events."""
     events = _events(sample, metric, now)
     happened, cost = np.zeros(len(sample.unit)), _early(sample, "cost", metric)
     happened[events.row] = events.total
     spent = np.zeros(len(sample.unit)) if cost is None else cost.total
-    phases = int(sample.phase.max(initial=0)) + 1
-    some = np.flatnonzero(happened > 0)
-    common = common_phases(sample.phase[some], sample.candidate[some], phases)
-    told = _in_time(sample, metric, events.exposed) & common[sample.phase]
-    row = np.flatnonzero(told & ((happened != 0) | (spent != 0)))
-    ours = sample.candidate[events.row]
+    row = np.flatnonzero(_in_time(sample, metric, events.exposed) & ((happened != 0) | (spent != 0)))
     return Observations(
         row=row,
         total=spent[row],
         count=happened[row],
         exposed=events.exposed,
         logarithmic=True,
-        events=(int(events.total[ours].sum()), int(events.total[~ours].sum())),
+        events=True,
     )
 
 

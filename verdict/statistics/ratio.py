@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common.interval import Interval
-from verdict.statistics.types import Bools, Floats, Ints, NotComputed, picked
+from verdict.statistics.types import NO_NUMBER, Bools, Floats, Ints, NotComputed, picked
 
 _LEAST = 1e-280
 """A smaller variance has lost digits, or all of them, to the smallest number that there is."""
@@ -37,7 +37,7 @@ class Ratio:
         """Raises NotComputed where the value or the variance is no number, or too small to be told from 0."""
         variance = self.variance
         if not (math.isfinite(self.value) and math.isfinite(variance)):
-            raise NotComputed("they are too large, or not numbers")
+            raise NotComputed(NO_NUMBER)
         if variance < _LEAST and self.influence.any():
             raise NotComputed("they are too small to be squared")
 
@@ -118,6 +118,15 @@ def _of_phase(phase: int, unit: Ints, candidate: Bools, total: Floats, count: Fl
         total=totals[place],
         count=counts[place],
     )
+
+
+def counted_phases(sums: UnitSums, phases: int) -> tuple[Bools, Bools]:
+    """Whether the baseline's counts, and the candidate's, are above 0 in each phase, (phases,) each."""
+    theirs, ours = (
+        np.bincount(sums.phase[(sums.candidate == arm) & (sums.count > 0)], minlength=phases) > 0
+        for arm in (False, True)
+    )
+    return theirs, ours
 
 
 def common_phases(phase: Ints, candidate: Bools, phases: int) -> Bools:

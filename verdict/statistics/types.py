@@ -22,5 +22,9 @@ def picked(columns: "_Columns", rows: Ints | Bools) -> "_Columns":
     return replace(columns, **{name: each[rows] for name, each in whole if isinstance(each, np.ndarray)})
 
 
+NO_NUMBER = "they are too large, or not numbers"
+"""What is wrong with values that overflow."""
+
+
 class NotComputed(ArithmeticError):
     """Values of which no statistic can be made; the message says what is wrong with them."""
