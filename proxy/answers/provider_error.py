@@ -71,10 +71,10 @@ _NOT_FOUND = re.compile(
 )
 _OF_MODEL = re.compile(
     r"""
-      \b(?:model|deployment)\b .* \b(?:not\ found | no\ longer | end\ of\ its\ life)
-    | \b(?:model|deployment)\b .* \bdoes(?:\ not|n't)\ exist
-    | \b(?:model|deployment)\b .* \bhas\ been\ (?:deprecated | decommissioned | retired)
-    | \bmodel\ identifier\ is\ invalid | ^model:\ \S+$ | \bmodels/\S+\ is\ not\ found
+      \b(?:model|deployment)\b .{0,200}? \b(?:not\ found | no\ longer | end\ of\ its\ life)
+    | \b(?:model|deployment)\b .{0,200}? \bdoes(?:\ not|n't)\ exist
+    | \b(?:model|deployment)\b .{0,200}? \bhas\ been\ (?:deprecated | decommissioned | retired)
+    | \bmodel\ identifier\ is\ invalid | ^model:\ \S+$ | \bmodels/\S{1,200}\ is\ not\ found
     """,
     re.IGNORECASE | re.VERBOSE,
 )
