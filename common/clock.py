@@ -1,10 +1,16 @@
 """The clock: what is done again and again as long as its task runs, and moments as text."""
 
 import asyncio
+import errno
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NewType
+
+import structlog
+
+log = structlog.get_logger()
 
 Utc = NewType("Utc", float)
 """A moment of the wall clock in UTC seconds. What people read as a date wants one, so that CLOCK_MONOTONIC's
@@ -18,12 +24,36 @@ def utc_now() -> Utc:
 
 async def every(seconds: float, job: Callable[[], Awaitable[object]], *, at_once: bool = False) -> None:
     """Wait so long, do the job, and so on without end; `at_once`: the first time without waiting. What the
-    job raises ends the loop, and so does a cancellation."""
+    job raises ends the loop, and so does a cancellation. Without a descriptor it waits for its next turn."""
     if not at_once:
         await asyncio.sleep(seconds)
     while True:
-        await job()
+        with put_off_without_descriptors():
+            await job()
         await asyncio.sleep(seconds)
+
+
+@contextmanager
+def put_off_without_descriptors() -> Iterator[None]:
+    """End the block, and log it, where the process has no file descriptor left: callers took them all, and
+    leave some again. What is done again and again is done the next time."""
+    try:
+        yield
+    except Exception as problem:
+        if not is_without_descriptors(problem):
+            raise
+        log.warning("descriptors.none", problem=str(problem))
+
+
+def is_without_descriptors(problem: Exception) -> bool:
+    """True where the process had no file descriptor left, also for a library that was to be loaded."""
+    if isinstance(problem, OSError):
+        return problem.errno in (errno.EMFILE, errno.ENFILE)
+    return isinstance(problem, ImportError) and _OF_AN_IMPORT in str(problem)
+
+
+_OF_AN_IMPORT = "Too many open files"
+"""What the loader of a library that is not found says."""
 
 
 def rfc3339(at: float, to: str = "seconds") -> str:

@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -29,6 +30,35 @@ def read_unnoted(path: Path) -> bytes:
     """Read a file without updating its access time, a write that would wait for a hanging disk (ADR 8)."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME), "rb") as file:
         return file.read()
+
+
+class SpareDescriptor:
+    """A file descriptor that is kept back, so that callers who take all others leave one for a file."""
+
+    def __init__(self) -> None:
+        self._fd: int | None = None
+        self._keep()
+
+    @contextmanager
+    def given(self) -> Iterator[None]:
+        """Give it back to the process for the block. What the block leaves open may take its place."""
+        self.close()
+        try:
+            yield
+        finally:
+            self._keep()
+
+    def close(self) -> None:
+        """Give it back for good."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    __del__ = close
+
+    def _keep(self) -> None:
+        with suppress(OSError):
+            self._fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
 
 
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:

@@ -305,10 +305,10 @@ class Controller:
                 if await self.publisher.is_outspoken():
                     self.leader.heard_other()
             elif self.watches and aged:
-                refreshed, version = now, states.version
                 patience = self.monitor.patience
                 self.rollouts.wait_for_candidates(patience.by_canary(now), patience.silence(now))
-                self.rollouts.publish()
+                if self.rollouts.publish():
+                    refreshed, version = now, states.version
             if self.watches:
                 self.meters.set_states(states)
                 self._log_astray(time.time())

@@ -5,7 +5,6 @@ last save are read again and lead to the same memory: nothing is forgotten or co
 """
 
 import asyncio
-import errno
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from common.clock import every
+from common.clock import every, put_off_without_descriptors
 from common.whole_file import write_whole
 from control.feed.events import (
     EventListener,
@@ -88,15 +87,10 @@ class SpoolSource:
     async def follow(self) -> None:
         """Tell what is new, twenty times a second. Without a descriptor to read it, it waits in the spool."""
         while True:
-            try:
-                more = self.turn()
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE):
-                    raise
-                log.warning("spool.not_read", problem=str(error))
-                more = False
-                await asyncio.sleep(SHORT_S)
-            await asyncio.sleep(0 if more else POLL_S)
+            more, wait_s = False, SHORT_S
+            with put_off_without_descriptors():
+                more, wait_s = self.turn(), POLL_S
+            await asyncio.sleep(0 if more else wait_s)
 
     def turn(self) -> bool:
         """Tell what is new; True when there may be more to tell at once."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from common.clock import every
-from common.whole_file import read_document, write_document
+from common.whole_file import SpareDescriptor, read_document, write_document
 from records.errors import SharedDown, StoreDown
 from records.facts.arm_texts import FILE
 from records.shared import held_units, states_file
@@ -71,6 +71,7 @@ class FilePublisher:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found = read_document(path, States)
+        self._spare = SpareDescriptor()
 
     async def published(self) -> States | None:
         """The states that an earlier process left, which running workers may have taken."""
@@ -78,7 +79,8 @@ class FilePublisher:
 
     def put(self, states: States) -> None:
         """Replace the states. From any thread, one at a time. Raises OSError where the disk refuses."""
-        states_file.write(self._path, states)
+        with self._spare.given():
+            states_file.write(self._path, states)
 
     def put_held(self, units: HeldUnits) -> None:
         """Replace the units that keep an earlier state. As `put`."""

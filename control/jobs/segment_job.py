@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from common.clock import every
+from common.clock import every, put_off_without_descriptors
 from records.errors import StoreDown
 from records.exports.prometheus import gauge
 from records.store import Store
@@ -140,7 +140,8 @@ class SegmentJob(Collector):
         """Look every ten seconds, without end, and do what is due."""
         while True:
             if self._works():
-                await self.turn(time.time())
+                with put_off_without_descriptors():
+                    await self.turn(time.time())
             await asyncio.sleep(min(LOOK_EVERY_S * 2.0**self._in_a_row, LONGEST_WAIT_S))
 
     async def turn(self, now: float) -> None:

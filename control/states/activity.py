@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 
+from common.clock import put_off_without_descriptors
 from control.feed.events import WorkerEvents, WorkerKey, WorkerRegistry
 from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
@@ -238,9 +239,10 @@ class UnitActivity:
         while True:
             began = self._mono()
             if began >= rests_until or self._must_look():
-                await self._recall()
-                if self._works():
-                    await self.look()
+                with put_off_without_descriptors():
+                    await self._recall()
+                    if self._works():
+                        await self.look()
                 ended = self._mono()
                 rests_until = ended + max(1.0, AGAIN_AFTER * (ended - began))
             await asyncio.sleep(LOOK_EVERY_S)

@@ -19,6 +19,7 @@ import structlog
 
 from alerts.incidents.rollback import RollbackEvidence, RolledBack, rolled_back, to_document
 from alerts.quota import QuotaStatus
+from common.clock import put_off_without_descriptors
 from common.whole_file import sync_whole, write_whole
 from control.settings import CanarySettings, ControlSettings
 from records.errors import StoreDown
@@ -258,6 +259,7 @@ class Rollouts:
         self._last, self._heard = last, False
         self._pending = PendingRollbacks() if pending is None else pending
         self._publishing, self._adopting = threading.Lock(), threading.Lock()
+        self._unpublished = ""
         self._patience, self._silence = last.patience, last.silence
         self.states: Mapping[str, VersionedState] = {}
         self.known = False
@@ -299,20 +301,25 @@ class Rollouts:
         now on."""
         self._patience, self._silence = patience, silence
 
-    def publish(self) -> None:
+    def publish(self) -> bool:
         """Publish the states, after a change or to keep them fresh. Without any, nothing.
 
-        From any thread; older states never follow newer ones. What a full disk refuses is written the next
-        time.
+        From any thread; older states never follow newer ones. False where the disk refuses them, or where no
+        descriptor is left: they are to be published again soon.
         """
         with self._publishing:
             states = self.in_force
             if states.version == NO_STATES.version:
-                return
+                return True
+            problem = ""
             try:
                 self._publish(states)
             except OSError as error:
-                log.error("plan.not_published", problem=str(error))
+                problem = str(error)
+                if problem != self._unpublished:
+                    log.error("plan.not_published", problem=problem)
+            self._unpublished = problem
+            return not problem
 
     def adopt(self, found: Mapping[str, VersionedState]) -> None:
         """Take over stored states that are newer than ours, whoever changed them."""
@@ -418,7 +425,8 @@ class Rollouts:
             await asyncio.sleep(SETTLE_EVERY_S)
             if self.unsettled:
                 try:
-                    await asyncio.to_thread(self.settle)
+                    with put_off_without_descriptors():
+                        await asyncio.to_thread(self.settle)
                 except StoreDown:
                     await asyncio.sleep(SETTLE_AGAIN_S)
 

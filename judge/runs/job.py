@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from bench.settings import BenchSettings, JudgeSource
+from common.clock import put_off_without_descriptors
 from common.numbers import set_dollars
 from judge.judgements import BudgetSpent, Judgements
 from judge.terms import JudgedRun, JudgeTerms, Kind
@@ -140,7 +141,8 @@ class JudgeJob:
             async with asyncio.TaskGroup() as group:
                 while True:
                     self._has_room.clear()
-                    await self._try_to_fill(group)
+                    with put_off_without_descriptors():
+                        await self._try_to_fill(group)
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._has_room.wait(), LOOK_EVERY_S)
         finally:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import structlog
 
+from common.whole_file import SpareDescriptor
 from records.outcome import Feedback, Heartbeat, Outcome, Record
 from records.spool.frame import FrameScan, scan
 
@@ -225,16 +226,30 @@ class SpoolReader:
         self._tracks: dict[str, WriterProgress] = {}
         self._turn = 0
         self.committed: dict[str, int] = dict(cursors or {})
+        self._to_list, self._to_read = SpareDescriptor(), SpareDescriptor()
 
     def read(self, limit: int = 2000) -> SpoolBatch:
-        """Read about `limit` new records at most. Cheap when there are none."""
-        writers = self._list()
+        """Read about `limit` new records at most. Cheap when there are none.
+
+        Raises OSError for a file that cannot be opened, unless others were read: these are told first.
+        """
+        with self._to_list.given():
+            writers = self._list()
+        with self._to_read.given():
+            return self._read(writers, limit)
+
+    def _read(self, writers: Mapping[str, list[_File]], limit: int) -> SpoolBatch:
         batch = SpoolBatch()
         names = sorted(writers)
         self._turn += 1
         for place in range(len(names)):
             name = names[(place + self._turn) % len(names)]
-            self._read_writer(name, writers[name], batch, limit)
+            try:
+                self._read_writer(name, writers[name], batch, limit)
+            except OSError:
+                if batch.is_empty:
+                    raise
+                break
             if batch.size >= limit:
                 break
         return batch
@@ -245,6 +260,8 @@ class SpoolReader:
 
     def close(self) -> None:
         """Close every file."""
+        self._to_list.close()
+        self._to_read.close()
         for file in self._files.values():
             _close(file)
 
@@ -283,10 +300,11 @@ class SpoolReader:
     def _track(self, writer: str, files: Sequence[_File]) -> WriterProgress:
         track = self._tracks.get(writer)
         if track is None:
-            track = self._tracks[writer] = WriterProgress()
+            track = WriterProgress()
             for file in files:  # after a restart: replay the heartbeats before the cursor
                 if file.offset:
                     track.see(_read_back(file))
+            self._tracks[writer] = track
         return track
 
     def _read_writer(self, writer: str, files: list[_File], batch: SpoolBatch, limit: int) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from common.clock import put_off_without_descriptors
 from common.whole_file import write_whole
 from records.errors import StoreDown, Unstorable
 from records.outcome import Feedback, Outcome, Record
@@ -169,7 +170,9 @@ class Shipper:
     def run(self, stop: threading.Event) -> None:
         """Ship until `stop` is set, then ship the rest while the database answers."""
         while not stop.is_set():
-            shipped = self._turn(stop)
+            shipped = None
+            with put_off_without_descriptors():
+                shipped = self._turn(stop)
             if shipped is None or shipped.size < BATCH:
                 stop.wait(SHIP_EVERY_S)
         self.drain()

@@ -5,6 +5,7 @@ Rollbacks that are ordered and decided meanwhile are in force within a second.
 """
 
 import asyncio
+import re
 import resource
 import time
 from collections import Counter
@@ -18,6 +19,8 @@ import httpx2
 import pytest
 import uvloop
 
+from records.store import Store
+from records.store.reports import Evaluations
 from tests.e2e.stage import Stage, chat
 from tests.reliability.answers import document, saying, whole
 from tests.reliability.fault_provider import Seen
@@ -45,6 +48,7 @@ canaries:
 HEAD = b"GET /api/status HTTP/1.1\r\nhost: 127.0.0.1\r\nx: "
 BODY = b"POST /login HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9000\r\n\r\n"
 HEADS, BODIES = 1500, 100
+NO_MODULE = re.compile(r"Too many open files: '[^']*\.py")
 CLOSED_WITHIN_S = 15.0
 IN_FORCE_WITHIN_S = 1.0
 
@@ -168,6 +172,40 @@ def test_r32_half_heads_at_the_admin_listener_hold_up_no_order(tmp_path: Path, m
     assert siege.closed == HEADS + BODIES
     assert set(siege.statuses) <= {408}
     assert max(siege.in_force_s.values()) <= IN_FORCE_WITHIN_S
+
+
+@pytest.mark.alone
+@pytest.mark.more
+def test_r32_without_a_free_descriptor_the_admin_process_lives_and_a_rollback_is_in_force(
+    tmp_path: Path,
+) -> None:
+    plays = {"model": answer, "bad": saying(whole(b'{"error": {"message": "no"}}', 500))}
+    with rigged(tmp_path, CONFIG, plays, crash_free=False) as stage:
+        children = stage.server.children()
+        (admin_process,) = stage.server.children_of("canary.programs.controller")
+        with httpx2.Client(base_url=stage.server.traffic, trust_env=False) as http:
+            candidates, others = (stage.users(arm, "decided", 0.5) for arm in ("candidate", "baseline"))
+
+            def failed_and_rolled_back() -> bool:
+                for user in (*islice(others, 4), *islice(candidates, 1)):
+                    http.post("/v1/chat/completions", json=chat("two", user))
+                asked = http.post("/v1/chat/completions", json=chat("two", next(candidates)))
+                return asked.headers["x-canary-arm"] == "baseline"
+
+            used = len(list(Path(f"/proc/{admin_process}/fd").iterdir()))
+            resource.prlimit(admin_process, resource.RLIMIT_NOFILE, (used, used + 4000))
+            began = time.monotonic()
+            eventually(failed_and_rolled_back)
+            took_s = time.monotonic() - began
+        # The run is archived five seconds later, by modules that cannot be loaded now.
+        eventually(lambda: NO_MODULE.search(stage.server.log_file.read_text()))
+        assert stage.server.children() == children, "nobody died"
+        resource.prlimit(admin_process, resource.RLIMIT_NOFILE, (4000, used + 4000))
+        assert eventually(lambda: stage.api("GET", "/healthz").status_code == 200)
+        archived = Evaluations(Store.at("sqlite:///canary.db", stage.server.data))
+        assert eventually(lambda: archived.all("decided")), "its evaluation has waited"
+    put_off = stage.server.log_file.read_text().count('"descriptors.none"')
+    print(f"\nR32: no descriptor free: in force {took_s:.2f} s after the first failure; put off: {put_off}")
 
 
 async def hammer(stage: Stage) -> None:

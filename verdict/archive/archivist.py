@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from common.clock import is_without_descriptors, put_off_without_descriptors
 from records.errors import StoreDown
 from records.store import AuditEntry, Store, VersionedState
 from records.store.reports import LATE, Evaluations, StoredEvaluation
@@ -54,7 +55,8 @@ class Archivist:
             await asyncio.sleep(LOOK_EVERY_S)
             if self._works():
                 try:
-                    await asyncio.to_thread(self.turn, time.time())
+                    with put_off_without_descriptors():
+                        await asyncio.to_thread(self.turn, time.time())
                 except StoreDown as problem:
                     log.error("evaluation.not_archived", problem=str(problem))
 
@@ -91,6 +93,8 @@ class Archivist:
         except StoreDown:
             raise
         except Exception as problem:  # tried again at the next start; the other canaries' are made
+            if is_without_descriptors(problem):
+                raise
             log.error(
                 "evaluation.not_archived",
                 canary=entry.canary,
@@ -140,8 +144,9 @@ class NightlyLooks:
         """Take what is due once a minute, forever: one canary after another, off the event loop."""
         while True:
             await asyncio.sleep(EVERY_S)
-            while self._works() and await asyncio.to_thread(self.turn, time.time()):
-                pass
+            with put_off_without_descriptors():
+                while self._works() and await asyncio.to_thread(self.turn, time.time()):
+                    pass
 
     def turn(self, now: float) -> bool:
         """Take the looks of one canary as of `now`, UTC seconds. False if no canary's are due."""
