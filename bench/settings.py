@@ -1,5 +1,6 @@
 """The part of the config that benchmarks need: datasets, the rubric's rows, providers, canaries, prices."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +109,19 @@ def joined(terms: Iterable[BenchRubric]) -> BenchRubric:
     return BenchRubric(rows=tuple(rows.values()), critical=critical, criteria=criteria[-1])
 
 
+_DATED = re.compile(r"[-@](?:20\d{2}-?\d{2}-?\d{2}|latest)$")
+"""The end of a model's name that says which version it is."""
+
+
+def same_model(one: str, other: str) -> bool:
+    """True for names of one model, whatever its place and its version."""
+    return _bare(one) == _bare(other)
+
+
+def _bare(name: str) -> str:
+    return _DATED.sub("", name.lower().rpartition("/")[2])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeSource:
     """The judging model at a provider entry, the dollars that it may cost in a UTC day, and how many pairs or
@@ -165,6 +179,11 @@ class BenchSettings:
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
     wrong_kept: CaptureRule = field(default_factory=lambda: strictest(()))
     file: Path = field(default=Path("canary.yaml"), compare=False)
+
+    def judge_of(self, source: DatasetSource | None) -> str | None:
+        """Who judges a dataset's answers, as `provider/model`: its own judge, else the config's."""
+        own = None if source is None else source.judge
+        return own or (None if self.judge is None else self.judge.name)
 
     def known_prices(self) -> Prices:
         """Prices by entry and model, by the list of now."""

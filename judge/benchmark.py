@@ -14,12 +14,11 @@ from bench.dataset.labels import LABEL, PROPOSED
 from bench.errors import BenchError
 from bench.models.asker import Answer, client_for, total_cost
 from bench.models.pair import ModelPair
-from bench.settings import BenchSettings, JudgeSource
+from bench.settings import BenchSettings, JudgeSource, same_model
 from common.interval import Interval
 from judge.figures import FEWEST_LABELS, LabelAgreement, kappa, yes_among
 from judge.judgements import FIRST, SECOND, Result, longer_won, order_decided, result_of
 from judge.model import JudgeAsker, pair_questions, said
-from judge.terms import same_model
 
 Vote = Literal["candidate", "baseline", "tie"]
 

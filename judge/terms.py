@@ -1,13 +1,9 @@
 """What the config says of the judge: the terms of a canary's judgements, and its name."""
 
-import re
 from dataclasses import dataclass
 from typing import Literal, Self
 
 from bench.settings import CRITERIA
-
-_DATED = re.compile(r"[-@](?:20\d{2}-?\d{2}-?\d{2}|latest)$")
-"""The end of a model's name that says which version it is."""
 
 
 def without_price(name: str) -> str:
@@ -65,12 +61,3 @@ class JudgedRun:
             criteria=terms.criteria,
             redact=redact,
         )
-
-
-def same_model(one: str, other: str) -> bool:
-    """True for names of one model, whatever its place and its version."""
-    return _bare(one) == _bare(other)
-
-
-def _bare(name: str) -> str:
-    return _DATED.sub("", name.lower().rpartition("/")[2])

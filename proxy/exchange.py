@@ -124,8 +124,8 @@ class Exchanges:
                 self.recorder.in_flight.opened(record)
             if call.trial.capture is not None:
                 record.sample(call.trial.capture)
-        elif self.routes.captures:
-            record.sample(self.routes.captures.get(call.facts.model))
+        elif self.routes.captures or call.rest is not None:
+            record.sample(self.routes.capture_outside(call.rest, call.facts.model))
         attempt = await self._ask(call, assignment, record)
         if attempt.session is not None and attempt.failure is None:
             if call.messages is not None:

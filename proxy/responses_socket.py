@@ -175,7 +175,7 @@ class ResponsesSocket:
         record.assign(assignment)
         turn = ResponseTurn(call, record, assignment, piece, message.lane)
         if call.trial is None:
-            record.sample(self._routes().captures.get(call.facts.model))
+            record.sample(self._routes().capture_outside(call.rest, call.facts.model))
             await self._send(turn, call.rest or self._routes().plain(call.route.provider))
         else:
             await self._send_to_arm(turn, call.trial)

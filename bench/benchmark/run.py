@@ -23,7 +23,7 @@ from bench.errors import BadDataset, BenchError, NoAnswers
 from bench.known_issues import file_of
 from bench.models.asker import Asker, ProxyRoute, Target, client_for, direct, pinned
 from bench.models.pair import AmbiguousModel, ModelPair, NamedModel, named, pair, terms_of
-from bench.settings import BenchRubric, BenchSettings, DatasetSource
+from bench.settings import BenchRubric, BenchSettings, DatasetSource, same_model
 from records.facts.prices import Prices, UnpricedArm, unpriced_model
 from routing.canary import ArmName
 
@@ -51,7 +51,7 @@ class BenchmarkRun:
         found before the first question."""
         prices = self.settings.known_prices()
         wires = [batch_wire(each.provider, each.model) for each, _ in self._models()] if self.by_batch else []
-        judges = [_judge(self.settings, source, dataset) for source, dataset in datasets]
+        judges = [self._judge(source, dataset) for source, dataset in datasets]
         examples = [example for _, dataset in datasets for example in dataset.scored]
         terms = terms_of(self.settings, self.pair)
         async with AsyncExitStack() as clients:
@@ -124,6 +124,25 @@ class BenchmarkRun:
         except NoAnswers as problem:
             raise NoAnswers(f"{source.name}: {problem}") from problem
 
+    def _judge(self, source: DatasetSource, dataset: Dataset) -> NamedModel | None:
+        """The dataset's judge; None if no example needs one. Raises BenchError if it cannot be measured."""
+        if not dataset.scored:
+            raise NoAnswers(f"{source.name}: no example has an expected answer, so there is nothing to score")
+        needing = [example.id for example in dataset.scored if example.task == "judge"]
+        if not needing:
+            return None
+        where = "set it for this dataset in the config"
+        if source.name == source.file:
+            where = f"list {source.file} under `datasets` in the config with it"
+        needs = f"{source.name}: example {needing[0]} needs a judge, as `judge: PROVIDER/MODEL`: {where}"
+        if source.judge is None:
+            raise BenchError(needs)
+        judge = named(self.settings, source.judge)
+        is_own = source in self.settings.datasets
+        if not is_own and any(same_model(judge.model, each.model) for each, _ in self._models()):
+            raise BenchError(f"{needs}; the config's, {judge.name}, is one of the models that it would mark")
+        return judge
+
     def _models(self) -> list[tuple[NamedModel, ArmName]]:
         candidate = self.pair.candidate
         found: list[tuple[NamedModel, ArmName]] = [(self.pair.baseline, "baseline")]
@@ -162,29 +181,13 @@ def _similarity(examples: Sequence[Example], by: Embedder | None) -> Similarity 
     return Similarity(by="words") if by is None else Similarity(by=by.name, cost_usd=by.cost_usd)
 
 
-def _judge(settings: BenchSettings, source: DatasetSource, dataset: Dataset) -> NamedModel | None:
-    """The dataset's judge; None if no example needs one. Raises BenchError if it cannot be measured."""
-    if not dataset.scored:
-        raise NoAnswers(f"{source.name}: no example has an expected answer, so there is nothing to score")
-    needing = [example.id for example in dataset.scored if example.task == "judge"]
-    if not needing:
-        return None
-    if source.judge is None:
-        where = "set it for this dataset in the config"
-        if source.name == source.file:
-            where = f"list {source.file} under `datasets` in the config with it"
-        raise BenchError(
-            f"{source.name}: example {needing[0]} needs a judge, as `judge: PROVIDER/MODEL`: {where}"
-        )
-    return named(settings, source.judge)
-
-
 def sources(settings: BenchSettings, wanted: Sequence[str]) -> list[DatasetSource]:
-    """The config's datasets, or the `wanted` ones: by name in the config, or as files."""
-    if not wanted:
-        return list(settings.datasets)
+    """The config's datasets, or the `wanted` ones: by name in the config, or as files. Each has its judge."""
     known = {source.name: source for source in settings.datasets}
-    return [known.get(name) or DatasetSource(name=name, file=name, layer="synthetic") for name in wanted]
+    found = [
+        known.get(name) or DatasetSource(name=name, file=name, layer="synthetic") for name in wanted or known
+    ]
+    return [replace(each, judge=settings.judge_of(each)) for each in found]
 
 
 def read(source: DatasetSource, folder: Path) -> Dataset:

@@ -209,8 +209,9 @@ def change(file: Path, wanted: str, new: Callable[[Line], Line]) -> tuple[dict[s
 
 
 def extend(file: Path, lines: Iterable[Line]) -> Dataset:
-    """Append lines to a dataset, or begin it, and return it; what stands there stays. Raises BadDataset,
-    OSError."""
+    """Append lines to a dataset, or begin it and its folder, and return it; what stands there stays. Raises
+    BadDataset, OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     with _locked(file):
         before = file.read_text(encoding="utf-8") if file.exists() else ""
         text = f"{before.rstrip()}\n{text_of(lines)}".lstrip()

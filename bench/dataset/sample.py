@@ -37,7 +37,7 @@ from bench.models.tools import broken_calls, written_call, written_message
 from bench.settings import BenchSettings
 from common.groups import grouped
 from proxy.dialects.operation import Api
-from records.captures.capture import Capture, CapturedMessage, WireRequest, source_of
+from records.captures.capture import Capture, CapturedMessage, WireRequest
 from records.store import Store
 from records.store.captures import CaptureStore, Label, Labels
 
@@ -392,16 +392,18 @@ class CapturedExchange:
 
 def captured(store: Store, name: str, *, since: float) -> Iterator[CapturedExchange]:
     """The current model's exchanges since `since` (UTC seconds), of the canary `name`, else of all canaries
-    NAME-…, else of the model `name`. After a promotion the candidate is the current model. Raises StoreDown.
+    NAME-… and of the standing canary `name`, else of the model `name`. After a promotion the candidate is the
+    current model. Raises StoreDown.
     """
     states = {canary: known.state.state for canary, known in store.states().items()}
     canaries = canaries_of(name, states)
-    for canary in canaries or [name]:
+    for canary in dict.fromkeys((name, *canaries)):  # a standing canary has captures, and no state
         current = "candidate" if states.get(canary) == "promoted" else "baseline"
         for each in _of(store, canary, since):
             if (each.capture.about.served_by or each.capture.about.arm) == current:
                 yield each
-    for source in () if canaries else (source_of("", name), *states):
+    others = () if canaries else (each for each in CaptureStore(store).sources() if each != name)
+    for source in others:
         yield from (each for each in _of(store, source, since) if each.capture.about.model == name)
 
 
@@ -467,9 +469,9 @@ _OPENING = re.compile(r"```\w*\s*")
 
 
 def judge_of(settings: BenchSettings, folder: Path, file: Path) -> str | None:
-    """The judge of the config's dataset in this file; `folder` is the config's."""
+    """The judge of the config's dataset in this file, else the config's own; `folder` is the config's."""
     sources = (each for each in settings.datasets if (folder / each.file).resolve() == file.resolve())
-    return next((each.judge for each in sources), None)
+    return settings.judge_of(next(sources, None))
 
 
 async def propose(

@@ -199,7 +199,7 @@ class Config:
     def bench(self) -> BenchSettings:
         """The part that `bench` needs."""
         known = self.known
-        of_canaries = [each.capture for each in self.canaries.values() if each.capture is not None]
+        of_canaries = [each.capture for each in known.values() if each.capture is not None]
         return BenchSettings(
             providers=self.providers,
             canaries=[each.canary for each in known.values()],

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from bench.settings import same_model
 from canary.config import conversion
 from canary.config.errors import Path
 from canary.config.quantity import CANARY_NAME, suggestion
@@ -19,7 +20,6 @@ from canary.config.sections import (
     ProviderSection,
     RequestSection,
 )
-from judge.terms import same_model
 from proxy.dialects.operation import Api
 from proxy.providers.provider import Kind
 from proxy.providers.urls import takes_from

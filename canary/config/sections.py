@@ -514,7 +514,9 @@ class DatasetSection(ConfigSection):
     file: Text = Field(description="The file's path, relative to the config file.")
     layer: Layer = Field(description="Whether the examples were made up or came from users.")
     floor: Share | None = _optional("The lowest acceptable share of correct answers.")
-    judge: MaybeText = _optional("The model that marks examples of the task `judge`, as PROVIDER/MODEL.")
+    judge: MaybeText = _optional(
+        "The model that marks examples of the task `judge`, as PROVIDER/MODEL. Default: the config's."
+    )
     confidence: Literal["logprobs"] | None = _optional(
         "Ask the models for log probabilities, and split the results by confidence."
     )

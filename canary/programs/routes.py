@@ -26,7 +26,8 @@ def routes(config: Config, before: Mapping[str, Trial]) -> Routes:
             arm=each.terms.canary.baseline,
             trials=tuple(each.begun.open),
             match=each.terms.canary.match,
-            baseline=replace(_target(config, each.terms, "baseline"), standing=True),
+            baseline=replace(_target(config, each.terms, "baseline"), standing=name),
+            capture=each.terms.capture,
         )
         for name, each in config.standing.items()
     ]

@@ -160,11 +160,11 @@ class Aftermath:
 
     def _datasets(self, settings: BenchSettings) -> "Datasets":
         """Those that can be read here: a server may have the config alone."""
-        from bench.benchmark.run import read
+        from bench.benchmark.run import read, sources
         from bench.errors import BenchError
 
         found = []
-        for source in settings.datasets:
+        for source in sources(settings, ()):
             try:
                 found.append((source, read(source, settings.file.parent)))
             except (BenchError, OSError, UnicodeDecodeError) as problem:

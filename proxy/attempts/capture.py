@@ -93,8 +93,7 @@ class Captures:
         if day != self._day:
             self._day = day
             self._counts.clear()
-        canary = call.trial.canary.name if call.trial is not None else ""
-        key = (source_of(canary, call.facts.model), call.labels.category)
+        key = (source_of(call.captured_for, call.facts.model), call.labels.category)
         count = self._counts.get(key)
         if count is None:
             return len(self._counts) < MOST_CATEGORIES
@@ -123,7 +122,7 @@ def _raw(call: Call, sample: CaptureSample, outcome: Outcome, recorder: AnswerRe
             copy_of=sample.exchange_id if outcome.exchange_id != sample.exchange_id else "",
             at=outcome.at,
             expires_at=outcome.at + sample.rule.expires_after_s,
-            canary=outcome.canary,
+            canary=call.captured_for,
             run=0 if outcome.reason == "prompt_missed" else outcome.run,  # no arm's: nobody judges it
             phase=outcome.phase,
             arm=outcome.arm,

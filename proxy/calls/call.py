@@ -277,8 +277,8 @@ class Call(msgspec.Struct, kw_only=True):
     `upgrades`: the request asks for a WebSocket. `messages`: the route of its messages, where each is a
     request that a canary may take. `sample`: set when the exchange is captured. `unit`: the sticky identity,
     `session`: the conversation, "" without one; each from the first source in the canary's order that has
-    one, and not hashed. `rest`: the baseline of a request that canaries
-    match and no lane has. `found`: where the body has the text of each prompt that was looked for.
+    one, and not hashed. `rest`: the baseline of a request that a standing canary matches, or canaries whose
+    lanes do not have it. `found`: where the body has the text of each prompt that was looked for.
     """
 
     method: str
@@ -300,6 +300,13 @@ class Call(msgspec.Struct, kw_only=True):
     messages: Route | None = None
     sample: CaptureSample | None = None
     found: dict[ArmTexts, list[Span]] | None = None
+
+    @property
+    def captured_for(self) -> str:
+        """The canary that takes the request, or the standing one whose baseline serves it; "" without any."""
+        if self.trial is not None:
+            return self.trial.canary.name
+        return self.rest.standing if self.rest is not None else ""
 
     def adapted_body(self, target: ArmTarget) -> bytes | None:
         """The body with the arm's own texts and the changes of its `request:`; None where it stays as it

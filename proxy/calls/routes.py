@@ -62,7 +62,7 @@ class ArmTarget:
     `patience_s`: how long a request may wait for this candidate; None follows the plan.
     `key` names the arm's own connection limit, so that a hanging candidate cannot starve the baseline.
     `request` is NO_CHANGES itself where there are none. `texts`: the arm's own prompt and descriptions of
-    tools; None for none. `standing`: a standing canary's own baseline.
+    tools; None for none. `standing`: the standing canary whose own baseline it is, "" for another arm.
     """
 
     arm: ArmName
@@ -73,7 +73,7 @@ class ArmTarget:
     patience_s: float | None = None
     request: RequestChanges = NO_CHANGES
     texts: ArmTexts | None = None
-    standing: bool = False
+    standing: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,12 +114,14 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StandingRoute:
-    """What a standing canary's requests get while none of its trials takes them. `trials`: their names."""
+    """What a standing canary's requests get while none of its trials takes them. `trials`: their names.
+    `capture`: the rule for capturing the texts of these requests."""
 
     name: str
     match: Match
     baseline: ArmTarget
     arm: Arm
+    capture: CaptureRule | None = None
     trials: tuple[str, ...] = ()
 
 
@@ -182,6 +184,7 @@ class Routes:
     ) -> None:
         self.tags = frozenset(tags)
         self.standing = standing
+        self._standing_captures = {each.name: each.capture for each in standing}
         self.texts = dict(texts or {})
         self.captures = dict(captures or {})
         self.trials = {trial.canary.name: trial for trial in trials}
@@ -262,6 +265,12 @@ class Routes:
             if here and _accepts(each.match, route, model, headers, tags):
                 return each.baseline
         return None
+
+    def capture_outside(self, rest: ArmTarget | None, model: str) -> CaptureRule | None:
+        """The rule for capturing the texts of a request that no canary takes: that of the standing one whose
+        baseline serves it (`rest`), else that of its model."""
+        own = self._standing_captures.get(rest.standing) if rest is not None else None
+        return self.captures.get(model) if own is None else own
 
     def last_baseline(
         self, lane: Lane, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]

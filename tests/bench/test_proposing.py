@@ -1,5 +1,6 @@
 """A judge's words become a proposed label, or leave the line as it was."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from bench.dataset.labels import proposed
 from bench.dataset.sample import judge_of, question, relabelled
-from bench.settings import BenchSettings, DatasetSource
+from bench.settings import BenchSettings, DatasetSource, JudgeSource
 
 
 def a_line(task: str = "judge", expected: Any = "It is on its way.", **more: Any) -> dict[str, Any]:
@@ -50,3 +51,6 @@ def test_the_judge_is_that_of_the_configs_dataset_in_this_file(tmp_path: Path) -
     settings = BenchSettings(providers={}, canaries=(), datasets=(source,))
     assert judge_of(settings, tmp_path, tmp_path / "data" / "users.jsonl") == "p/judge"
     assert judge_of(settings, tmp_path, tmp_path / "users.jsonl") is None
+    with_judge = replace(settings, judge=JudgeSource(provider="p", model="own", daily_budget_usd=1.0))
+    assert judge_of(with_judge, tmp_path, tmp_path / "data" / "users.jsonl") == "p/judge"
+    assert judge_of(with_judge, tmp_path, tmp_path / "users.jsonl") == "p/own"

@@ -511,6 +511,23 @@ def test_a_missing_judge_is_found_before_the_first_request(
     assert done.stderr == f"{says}set it for this dataset in the config\n"
 
 
+def test_the_configs_judge_marks_a_dataset_that_names_none_unless_it_is_one_of_the_models(
+    folder: Path, provider: ProviderThread
+) -> None:
+    judged(folder, None)
+    config = folder / "canary.yaml"
+    priced = config.read_text().replace("prices:\n", "prices:\n  judge: {input: 1.0, output: 1.0}\n")
+    config.write_text(f"judge: {{provider: openai, model: judge, daily_budget: 1}}\n{priced}")
+    provider.behave("judge", Behaviour(says={"grade": "Good.\nMARK: 5"}))
+    done = bench(folder, "new", "--dataset", "open", "-o", "json")
+    (layer,) = json.loads(done.stdout)["layers"]
+    assert layer["candidate"]["correct"] == 10, done.stderr
+    provider.log.clear()
+    refused = bench(folder, "judge", "--dataset", "open")
+    assert (refused.exit_code, provider.log.entries) == (1, [])
+    assert "the config's, openai/judge, is one of the models that it would mark" in refused.stderr
+
+
 def test_a_judge_without_a_key_is_found_before_the_first_request(
     folder: Path, provider: ProviderThread
 ) -> None:

@@ -42,6 +42,30 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
+def sampled(stage: Stage, name: str, file: Path, *more: str) -> list[dict[str, Any]]:
+    """The lines of the dataset that `dataset sample` makes of what was captured; none while nothing is."""
+    where = ["--config", str(stage.server.config), "--data", str(stage.server.data)]
+    file.unlink(missing_ok=True)
+    done = CliRunner().invoke(app, ["dataset", "sample", name, str(file), *more, *where])
+    assert done.exit_code == 0 or "was captured" in done.stderr, done.stderr
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_what_is_asked_while_nothing_is_tried_is_captured_and_becomes_a_dataset(tmp_path: Path) -> None:
+    judge = "judge: {{provider: openai, model: wise, daily_budget: 5.00}}\n"
+    prices = "prices: {{wise: {{input: 1, output: 1}}}}\n"
+    with on_stage(tmp_path, f"{judge}{prices}{CONFIG}    capture: {{{{rate: 100%}}}}\n") as stage:
+        stage.provider.behave("wise", Behaviour(says={"hello": "Right.\nEXPECTED:\nIt greets."}))
+        for user in range(4):
+            assert asked(stage, f"u{user}") == "first"
+        file = tmp_path / "datasets" / "of" / "support.jsonl"
+        (line,) = eventually(lambda: sampled(stage, "support", file))  # four times the same question
+        assert line["labels"][0]["by"] == "openai/first"
+        assert [each["id"] for each in sampled(stage, "first", file)] == [line["id"]]
+        (line,) = sampled(stage, "support", file, "--propose")
+        assert line["labels"][-1]["by"] == "openai/wise", "the config's judge: the dataset names none"
+
+
 def asked(stage: Stage, user: str | None = None) -> str:
     """The model that the provider was asked for."""
     answer = httpx2.post(

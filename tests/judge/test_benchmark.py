@@ -8,7 +8,7 @@ import pytest
 from bench.answers.results import SavedAnswers
 from bench.errors import Unpriced
 from bench.models.asker import client_for
-from bench.settings import BenchSettings, JudgeSource
+from bench.settings import BenchSettings, JudgeSource, same_model
 from demo.provider.behaviour import Behaviour
 from judge.benchmark import (
     AnswerPair,
@@ -22,7 +22,6 @@ from judge.benchmark import (
     preference,
 )
 from judge.model import JudgeAsker
-from judge.terms import same_model
 from pages.reports.bench import judge_document
 from records.captures.capture import CapturedMessage
 from records.facts.prices import TokenPrices
