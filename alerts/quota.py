@@ -13,7 +13,7 @@ No cap is below 1 % (or the share, where that is less): the baseline answers wha
 candidate with hardly any users shows nothing. A cap ends at once and whole, ten minutes after it began at the
 earliest: when the newest rate-limit headers leave room for the whole share (the used part × share / cap is
 0.9 at most), or where the provider sends none, after six hours. A cap is no order: it never raises what a
-person set, and a person's order ends it.
+person set, and a person's order ends it. While a canary is paused, no cap begins, changes or ends.
 
 While the provider lets nothing through for 15 minutes, somebody is told; nothing is rolled back by itself.
 """

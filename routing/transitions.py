@@ -12,7 +12,7 @@
     configure    (noted)   new share  new share   (noted)      (noted)   (noted)
     await, redefine, give_lane
                  (noted)    (same)     (same)     (same)       (same)    (same)
-    cap          (same)    (noted)    (noted)     (same)       (same)    (same)
+    cap          (same)    (noted)    (same)      (same)       (same)    (same)
     tick         (same)    next step   (same)      (same)       (same)    (same)
 
 A dot is IllegalTransition. `rolled_back` is latched: only `resume`, by a person, leaves it, and begins a new
@@ -228,8 +228,9 @@ def tick(
 
 def cap(state: State, share: float | None, *, now: float) -> State:
     """Keep the candidate's share at or below this one while its provider's quota allows no more; None: no
-    longer. A cap is no order: a person's order and the ramp's next step end it."""
-    if state.state not in ("running", "paused") or share == state.cap:
+    longer. A cap is no order: a person's order and the ramp's next step end it. A paused canary's share
+    stays as it is."""
+    if state.state != "running" or share == state.cap:
         return state
     return _changed(state, replace(state, cap=share), now)
 

@@ -264,7 +264,7 @@ class Monitor:
         found = {}
         for name, watched in self.canaries.items():
             state, canary = self._rollouts.state(name), self._settings.canaries[name].canary
-            if state is None or state.state not in ("running", "paused") or canary.assigned_outside:
+            if state is None or state.state != "running" or canary.assigned_outside:
                 continue
             quota = watched.pulse.quota
             wanted = quota.wanted_cap(state.phase, state.share, state.cap, now_mono)

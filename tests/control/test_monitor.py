@@ -194,6 +194,12 @@ def test_a_quota_caps_the_share_through_a_restart_and_rolls_nothing_back(desk: D
         "quota: 30 % of requests throttled, the share is capped at 3.5 %",
     ]
     assert [name for name, _ in desk.told() if name == "rollback"] == []
+    pause = Act(at=NOW, action="pause", who="ann", reason="lunch")
+    desk.rollouts.change("trial", pause, partial(transitions.pause, now=NOW))
+    for _ in range(7):
+        ask(2, 18)
+    paused = desk.rollouts.state("trial")
+    assert paused is not None and (paused.state, paused.effective_share, paused.cap) == ("paused", 0.05, None)
 
 
 def test_no_traffic_is_no_lost_telemetry_and_never_reads_as_health(desk: Desk) -> None:

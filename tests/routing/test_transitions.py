@@ -73,6 +73,12 @@ def test_a_cap_lowers_the_share_holds_the_ramp_and_is_no_order() -> None:
         assert t.cap(replace(state, state=name), 0.02, now=300.0).cap is None
 
 
+@pytest.mark.parametrize(("had", "wanted"), [(None, 0.02), (0.02, 0.01), (0.02, None)])
+def test_a_paused_canarys_share_stays_whatever_the_quota(had: float | None, wanted: float | None) -> None:
+    paused = t.pause(t.cap(running(FIVE), had, now=200.0), now=260.0)
+    assert t.cap(paused, wanted, now=300.0) == paused
+
+
 def test_a_canary_starts_when_it_is_first_loaded() -> None:
     state = running()
     assert (state.state, state.share, state.run, state.phase, state.started_at) == (
