@@ -138,7 +138,8 @@ class Api:
             return _problem(
                 400,
                 f'send JSON: {{"decision": "{" | ".join(CHOICES)}", "who": "…", "reason": "…"}}, '
-                'and, only with the decision ship, "despite": the names of all misses that it outweighs',
+                'and, only with the decision ship, "despite": the names of all misses that it outweighs, and '
+                "of what is undecided",
             )
         return JSONResponse(done)
 

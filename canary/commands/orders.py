@@ -162,16 +162,21 @@ def decide(
         str | None, typer.Option(help="The person who decides; by default the system's user name.")
     ] = None,
     despite: Annotated[
-        str, typer.Option(help="With ship: each miss that it outweighs, for example csat,category:refund.")
+        str,
+        typer.Option(
+            help="With ship: each miss and what is undecided that it outweighs, for example "
+            "csat,category:refund."
+        ),
     ] = "",
     minutes: shell.Minutes = None,
     stage: shell.Stage = "",
 ) -> None:
     """Record a decision on a canary. Changes no share; use promote, ramp or rollback for that.
 
-    A decision to ship names each miss of the run. It counts for these as they stand now: one that gets worse
-    than its whole interval of now, or another miss, is don't ship again. It never outweighs a rollback, or a
-    split of users that does not match the share.
+    A decision to ship names each miss of the run, and what is undecided where that is all that is missing. It
+    counts for these as they stand now: one that gets worse than its whole interval of now, an undecided one
+    that misses, or another miss, is don't ship again. It never outweighs a rollback, missing days, or a split
+    of users that does not match the share: one that leaves the verdict at extend is refused.
     """
     who, wanted = shell.user() if by is None else by, decision if choice is None else choice
     if not who.strip() or not reason.strip():

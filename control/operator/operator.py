@@ -26,10 +26,12 @@ from control.operator.orders import (
     cannot_outweigh,
     holdback_begun,
     must_be_storable,
+    names_of,
     only_from,
     outweighed,
     refusing,
     request_of,
+    still_extend,
     transition_for,
 )
 from control.operator.standing import SOON_S, TAKEN_WITHIN_S, StandingOrders
@@ -401,7 +403,8 @@ class Operator:
         minutes: float | None = None,
         stage: str = "",
     ) -> Mapping[str, Any]:
-        """Store what a person decided about the canary's run: to ship, `despite` each miss by its name.
+        """Store what a person decided about the canary's run: to ship, `despite` each miss by its name, and
+        what is undecided.
 
         `note` in the answer says what it does not outweigh, "" for nothing.
         """
@@ -409,10 +412,6 @@ class Operator:
         must_be_storable(who, reason)
         if state is None:
             raise self._unknown(canary, " to decide of")
-        misses, note = [], ""
-        if choice == "ship":
-            found, split = await _ask_store(self._misses, canary)
-            misses, note = outweighed(found, despite), cannot_outweigh(state, split)
         decision = Decision(
             at=time.time(),
             canary=canary,
@@ -420,8 +419,11 @@ class Operator:
             decision=choice,
             who=who,
             reason=reason,
-            despite=misses,
+            despite=[],
         )
+        note = ""
+        if choice == "ship":
+            decision, note = await _ask_store(self._to_ship, decision, state, despite)
         await _ask_store(Decisions(self.store).record, decision, state, minutes=minutes, stage=stage)
         return {**asdict(decision), "note": note}
 
@@ -570,16 +572,34 @@ class Operator:
         first = next(iter(self.sentences(found)), "")
         return Advice(verdict=found.verdict, ships=found.verdict in SHIPS, says=first)
 
-    def _misses(self, canary: str) -> tuple[list[Mapping[str, Any]], str]:
-        """The misses that a decision to ship must name, as they stand; and what it cannot outweigh, "" for
-        nothing."""
-        from verdict.decision.decide import misses
+    def _to_ship(self, decision: Decision, state: State, despite: Sequence[str]) -> tuple[Decision, str]:
+        """The decision to ship with what it outweighs, as that stands; and what it cannot outweigh, "" for
+        nothing. Raises BadOrder (409) for one that would change nothing."""
+        from verdict.decision.decide import misses, undecided
 
-        says = f"{canary} cannot be judged, so nothing is decided: {{}}"
+        says = f"{decision.canary} cannot be judged, so nothing is decided: {{}}"
         with refusing(409, LookupError, ValueError, says=says):
-            found = self._report(canary, True)
-        split = "the split of the users does not match the share" if found.srm.blocked else ""
-        return [asdict(miss) for miss, _ in misses(found.metrics, found.parts)], split
+            found = self._judged_by(decision)
+            missed = [asdict(miss) for miss, _ in misses(found.metrics, found.parts)]
+            open_ = [asdict(each) for each in undecided(found.metrics, found.details.too_few)]
+            decision = replace(decision, despite=outweighed(missed, open_, despite))
+            would = self._judged_by(decision) if decision.despite else found
+            if would.verdict != "extend":
+                split = "the split of the users does not match the share" if found.srm.blocked else ""
+                return decision, cannot_outweigh(state, split)
+            first = next(iter(self.sentences(would)), "")
+            if missed:
+                return decision, f"The verdict is extend for now: {first}"
+            whole = replace(decision, despite=open_)
+            helps = len(open_) > len(decision.despite or ()) and self._judged_by(whole).verdict != "extend"
+        raise still_extend(decision.canary, first, names_of(open_) if helps else [])
+
+    def _judged_by(self, decision: Decision) -> "Report":
+        """The canary's report, made now, as it would be with this decision."""
+        from verdict.decision.reports import report_of
+
+        reports = self.settings().reports
+        return report_of(reports, decision.canary, self.store, now=decision.at, decision=decision)
 
     def _compare(self, canaries: Sequence[str]) -> "SideBySide":
         from verdict.decision.reports import NoSuchCanary, compare_from_store

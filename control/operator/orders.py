@@ -85,20 +85,41 @@ def transition_for(
     return changes[order]
 
 
-def outweighed(found: Sequence[Mapping[str, Any]], despite: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The misses, each with its `name`, that a decision to ship outweighs. Raises BadOrder (409, 400) unless
-    it names exactly these."""
-    names = list(dict.fromkeys(str(miss["name"]) for miss in found))
+def outweighed(
+    found: Sequence[Mapping[str, Any]], undecided: Sequence[Mapping[str, Any]], despite: Sequence[str]
+) -> list[Mapping[str, Any]]:
+    """The misses and what is undecided, each with its `name`, that a decision to ship outweighs. Raises
+    BadOrder (409, 400) unless it names each miss, and nothing that is neither."""
+    names, open_ = names_of(found), names_of(undecided)
     if unnamed := [name for name in names if name not in despite]:
         raise BadOrder(
             409,
             f"not decided: this run misses {', '.join(names)}. To ship all the same, name each miss: "
             f"--despite {','.join(names)} (not named: {', '.join(unnamed)})",
         )
-    if unknown := [name for name in despite if name not in names]:
+    if unknown := [name for name in despite if name not in (*names, *open_)]:
         missed = f"the misses are {', '.join(names)}" if names else "this run misses nothing"
+        missed += f"; undecided is {', '.join(open_)}" if open_ else ""
         raise BadOrder(400, f"not decided: {', '.join(unknown)} is no miss of this run; {missed}")
-    return list(found)
+    return [*found, *(each for each in undecided if each["name"] in despite)]
+
+
+def names_of(points: Iterable[Mapping[str, Any]]) -> list[str]:
+    """By which names a decision outweighs these."""
+    return list(dict.fromkeys(str(each["name"]) for each in points))
+
+
+def still_extend(canary: str, says: str, unnamed: Sequence[str]) -> BadOrder:
+    """The refusal of a decision to ship that would leave the verdict at extend, because of what it `says`.
+    With the `unnamed` it would ship; nothing outweighs the rest."""
+    instead = (
+        f"To ship all the same, name what is undecided: --despite {','.join(unnamed)}"
+        if unnamed
+        else "No decision outweighs that. To promote all the same, say that it is against the verdict: "
+        f"canary promote {canary} --against-verdict --reason …"
+    )
+    because = f" ({says.rstrip('.')})" if says else ""
+    return BadOrder(409, f"not decided: the report would still say extend{because}. {instead}")
 
 
 def cannot_outweigh(state: State, split: str) -> str:

@@ -50,9 +50,9 @@ class VerdictSoFar:
 
     `day` is 9 of 14, `as_of` the look that it rests on, `next_look` what comes; "" without a plan. While it
     is undecided it `decides` on day 14, about Thu 10 Dec, and by then `ships` with a chance of 84 %, "" where
-    none is known. `saving` is that of a month of full rollout, a dash where it is unknown. `critical` names
-    the critical parts that stand in the way. `ends` is when its data end, to tell which of two reports is
-    newer.
+    none is known. `saving` is that of a month of full rollout, a dash where it is unknown. `undecided` is
+    what a decision to ship may outweigh beside its `misses`. `critical` names the critical parts that stand
+    in the way. `ends` is when its data end, to tell which of two reports is newer.
     """
 
     verdict: str
@@ -73,6 +73,7 @@ class VerdictSoFar:
     saving_between: str
     saving_usd: float | None
     misses: Sequence[MissView]
+    undecided: Sequence[MissView]
     critical: str
     ends: str
 
@@ -117,6 +118,7 @@ def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:
         saving_between=span(monthly["low"], monthly["high"], "usd") if monthly else "",
         saving_usd=monthly["estimate"] if monthly else None,
         misses=_misses(report),
+        undecided=_undecided(report),
         critical=_critical(report),
         ends=report["window"]["end"] or "",
     )
@@ -161,12 +163,28 @@ def _blocked(part: Mapping[str, Any]) -> str:
 def _misses(report: Mapping[str, Any]) -> list[MissView]:
     """The rows that missed, and the critical parts that block."""
     rows = [each["metric"] for each in report["metrics"] if each["state"] == "FAIL"]
-    parts = {
-        f"segment:{part['by']}={part['value']}" if part.get("by") else f"category:{part['value']}": part
-        for part in _blocking(report)
-    }
+    parts = {_part_name(part): part for part in _blocking(report)}
     found = [MissView(name=name, words=f"{title(name)} missed") for name in rows]
     return found + [MissView(name=name, words=capitalized(_blocked(part))) for name, part in parts.items()]
+
+
+def _part_name(part: Mapping[str, Any]) -> str:
+    by, value = part.get("by"), part["value"]
+    return f"segment:{by}={value}" if by else f"category:{value}"
+
+
+def _undecided(report: Mapping[str, Any]) -> list[MissView]:
+    """The rows that are open, and the critical parts that cannot be judged yet."""
+    says = {"INCONCLUSIVE": "undecided", "NODATA": "without data"}
+    rows = {each["metric"]: says[each["state"]] for each in report["metrics"] if each["state"] in says}
+    parts = {
+        _part_name(part): f"{part['by'] or 'category'} {part['value']}"
+        for part in report["details"].get("too_few", ())
+    }
+    found = [MissView(name=name, words=f"{title(name)} {said}") for name, said in rows.items()]
+    return found + [
+        MissView(name=name, words=f"{capitalized(where)} not judged yet") for name, where in parts.items()
+    ]
 
 
 def _as_of(report: Mapping[str, Any], last: int) -> str:

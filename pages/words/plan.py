@@ -24,11 +24,20 @@ from pages.words.figures import (
     too_long,
     weekday,
 )
-from verdict.decision.decide import misses
+from verdict.decision.decide import misses, undecided
 from verdict.decision.document import LookLine, MetricLine, PlanLine, Report
 from verdict.decision.plan_course import HOPELESS, Ends, end_of, look_ends, may_ship
 from verdict.details import UsersToCome
-from verdict.rows.reasons import DaysDecide, SilenceDecides
+from verdict.rows.reasons import (
+    CostsUnknown,
+    DaysDecide,
+    LabelsWanted,
+    OneSided,
+    PlanUsedUp,
+    RowNotComputed,
+    SilenceDecides,
+    TooFewEvents,
+)
 from verdict.rows.row import State
 from verdict.terms.plan import DAY_S, LEAST_LEFT, REFUSAL_RISK
 
@@ -291,7 +300,8 @@ def _users_to_come(report: Report) -> list[str]:
     """What each critical part needs until it can be judged: as many users as its scarcest metric."""
     if report.verdict != "extend":
         return []
-    waiting = grouped(report.details.too_few, lambda part: (part.by, part.value))
+    lacking = [part for part in report.details.too_few if part.candidate or part.baseline]
+    waiting = grouped(lacking, lambda part: (part.by, part.value))
     return [_users_of(by, value, parts) for (by, value), parts in waiting.items()]
 
 
@@ -308,6 +318,8 @@ def _users_of(by: str | None, value: str, parts: list[UsersToCome]) -> str:
 def _by_a_person(report: Report, found: list[str]) -> list[str]:
     """What a person can do when more traffic would not help. Nothing outweighs a broken split or a
     rollback."""
+    if report.verdict == "extend":
+        return _by_a_person_under_extend(report)
     if report.verdict != "dont_ship" or report.srm.blocked:
         return []
     missed = dict.fromkeys(miss.name for miss, _ in misses(report.metrics, report.parts))
@@ -316,6 +328,21 @@ def _by_a_person(report: Report, found: list[str]) -> list[str]:
     return [
         "Or, unless the run was rolled back, a person outweighs each miss by its name: "
         f"`canary decide {report.canary} ship --despite {','.join(missed)} --reason …`."
+    ]
+
+
+_NOT_BY_TRAFFIC = (CostsUnknown, LabelsWanted, OneSided, PlanUsedUp, RowNotComputed, TooFewEvents)
+
+
+def _by_a_person_under_extend(report: Report) -> list[str]:
+    """That a person may ship despite what stays open, once that is all that is missing."""
+    days_missing = report.window.whole_days < report.window.days_required
+    if days_missing or not any(isinstance(each, _NOT_BY_TRAFFIC) for each in report.reasons):
+        return []
+    names = dict.fromkeys(each.name for each in undecided(report.metrics, report.details.too_few))
+    return [
+        "Or a person ships despite what stays open, each by its name: "
+        f"`canary decide {report.canary} ship --despite {','.join(names)} --reason …`."
     ]
 
 

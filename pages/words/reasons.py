@@ -249,7 +249,7 @@ def _of_row(reason: RowMissed | RowOpen | OneUser, line: MetricLine, plan: PlanL
         case RowMissed():
             bound = f"“{line.acceptable}”" if line.look is None else bound_and_value(line)
             missed = f"{title(line.metric)} misses {bound}: {_standing(line)}, entirely on the wrong side."
-            return missed + _happened(line) + _worse_than(reason.now_worse_than)
+            return missed + _happened(line) + _worse_than(reason.now_worse_than, reason.undecided_for)
         case RowOpen():
             return _undecided(reason, line) if plan is None else still_open(line, plan)
         case OneUser():
@@ -273,7 +273,9 @@ def _happened(line: MetricLine) -> str:
     )
 
 
-def _worse_than(who: str) -> str:
+def _worse_than(who: str, undecided_for: str = "") -> str:
+    if undecided_for:
+        return f" It was undecided when {undecided_for} outweighed it."
     return f" It is worse than all that was likely when {who} outweighed it." if who else ""
 
 

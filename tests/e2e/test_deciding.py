@@ -35,6 +35,20 @@ MISSES = """
     planned_days: 0
     rubric: [{{metric: error_rate, acceptable: "< 3%", ideal: "< 1%", weight: 1, question: "Any?"}}]
 """
+UNRATED = """
+  - name: unrated
+    match: {{models: [for-unrated]}}
+    baseline: {{provider: openai, model: gpt-4o-2024-08-06}}
+    candidate: {{provider: openai, model: unrated-model}}
+    share: 50%
+    promote: two_people
+    guardrails: []
+    minimum_days: 0
+    planned_days: 0
+    rubric:
+      - {{metric: error_rate, acceptable: "< 60%", ideal: "< 50%", weight: 1, question: "Any?"}}
+      - {{metric: csat, acceptable: "> 4", ideal: "> 4.5", weight: 1, question: "Are they satisfied?"}}
+"""
 CONFIG = f"""
 providers:
   openai: {{{{api: openai, base_url: "{{url}}/v1"}}}}
@@ -43,12 +57,13 @@ canaries:
 {CANARY.replace("NAME", "open")}
 {CANARY.replace("NAME", "needed")}
 {MISSES}
+{UNRATED}
 """
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Four canaries: somebody took `trial` out, and the others run."""
+    """Five canaries: somebody took `trial` out, and the others run."""
     with on_stage(tmp_path_factory.mktemp("deciding"), CONFIG) as up:
         assert up.api("POST", "/api/canaries/trial/rollback", {"who": "bob"}).status_code == 200
         yield up
@@ -133,6 +148,62 @@ def test_a_decision_to_ship_names_each_miss_and_counts_for_it(stage: Stage) -> N
         "The verdict stays don't ship: ",
         "dont_ship",
     )
+
+
+def test_a_decision_to_ship_that_would_change_nothing_is_refused_with_what_would_be_right(
+    stage: Stage,
+) -> None:
+    refused = stage.canary("decide", "open", "ship", *BY_JANE)
+    assert refused.returncode == 1
+    assert "not decided: the report would still say extend (" in refused.stderr
+    assert "canary promote open --against-verdict --reason" in refused.stderr
+    assert "decision" not in _report(stage, "open")
+
+
+def test_a_row_that_nobody_can_compute_is_outweighed_on_every_surface(stage: Stage) -> None:
+    for number in range(300):
+        body = {"model": "for-unrated", "user": f"u{number}", "messages": [{"role": "user", "content": "hi"}]}
+        httpx2.post(f"{stage.server.traffic}/v1/chat/completions", json=body, headers=KEY, timeout=WAIT_S)
+    states = ["IDEAL", "NODATA"]
+    eventually(lambda: [line["state"] for line in _report(stage, "unrated")["metrics"]] == states)
+
+    refused = stage.canary("decide", "unrated", "ship", *BY_JANE)
+    assert (refused.returncode, "decision" in _report(stage, "unrated")) == (1, False)
+    assert "To ship all the same, name what is undecided: --despite csat" in refused.stderr
+    unknown = stage.canary("decide", "unrated", "ship", "--despite", "latency_p95", *BY_JANE)
+    assert "this run misses nothing; undecided is csat" in unknown.stderr
+    with httpx2.Client(base_url=stage.server.admin, follow_redirects=True, trust_env=False) as page:
+        page.post("/login", data={**hidden(page.get("/login").text), "token": stage.server.token})
+        page.get("/canaries/unrated/score")
+        shown = page.get("/canaries/unrated").text
+        assert "Satisfaction without data" in shown
+        ticked = dict.fromkeys(re.findall(r'name="(despite:[^"]+)"', shown), "yes")
+        form = {"decision": "ship", "who": "Anna", "reason": "nobody rates here", **hidden(shown)}
+        unticked = page.post("/canaries/unrated/decide", data=form)
+        assert (unticked.status_code, "--despite csat" in unticked.text) == (409, True)
+        done = page.post("/canaries/unrated/decide", data={**form, **ticked})
+        assert (list(ticked), "Recorded: ship." in done.text) == (["despite:csat"], True)
+    after, says = _report(stage, "unrated"), "Anna outweighed satisfaction (nobody rates here)."
+    assert (after["verdict"], after["reasons"][0]) == ("ship_with_caveats", says)
+    assert after["decision"]["despite"] == ["csat"]
+    order = {"reason": "as decided"}
+    asked = stage.api("POST", "/api/canaries/unrated/promote", {**order, "who": "anna"}).json()
+    assert (asked["promote_asked"]["against"], asked["report"]["says"]) == (None, says)
+    done = stage.api("POST", "/api/canaries/unrated/promote", {**order, "who": "bob"}).json()
+    assert (done["state"], done["report"]["verdict"]) == ("promoted", "ship_with_caveats")
+    assert stage.api("GET", "/api/audit").json()[0]["against"] is None
+    released = stage.canary("release", "show", "unrated-model", "--config", str(stage.server.config)).stdout
+    assert says in " ".join(released.split())
+    assert "ship despite satisfaction" in " ".join(released.split())
+    (kept,) = eventually(lambda: _archived(stage, "unrated", "promoted"))
+    assert kept["verdict"] == "ship_with_caveats"
+
+
+def _archived(stage: Stage, canary: str, event: str) -> list[dict[str, Any]]:
+    """The canary's evaluations of this kind in the archive."""
+    told = stage.canary("archive", "list", "-o", "json", "--config", str(stage.server.config))
+    found = json.loads(told.stdout)["evaluations"]
+    return [each for each in found if (each["canary"], each["event"]) == (canary, event)]
 
 
 def test_a_promotion_against_the_verdict_says_so_and_the_audit_log_keeps_it(stage: Stage) -> None:

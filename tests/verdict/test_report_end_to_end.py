@@ -8,7 +8,7 @@ from typing import Any
 
 from pages.words.reasons import sentences
 from tests.verdict.planned import as_told
-from verdict.decision.decide import misses
+from verdict.decision.decide import misses, undecided
 from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.verdict import build
 from verdict.sample.csv_log import from_csv
@@ -141,6 +141,61 @@ def test_a_decision_counts_for_no_other_miss_and_for_none_that_is_worse_than_all
     assert also.verdict == "dont_ship"
     assert sentences(also)[0].startswith("Satisfaction misses")
     assert "Ada outweighed latency p95 (40 % cheaper)." in sentences(also)
+
+
+def _despite_open(report: Report) -> Outweighed:
+    """What a person outweighs who names all that this report leaves undecided."""
+    found = undecided(report.metrics, report.details.too_few)
+    return Outweighed(who="Anna", reason="nobody rates here", misses=tuple(found))
+
+
+def test_rows_that_nobody_can_compute_are_outweighed_by_their_names_until_they_miss(
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
+) -> None:
+    unrated = write_log(world(responds=(0.0, 0.0)))
+    before = _report(unrated, canary, now)
+    decided = _despite_open(before)
+    assert (before.verdict, [miss.name for miss in decided.misses]) == ("extend", ["task_completed", "csat"])
+    report = _report(unrated, replace(canary, outweighed=decided), now)
+    assert report.verdict == "ship_with_caveats"
+    assert sentences(report)[0] == "Anna outweighed task completed and satisfaction (nobody rates here)."
+    partly = replace(decided, misses=decided.misses[:1])
+    assert _report(unrated, replace(canary, outweighed=partly), now).verdict == "extend"
+    later = _report(write_log(world(csat=(4.6, 3.4))), replace(canary, outweighed=decided), now)
+    assert later.verdict == "dont_ship"
+    assert sentences(later)[0].endswith("It was undecided when Anna outweighed it.")
+
+
+def test_a_row_between_its_bounds_is_outweighed_until_it_is_worse_than_its_interval_of_then(
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
+) -> None:
+    log = write_log(world(users=2500, completed=(0.87, 0.865)))
+    decided = _despite_open(_report(log, canary, now))
+    terms = replace(canary, outweighed=decided)
+    report = _report(log, terms, now)
+    assert report.verdict == "ship_with_caveats"
+    assert "undecided" in sentences(report)[1]
+    (then,) = decided.misses
+    better_then = replace(decided, misses=(replace(then, low=0.99),))
+    assert _report(log, replace(canary, outweighed=better_then), now).verdict == "extend"
+
+
+def test_a_critical_category_that_cannot_be_judged_is_outweighed_by_its_name(
+    write_log: Log, world: type[Any], canary: JudgedCanary, now: float
+) -> None:
+    terms = replace(canary, critical_categories=frozenset({"legal"}))
+    decided = _despite_open(_report(write_log(world()), terms, now))
+    assert [miss.name for miss in decided.misses] == ["category:legal"]
+    report = _report(write_log(world()), replace(terms, outweighed=decided), now)
+    assert report.verdict == "ship_with_caveats"
+    assert sentences(report)[0] == "Anna outweighed category legal (nobody rates here)."
+
+
+def test_no_decision_outweighs_missing_days(write_log: Log, world: type[Any], canary: JudgedCanary) -> None:
+    log = write_log(world(days=4.0, responds=(0.0, 0.0)))
+    now = float(from_csv(log).first_at[0]) + 4.5 * DAY_S
+    decided = _despite_open(_report(log, canary, now))
+    assert _report(log, replace(canary, outweighed=decided), now).verdict == "extend"
 
 
 def test_a_critical_category_is_outweighed_by_its_name(

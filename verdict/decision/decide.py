@@ -1,7 +1,7 @@
 """Turns the rows' states into a verdict with its reasons and a score. Pure.
 
-A miss is named by its row's metric, by a critical category `category:VALUE`, or by a critical segment
-`segment:TAG=VALUE`: a person may outweigh it, as it stands.
+A miss, or what stays undecided, is named by its row's metric, by a critical category `category:VALUE`, or by
+a critical segment `segment:TAG=VALUE`: a person may outweigh it, as it stands.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from verdict.decision.document import (
 )
 from verdict.decision.parts import Part, Parts
 from verdict.decision.plan_course import outlook, taken_risk
-from verdict.details import CacheHits, SinceFirst, Throttled, unreached_worth_telling
+from verdict.details import CacheHits, SinceFirst, Throttled, UsersToCome, unreached_worth_telling
 from verdict.rows.comparison import GATE
 from verdict.rows.reading import enough_events
 from verdict.rows.reasons import (
@@ -62,13 +62,20 @@ def misses(
     yield from ((_of_part(part), part) for part in parts if part.blocks)
 
 
+def undecided(lines: Sequence[MetricLine], too_few: Sequence[UsersToCome]) -> Iterator[Miss]:
+    """The rows that are open, then the critical parts that cannot be judged yet."""
+    yield from (miss_of(line) for line in lines if line.state in _OPEN)
+    yield from map(_open_part, dict.fromkeys(part_name(part.by, part.value) for part in too_few))
+
+
 def miss_of(line: MetricLine) -> Miss:
-    """The row as a miss."""
+    """The row as a miss, or as an open one."""
     low, high = line.candidate_interval
     estimate, found = line.candidate, line.difference
     if parse_bound(line.acceptable).relative:
         low, estimate, high = found.low, found.estimate, found.high
-    return Miss(name=line.metric, metric=line.metric, low=low, estimate=estimate, high=high)
+    open_ = line.state in _OPEN
+    return Miss(name=line.metric, metric=line.metric, low=low, estimate=estimate, high=high, open=open_)
 
 
 def better_higher(lines: Sequence[MetricLine]) -> Mapping[str, bool]:
@@ -77,11 +84,20 @@ def better_higher(lines: Sequence[MetricLine]) -> Mapping[str, bool]:
 
 
 def _of_part(part: PartLine) -> Miss:
-    name = f"category:{part.value}" if part.by is None else f"segment:{part.by}={part.value}"
-    found = part.difference
+    name, found = part_name(part.by, part.value), part.difference
     return Miss(name=name, metric=part.metric, low=found.low, estimate=found.estimate, high=found.high)
 
 
+def part_name(by: str | None, value: str) -> str:
+    """How a decision names a critical category (`by` None) or segment."""
+    return f"category:{value}" if by is None else f"segment:{by}={value}"
+
+
+def _open_part(name: str) -> Miss:
+    return Miss(name=name, metric="", low=None, estimate=None, high=None, open=True)
+
+
+_OPEN = ("INCONCLUSIVE", "NODATA")
 WEEK_DAYS = 7
 _SITTING_DAYS = 2
 """What a decision by people's preference alone takes."""
@@ -115,9 +131,9 @@ class Findings:
 def decide(findings: Findings) -> tuple[Verdict, tuple[Reason, ...]]:
     """The verdict and its reasons, the deciding reasons first.
 
-    A mismatched split, a rolled-back run, a miss or a blocked category: don't ship. A person may outweigh
-    misses and categories, each by name and as it stood then; nothing outweighs a split or a rollback.
-    Otherwise, anything still open: extend. Otherwise ship, with caveats if there are any.
+    A mismatched split, a rolled-back run, a miss or a blocked category: don't ship. Otherwise, anything still
+    open: extend. Otherwise ship, with caveats if there are any. A person may outweigh misses, open rows and
+    critical parts, each by name and as it stood then; nothing outweighs a split, a rollback or missing days.
     """
     blockers, missing, caveats = _blockers(findings), _missing(findings), _caveats(findings)
     found, outweighed = _misses(findings)
@@ -150,10 +166,14 @@ def _misses(findings: Findings) -> tuple[list[Reason], list[Reason]]:
     parts = findings.parts
     for miss, place in misses(findings.lines, [*parts.categories, *parts.segments]):
         covers = decided.covers(miss, higher_is_better=higher[miss.metric])
-        worse_than = decided.who if not covers and decided.had(miss) else ""
+        then = None if covers else decided.had(miss)
+        worse_than = decided.who if then is not None and not then.open else ""
         if isinstance(place, MetricLine):
             found: Reason = RowMissed(
-                metric=place.metric, acceptable=place.acceptable, now_worse_than=worse_than
+                metric=place.metric,
+                acceptable=place.acceptable,
+                now_worse_than=worse_than,
+                undecided_for=decided.who if then is not None and then.open else "",
             )
         else:
             found = _worse(place, parts, now_worse_than=worse_than)
@@ -161,9 +181,12 @@ def _misses(findings: Findings) -> tuple[list[Reason], list[Reason]]:
             covered.setdefault(miss.name, []).append(found)
         else:
             open_.append(found)
-    for line in findings.lines:
+    for row, line in zip(findings.rows, findings.lines, strict=True):
         if _is_excused(line, findings):
-            covered.setdefault(line.metric, [])
+            covered.setdefault(line.metric, []).extend(_open(row))
+    for name, why in _too_few(findings).items():
+        if _is_excused_part(name, findings):
+            covered.setdefault(name, []).extend(why)
     if not covered:
         return open_, []
     head = MissesOutweighed(who=decided.who, why=decided.reason, names=tuple(covered))
@@ -171,10 +194,14 @@ def _misses(findings: Findings) -> tuple[list[Reason], list[Reason]]:
 
 
 def _is_excused(line: MetricLine, findings: Findings) -> bool:
-    """True for an undecided row that a person outweighed when it was a miss, while it is no worse."""
-    higher = better_higher([line])[line.metric]
-    outweighed = findings.canary.outweighed.covers(miss_of(line), higher_is_better=higher)
-    return line.state == "INCONCLUSIVE" and outweighed
+    """True for an open row that a person outweighed, as it was open or a miss, while it is no worse."""
+    higher, now = better_higher([line])[line.metric], miss_of(line)
+    return now.open and findings.canary.outweighed.covers(now, higher_is_better=higher)
+
+
+def _is_excused_part(name: str, findings: Findings) -> bool:
+    """True for a critical part that a person outweighed when it could not be judged either."""
+    return findings.canary.outweighed.covers(_open_part(name), higher_is_better=True)
 
 
 def _worse(part: PartLine, parts: Parts, *, now_worse_than: str = "") -> PartWorse:
@@ -199,10 +226,12 @@ def _missing(findings: Findings) -> list[Reason]:
         found.append(NoRubric())
     if findings.too_many_unreached:
         found += _not_reached(findings)
+    lines = [line for line in findings.lines if not _is_excused(line, findings)]
     for row, line in zip(findings.rows, findings.lines, strict=True):
-        found += _open(row, excused=_is_excused(line, findings))
-    found += _too_few(findings)
-    found += outlook(findings.plan, findings.lines)
+        found += _open(row) if line in lines else []
+    for name, why in _too_few(findings).items():
+        found += why if not _is_excused_part(name, findings) else []
+    found += outlook(findings.plan, lines)
     done, required = findings.window.whole_days, findings.window.days_required
     if done < required:
         more = max(0.0, required - findings.days_elapsed)
@@ -222,8 +251,8 @@ def _not_reached(findings: Findings) -> list[Reason]:
     ]
 
 
-def _open(row: Row, *, excused: bool) -> Sequence[Reason]:
-    """Why the row is open; nothing if it is not, or is `excused` while no users are missing."""
+def _open(row: Row) -> Sequence[Reason]:
+    """Why the row is open; nothing if it is not."""
     short = row.state == "NODATA"
     if row.held is not None:
         # Of marks, no number of users would do.
@@ -231,7 +260,7 @@ def _open(row: Row, *, excused: bool) -> Sequence[Reason]:
         return [*([_without_data(row)] if judged else []), row.held]
     if short:
         return [_without_data(row)]
-    if row.state != "INCONCLUSIVE" or excused:
+    if row.state != "INCONCLUSIVE":
         return []
     if row.one_unit is not None:
         return [OneUser(metric=row.metric, acceptable=row.criterion.acceptable.text, found=row.one_unit)]
@@ -250,12 +279,13 @@ def _without_data(row: Row) -> TooFewUsers:
     )
 
 
-def _too_few(findings: Findings) -> list[Reason]:
-    """One reason for each critical part that cannot be judged, with the users that every metric has; one for
-    each cost without enough events there."""
-    found: list[Reason] = []
+def _too_few(findings: Findings) -> Mapping[str, list[Reason]]:
+    """By the name of each critical part that cannot be judged one reason, with the users that every metric
+    has; one for each cost without enough events there."""
+    named: dict[str, list[Reason]] = {}
     too_few, declared = findings.parts.too_few, findings.canary.metrics
     for (by, value), metrics in grouped(too_few, lambda part: (part.by, part.value)).items():
+        found = named.setdefault(part_name(by, value), [])
         if not any(part.seen for part in metrics):
             found.append(PartUnseen(by=by, value=value))
             continue
@@ -271,7 +301,7 @@ def _too_few(findings: Findings) -> list[Reason]:
         ]
         users = tuple(_fewer(part) for part in metrics if not part.uncomputed and min(part.carrying) < GATE)
         found += [PartTooFew(by=by, value=value, users=users)] if users else []
-    return found
+    return named
 
 
 def _fewer(part: Part) -> FewerUsers:

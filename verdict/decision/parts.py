@@ -128,12 +128,13 @@ class Parts:
     exact: Mapping[Place, int] = field(default_factory=dict)
 
     def to_come(self) -> tuple[UsersToCome, ...]:
-        """The users that the parts in `too_few` still need."""
-        return tuple(_to_come(part) for part in self.too_few if not part.uncomputed)
+        """The users that the parts in `too_few` still need: none of which nothing can be computed."""
+        return tuple(map(_to_come, self.too_few))
 
 
 def _to_come(part: Part) -> UsersToCome:
-    candidate, baseline = (max(GATE - users, 0) for users in part.carrying)
+    have = (GATE, GATE) if part.uncomputed else part.carrying
+    candidate, baseline = (max(GATE - users, 0) for users in have)
     return UsersToCome(
         by=part.by, value=part.value, metric=part.metric, baseline=baseline, candidate=candidate
     )

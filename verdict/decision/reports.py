@@ -71,15 +71,17 @@ def report_of(
     run: int | None = None,
     retro: Sequence[Criterion] | None = None,
     after: AuditEntry | None = None,
+    decision: Decision | None = None,
 ) -> Report:
     """Judge one run of a canary (None: the current run) by an open store: as it stands, or as it stood
-    `after` this act."""
+    `after` this act. `decision` is one to judge by in place of the newest that is stored."""
     judged = judged_canary(settings, name, store)
     known = store.states().get(name)
     state = after.after if after is not None else known.state if known is not None else None
     current = state.run if state is not None else None
     asked = current if run is None else run
-    decision = Decisions(store).latest(name, asked, until=after.act.at if after is not None else None)
+    if decision is None:
+        decision = Decisions(store).latest(name, asked, until=after.act.at if after is not None else None)
     fixed = store.rubric(name)
     rolled_back = state is not None and (asked != current or store.was_rolled_back(name, state))
     judged = replace(

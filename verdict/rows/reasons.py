@@ -72,11 +72,12 @@ class OverQuota:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowMissed:
     """A row whose interval is entirely on the wrong side. `now_worse_than`: who outweighed it, before it
-    became worse than was likely then."""
+    became worse than was likely then; `undecided_for`: who outweighed it while it was undecided."""
 
     metric: str
     acceptable: str
     now_worse_than: str = ""
+    undecided_for: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ class WorseInParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissesOutweighed:
-    """The misses, by name (`verdict.decision.decide`), that a person outweighed."""
+    """The misses, and what is undecided, by name (`verdict.decision.decide`), that a person outweighed."""
 
     who: str
     why: str

@@ -19,7 +19,8 @@ class Miss:
     """What keeps a canary from shipping: a row, or a critical category or segment (`verdict.decision`).
 
     The value that is judged, with its 95 % interval (None: open): the candidate's, or its difference from the
-    baseline where the bound is relative, and in a category or segment.
+    baseline where the bound is relative, and in a category or segment. `open`: it is no miss, but undecided;
+    such a category or segment has no metric and no value.
     """
 
     name: str
@@ -27,19 +28,23 @@ class Miss:
     low: float | None
     estimate: float | None
     high: float | None
+    open: bool = False
 
     def still_covers(self, now: "Miss", *, higher_is_better: bool) -> bool:
-        """False once the value is worse than all of the interval of then; than its value, if it was open."""
-        worst = self.low if higher_is_better else self.high
-        end = self.estimate if worst is None else worst
-        if now.estimate is None or end is None:
+        """False once the value is worse than all of the interval of then; than its value, if that had no end.
+        What was undecided is not covered once it is a miss."""
+        if self.open and not now.open:
             return False
+        worst = self.low if higher_is_better else self.high
+        end = self.estimate if worst is None and not self.open else worst
+        if now.estimate is None or end is None:
+            return self.open
         return now.estimate >= end if higher_is_better else now.estimate <= end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outweighed:
-    """The misses that a person decided to ship despite, as they stood then."""
+    """The misses, and what was undecided, that a person decided to ship despite, as they stood then."""
 
     who: str
     reason: str
@@ -53,9 +58,11 @@ class Outweighed:
             for then in self.misses
         )
 
-    def had(self, now: Miss) -> bool:
-        """True if this miss is one of them, however it stands now."""
-        return any((then.name, then.metric) == (now.name, now.metric) for then in self.misses)
+    def had(self, now: Miss) -> Miss | None:
+        """This miss as it stood then, however it stands now; None for another."""
+        return next(
+            (then for then in self.misses if (then.name, then.metric) == (now.name, now.metric)), None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
