@@ -434,9 +434,8 @@ def test_a_critical_category_with_few_events_says_of_what_it_has_too_few(tmp_pat
     sample = from_csv(log(tmp_path / "log.csv", rows), METRICS)
     report = build(sample, planned(PRICE, critical_categories=frozenset({"refund"})), now=NOW)
     assert report.verdict == "extend"
-    assert sentences(report)[0].startswith(
-        "Cost per resolution in critical category refund has too few events to divide by: resolved "
-    )
+    said = "Cost per resolution in critical category refund has too few events to divide by: resolved "
+    assert any(each.startswith(said) for each in sentences(report))
 
 
 def test_what_cannot_be_computed_prints_no_line_beside_the_report(tmp_path: Path) -> None:

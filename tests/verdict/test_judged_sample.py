@@ -87,16 +87,18 @@ def test_a_pair_without_a_readable_answer_has_no_value() -> None:
 
 
 def test_few_units_have_the_mixtures_interval_combined_over_categories() -> None:
-    """Units' means: refund .75 and 0 (weight .3), other 1, 1, 0 and .5 (weight .7)."""
+    """Refund: 1.5 of 3 (weight .3), of units with 2 pairs and 1; m = 5/3, so that the phantom has 5/3 events
+    and deff = (1.5² + m²)/(1.5 + m). Other: 1, 1, 0 and .5 (weight .7)."""
     found = preference(sample_of(_pairs(BY_HAND), TRAFFIC), planned=500)
+    trials = 3 / ((1.5**2 + (5 / 3) ** 2) / (1.5 + 5 / 3))
     refund, other = (
-        sequence.mixture_interval(0.75, 2, alpha=0.05),
+        sequence.mixture_interval(0.5 * trials, trials, alpha=0.05),
         sequence.mixture_interval(2.5, 4, alpha=0.05),
     )
     assert found is not None
-    assert found.estimate == pytest.approx(0.3 * 0.375 + 0.7 * 0.625, abs=1e-6)
-    down = math.hypot(0.3 * (0.375 - refund.low), 0.7 * (0.625 - other.low))
-    up = math.hypot(0.3 * (refund.high - 0.375), 0.7 * (other.high - 0.625))
+    assert found.estimate == pytest.approx(0.3 * 0.5 + 0.7 * 0.625, abs=1e-6)
+    down = math.hypot(0.3 * (0.5 - refund.low), 0.7 * (0.625 - other.low))
+    up = math.hypot(0.3 * (refund.high - 0.5), 0.7 * (other.high - 0.625))
     assert (found.low, found.high) == pytest.approx((found.estimate - down, found.estimate + up), abs=1e-6)
 
 
@@ -170,8 +172,9 @@ def test_marks_are_shown_by_arm_with_their_difference() -> None:
     assert figures.judged_preference is None
 
 
-def test_sessions_of_one_user_are_one_voice_with_the_mixtures_interval() -> None:
-    """Baseline: u1 has the mean 3 of (2, 4), u2 has 4. Candidate: u3 has 5, u4 has 4, u5 has 3 of four."""
+def test_sessions_of_few_users_have_the_mean_of_all_and_the_mixtures_interval() -> None:
+    """Baseline: u1 has 2 and 4, u2 has 4. Candidate: u3 has 5, u4 has 4, u5 has 1, 3, 3 and 5: from 5,
+    the rarer end, f is 0, 1/4 and 2, and m is 3. No more trials than users."""
     marks = [("u1", 2), ("u1", 4), ("u2", 4)]
     ours = [("u3", 5), ("u4", 4), ("u5", 1), ("u5", 3), ("u5", 3), ("u5", 5)]
     found = [session(n, m, arm="baseline", unit=u, done=m > 3) for n, (u, m) in enumerate(marks)]
@@ -181,23 +184,24 @@ def test_sessions_of_one_user_are_one_voice_with_the_mixtures_interval() -> None
     shown = figures.judged_session
     assert shown is not None
     assert (shown.sessions, shown.no_mark, figures.pairs, figures.marks) == (9, 0, 0, None)
-    theirs, mine = (_marks_interval(means) for means in ([3.0, 4.0], [5.0, 4.0, 3.0]))
+    theirs = _marks_interval(10 / 3, 2)
+    mine = _marks_interval(3.5, 6 * (0.25 + 2 + 3) / (0.25**2 + 2**2 + 3**2))
     for arm, exact in ((shown.mark.baseline, theirs), (shown.mark.candidate, mine)):
         assert arm is not None
         assert (arm.low, arm.estimate, arm.high) == pytest.approx((exact.low, exact.estimate, exact.high))
     difference = shown.mark.difference
     assert difference is not None
-    assert difference.estimate == pytest.approx(0.5)
+    assert difference.estimate == pytest.approx(3.5 - 10 / 3)
     below = math.hypot(mine.estimate - mine.low, theirs.high - theirs.estimate)
-    assert difference.low == pytest.approx(0.5 - below)
+    assert difference.low == pytest.approx(3.5 - 10 / 3 - below)
     assert shown.done.candidate is not None and shown.done.baseline is not None
-    assert shown.done.candidate.estimate == pytest.approx((1 + 1 + 0.25) / 3)
-    assert shown.done.baseline.estimate == pytest.approx((0.5 + 1) / 2)
+    assert shown.done.candidate.estimate == pytest.approx(3 / 6)
+    assert shown.done.baseline.estimate == pytest.approx(2 / 3)
 
 
-def _marks_interval(means: list[float]) -> Interval:
-    shares = sequence.mixture_interval(sum(mean - 1 for mean in means) / 4, len(means), alpha=0.05)
-    return shares.scaled(4.0).shifted(1.0)
+def _marks_interval(mean: float, trials: float) -> Interval:
+    share = sequence.mixture_interval((mean - 1) / 4 * trials, trials, alpha=0.05)
+    return share.scaled(4.0).shifted(1.0)
 
 
 def test_sessions_of_many_users_have_a_narrower_interval_and_one_arm_none_of_a_difference() -> None:
@@ -211,7 +215,7 @@ def test_sessions_of_many_users_have_a_narrower_interval_and_one_arm_none_of_a_d
     mean = np.mean([each.mark for each in many[1::2] if each.mark is not None])
     assert shown.mark.candidate is not None and shown.mark.candidate.low is not None
     assert shown.mark.candidate.estimate == pytest.approx(mean)
-    exact = _marks_interval([float(each.mark or 0) for each in many[1::2]])
+    exact = _marks_interval(float(mean), 200)
     assert exact.low < shown.mark.candidate.low < mean
     alone = _shown_sessions([*many[1::2], replace(many[0], result="no_mark", mark=None, done=None)])
     assert (alone.sessions, alone.no_mark) == (200, 1)

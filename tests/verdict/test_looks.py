@@ -21,7 +21,8 @@ from verdict.decision.document import MetricLine, PlanLine, Report, from_json, t
 from verdict.decision.plan_course import often_missed
 from verdict.decision.verdict import build
 from verdict.rows.looks import Look, RowPlan, SeenRow, chance, smallest_risk, standing
-from verdict.rows.margins import ExactShare, QuantileEnds, contrast, z_to_ship
+from verdict.rows.margins import QuantileEnds, contrast, z_to_ship
+from verdict.rows.shares import ExactShare
 from verdict.sample.csv_log import ExchangeTable
 from verdict.sample.observations import observe
 from verdict.sample.sample import MeasureTotals, Ratings, Sample, TextColumn

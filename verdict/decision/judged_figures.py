@@ -33,8 +33,9 @@ from records.facts.metric import (
 )
 from verdict.decision.document import vendor
 from verdict.rows.comparison import ALPHA, GATE, ArmComparison, arm_sums
-from verdict.rows.reading import read, stratified
+from verdict.rows.reading import read
 from verdict.rows.row import Row, half_width
+from verdict.rows.shares import shares_by_phase
 from verdict.sample.judged import JUDGE_PREFERS, assisted, judged_sample
 from verdict.sample.observations import Observations, measured, observe
 from verdict.sample.sample import Sample
@@ -174,7 +175,7 @@ def _category(sample: Sample, pairs: Sequence[JudgedExchange], value: str) -> Ju
     return JudgedCategory(
         value=value,
         pairs=len(inside),
-        judged_preference=stratified(sums, _SHARE, candidate=True).shown(),
+        judged_preference=shares_by_phase(sums, _SHARE, candidate=True, strata=True).any_time().shown(),
     )
 
 
@@ -217,8 +218,8 @@ def _sessions(sample: Sample, *, planned: float) -> JudgedSessions | None:
 
 
 def _both(seen: Sample, measure: Measure, *, planned: float) -> JudgedArms:
-    """Both arms' means and their difference. An arm of few users has the interval of the Bernoulli mixture on
-    their means, as a preference has, so that a team's sessions say something too."""
+    """Both arms' means and their difference. An arm of few users has the Bernoulli mixture's interval, as a
+    preference has, so that a team's sessions say something too."""
     candidate = _bounded(seen, measure, planned=planned)
     baseline = _bounded(replace(seen, candidate=~seen.candidate), measure, planned=planned)
     apart = candidate and baseline and recovered([(1, candidate), (-1, baseline)])
@@ -236,7 +237,7 @@ def _bounded(seen: Sample, measure: Measure, *, planned: float) -> Interval | No
         return None
     found = arm_sums(seen, observed)
     if found.carrying[0] < GATE:
-        return stratified(found.sums, measure.bounds, candidate=True)
+        return shares_by_phase(found.sums, measure.bounds, candidate=True, strata=True).any_time()
     comparison = read(seen, observed, planned=planned, sums=found).comparison
     return None if comparison is None else comparison.contrast(0, 0)
 

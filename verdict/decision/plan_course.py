@@ -15,7 +15,7 @@ from verdict.decision.parts import Part, parts_of
 from verdict.details import LookPoint, RowCourse, SinceFirst
 from verdict.rows.comparison import ArmSums
 from verdict.rows.looks import KeptLooks, Look, RowPlan, looks_at
-from verdict.rows.margins import Contrast, contrast, estimates
+from verdict.rows.margins import Contrast, contrast
 from verdict.rows.reading import MetricReading
 from verdict.rows.reasons import LogEnds, NotExpected, PlanUsedUp, Reason, RiskTaken
 from verdict.rows.row import Held, Row, decide
@@ -114,9 +114,8 @@ class PlanCourse:
             self._latest = _Seen(
                 metric=criterion.metric, sample=sums.sample, moment=self.now, observed=observed, sums=sums
             )
-        now = self._estimates(criterion, reading, sums)
         plan, looks = self._row(criterion), self.looks(criterion)
-        return decide(criterion, reading, held=held, plan=plan, looks=looks, now=now)
+        return decide(criterion, reading, held=held, plan=plan, looks=looks)
 
     def without_looks(self, criterion: Criterion, reading: MetricReading, held: Held) -> Row:
         """A row of which nothing can be computed: no look of it is taken."""
@@ -184,15 +183,6 @@ class PlanCourse:
                 metric=metric, sample=sample, moment=moment, observed=observed, opinions=said
             )
         return self._latest
-
-    def _estimates(self, criterion: Criterion, reading: MetricReading, found: ArmSums) -> tuple[float, float]:
-        """The margins' estimates of now; nothing is known of them without enough data."""
-        if reading.comparison is None or not reading.enough(criterion.acceptable):
-            return float("nan"), float("nan")
-        bounds = (criterion.acceptable, criterion.ideal)
-        by_category = len(self.sample.category.names) > 1
-        acceptable, ideal = estimates(found, reading.comparison, bounds, categories=by_category)
-        return acceptable, ideal
 
 
 def row_courses(rows: Sequence[Row]) -> tuple[RowCourse, ...]:

@@ -10,20 +10,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy import special
 
 from common.interval import Interval
 from verdict.rows.comparison import (
-    ArmComparison,
     ArmSums,
     HeavyUnit,
     Quantiles,
     RecoveredComparison,
     arm_sums,
-    of_phases,
     unit_totals,
 )
 from verdict.rows.reading import OpinionRate, enough_events, enough_units, opinion_rate, trimmings
+from verdict.rows.shares import exact_share, shares_by_phase
 from verdict.sample.observations import Observations
 from verdict.sample.sample import Sample
 from verdict.statistics.boundaries import (
@@ -35,7 +33,7 @@ from verdict.statistics.boundaries import (
     skewness,
     spreads,
 )
-from verdict.statistics.ratio import Arms, UnitSums
+from verdict.statistics.ratio import Arms
 from verdict.statistics.types import Floats
 from verdict.terms.rubric import Bound
 
@@ -180,36 +178,6 @@ _NOTHING = Interval(low=0.0, estimate=0.0, high=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExactShare:
-    """A share in [0, 1] from few events, on the scale `bounds`: Clopper and Pearson's ends for the effective
-    number of trials (Korn, Graubard, Survey Methodology 1998)."""
-
-    share: float
-    trials: float
-    bounds: tuple[float, float] = (0.0, 1.0)
-
-    def ends(self, boundary: float) -> Interval:
-        level = float(special.ndtr(-boundary))
-        events = self.share * self.trials
-        rest = self.trials - events
-        low = float(special.betaincinv(events, rest + 1, level)) if events > 0 else 0.0
-        high = float(special.betainccinv(events + 1, rest, level)) if rest > 0 else 1.0
-        unit = Interval(low=min(low, self.share), estimate=self.share, high=max(high, self.share))
-        return unit.scaled(self.bounds[1] - self.bounds[0]).shifted(self.bounds[0])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightedShares:
-    """Shares of several phases with weights that sum to 1."""
-
-    shares: Sequence[ExactShare]
-    weights: Floats
-
-    def ends(self, boundary: float) -> Interval:
-        return of_phases(self.weights, [share.ends(boundary) for share in self.shares])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class QuantileEnds:
     """One arm's quantile at `level` by Woodruff's method: the ends of the share above the quantile, mapped
     back. Each end is the outermost of the `cases`, the spreads of that share over so many effective `units`.
@@ -240,39 +208,6 @@ class QuantileEnds:
             return -np.inf
         place = int(np.searchsorted(self.reached, level * (1 - _ROUNDING)))
         return float(self.scale[min(place, len(self.scale) - 1)])
-
-
-# Shares and ratings from few events: one arm's share with its effective number of trials.
-
-
-def exact_share(sums: UnitSums, bounds: tuple[float, float]) -> ExactShare:
-    """The candidate's share of its scale with its effective number of trials."""
-    return _share_of(*unit_totals(sums, candidate=True), bounds)
-
-
-def _share_of(total: Floats, count: Floats, bounds: tuple[float, float]) -> ExactShare:
-    """A share and its trials ΣN/deff, from unit totals and counts, (units,) each.
-
-    deff = max(1, (Σf²+m̃²)/(Σf+m̃)), with f a unit's events counted from the rare end, and one more phantom
-    unit of m̃ = ΣN²/ΣN events, the size of a usual one: without it, 13 % of bad candidates would pass.
-    """
-    size = float(np.sum(count))
-    events = (total - bounds[0] * count) / (bounds[1] - bounds[0])
-    share = min(1.0, max(0.0, float(np.sum(events)) / size))
-    rare = events if share <= 0.5 else count - events
-    usual = float(np.sum(count**2)) / size
-    effect = (float(np.sum(rare**2)) + usual**2) / (float(np.sum(rare)) + usual)
-    return ExactShare(share=share, trials=size / max(1.0, effect), bounds=bounds)
-
-
-def shares_by_phase(sums: UnitSums, bounds: tuple[float, float]) -> WeightedShares:
-    """The baseline's share, phases weighted by the candidate's counts."""
-    theirs = sums.only(~sums.candidate)
-    phases = np.unique(sums.phase[sums.candidate])
-    weight = np.array([float(sums.count[sums.candidate & (sums.phase == k)].sum()) for k in phases.tolist()])
-    of_phase = [theirs.phase == k for k in phases.tolist()]
-    shares = [_share_of(theirs.total[rows], theirs.count[rows], bounds) for rows in of_phase]
-    return WeightedShares(shares=shares, weights=weight / weight.sum())
 
 
 # One metric at a look: its margins to the rubric's bounds, and how much the look tells.
@@ -371,20 +306,6 @@ def contrast(
         voices=None if voices is None else _case(voices),
         opinions=opinion_rate(*given) if given[1].feedback else None,
     )
-
-
-def estimates(
-    found: ArmSums, comparison: ArmComparison, bounds: Sequence[Bound], *, categories: bool
-) -> list[float]:
-    """The estimates of the margins of these sums, as `Contrast.margin` has them.
-
-    Without `categories` the comparison of the same sums has them.
-    """
-    if categories or (found.observed.bounds is not None and found.few):
-        # The comparison weighs units alike, a margin their exchanges.
-        case = _case(found)
-        return [case.margin(bound).estimate for bound in bounds]
-    return [_sign(bound) * comparison.contrast(*bound.terms).estimate for bound in bounds]
 
 
 def _case(found: ArmSums) -> Case:
@@ -513,7 +434,7 @@ class _Few:
         own = exact_share(self.found.sums, self.bounds)
         return RecoveredMargin(
             candidate=own,
-            baseline=shares_by_phase(self.found.sums, self.bounds) if factor else own,
+            baseline=shares_by_phase(self.found.sums, self.bounds, candidate=False) if factor else own,
             factor=factor,
             offset=offset,
             higher_is_better=bound.higher_is_better,

@@ -27,15 +27,14 @@ from verdict.rows.comparison import (
     Quantiles,
     RecoveredComparison,
     arm_sums,
-    of_phases,
-    unit_means,
 )
+from verdict.rows.shares import exact_share, shares_by_phase
 from verdict.sample.observations import EXPECTED, MissingShare, Observations, tables
 from verdict.sample.sample import TRAFFIC, Sample, Values
 from verdict.statistics import sequence
 from verdict.statistics.ratio import Arms, UnitSums, arms, common_phases, narrower
 from verdict.statistics.sequence import GroupCounts, fisher
-from verdict.statistics.types import Bools, Floats, Ints, NotComputed
+from verdict.statistics.types import Bools, Ints, NotComputed
 from verdict.terms.plan import VerdictPlan
 from verdict.terms.rubric import Bound
 
@@ -426,40 +425,10 @@ def _unbounded(estimate: float) -> Interval:
 
 
 def _shares(sums: UnitSums, bounds: tuple[float, float], c: float, *, strata: bool) -> RecoveredComparison:
-    if strata:
-        ours, theirs = (stratified(sums, bounds, candidate=arm) for arm in (True, False))
-        return RecoveredComparison(candidate=ours, baseline=theirs, c=c)
-    return RecoveredComparison(
-        candidate=_share(unit_means(sums, candidate=True), bounds),
-        baseline=_weighted(sums, bounds, np.ones(len(sums.unit)), candidate=False),
-        c=c,
-    )
-
-
-def stratified(sums: UnitSums, bounds: tuple[float, float], *, candidate: bool) -> Interval:
-    """One arm's share or rating from the means of its units in each phase, which is a stratum with the weight
-    of the candidate's counts there. Valid at any time and for any number of units."""
-    return _weighted(sums, bounds, sums.count, candidate=candidate)
-
-
-def _weighted(sums: UnitSums, bounds: tuple[float, float], weight: Floats, *, candidate: bool) -> Interval:
-    """One arm's share, phases weighted by the candidate's rows, whose weights (rows,) are given."""
-    arm = sums.only(sums.candidate == candidate)
-    means = arm.total / arm.count
-    phases, place = np.unique(sums.phase[sums.candidate], return_inverse=True)
-    sizes = np.bincount(place, weights=weight[sums.candidate])
-    omega = sizes / sizes.sum()
-    shares = [_share(means[arm.phase == phase], bounds) for phase in phases]
-    return of_phases(omega, shares)
-
-
-def _share(means: Floats, bounds: tuple[float, float]) -> Interval:
-    low, high = bounds
-    if len(means) == 0:
-        return Interval(low=low, estimate=low, high=high)
-    total = float(np.sum((means - low) / (high - low)))
-    share = sequence.mixture_interval(total, len(means), alpha=ALPHA)
-    return share.scaled(high - low).shifted(low)
+    """`strata`: the candidate's share is one of its phases, too."""
+    own = shares_by_phase(sums, bounds, candidate=True, strata=True) if strata else exact_share(sums, bounds)
+    theirs = shares_by_phase(sums, bounds, candidate=False, strata=strata)
+    return RecoveredComparison(candidate=own.any_time(), baseline=theirs.any_time(), c=c)
 
 
 # What a row is by the ends of its margin, and the unit on which that hangs.

@@ -136,17 +136,16 @@ def decide(
     held: Held | None = None,
     plan: RowPlan | None = None,
     looks: Sequence[Look] = (),
-    now: tuple[float, float] = (math.nan, math.nan),
 ) -> Row:
-    """The row by the looks of its `plan`, without one by the any-time band. `now` are the estimates of both
-    margins, as a look would have them."""
+    """The row by the looks of its `plan`, as far as the values of now bear them out; without one by the
+    any-time band."""
     row = Row(criterion=criterion, reading=reading, state="NODATA", held=held, looks=tuple(looks))
     uncomputed, units = isinstance(held, RowNotComputed), enough_units(reading.carrying, criterion.acceptable)
     if uncomputed or not reading.enough(criterion.acceptable) or reading.comparison is None:
         state: State = "INCONCLUSIVE" if uncomputed or units else "NODATA"
         return replace(row, state=state, standing=None if plan is None else unknown(plan, looks))
     band = margin(reading, criterion.acceptable), margin(reading, criterion.ideal)
-    found = None if plan is None else standing(plan, looks, now)
+    found = None if plan is None else standing(plan, looks, (band[0].estimate, band[1].estimate))
     state = _state(*band) if found is None else _state(found.acceptable, found.ideal)
     if found is None:
         one_unit = _one_unit(reading, criterion.acceptable, band[0])
