@@ -85,6 +85,7 @@ def watch(
         notice=lambda models: _notice(trial.config, at.data, models),
         store_listed=lambda models: _store_listed(trial.config, at.data, models),
         rolled_back=lambda: _rolled_back(trial.config, at.data),
+        tried=lambda: _tried(trial.config, at.data),
     )
     while True:
         with shell.ended_by(WatchError, OSError):
@@ -127,6 +128,16 @@ def _rolled_back(config: Config, data: Path) -> Collection[str]:
         past = past_canaries(store, {name: states[name] for name in in_order})
     last = {each.release.candidate: each.ending for each in past if each.release is not None}
     return [model for model, ending in last.items() if ending == "rolled_back"]
+
+
+def _tried(config: Config, data: Path) -> Collection[str]:
+    """The models (`provider/model`) that a canary has tried. Raises StoreDown."""
+    from records.store.releases import Releases
+
+    with closing(config.open_store(data)) as store:
+        releases = Releases(store)
+        ran = {each.release for each in releases.runs()}
+        return [each.candidate for each in releases.all() if each.id in ran]
 
 
 def _newest(file: Path, data: Path, old: Config) -> Config:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
@@ -95,7 +95,7 @@ class ReleaseWatcher:
     announced and measured. `again` is a model to benchmark at the next look, whatever it waits for. `notice`
     makes the releases of new models, given with the UTC second; `store_listed` stores when each model retires
     by its provider's list; `rolled_back` tells the models whose last canary was rolled back, which are done
-    with. All three may raise StoreDown.
+    with; `tried` those that a canary has tried, which are no news. All four may raise StoreDown.
     """
 
     settings: WatchSettings
@@ -107,6 +107,7 @@ class ReleaseWatcher:
     notice: Callable[[Mapping[str, float]], None] = lambda models: None
     store_listed: Callable[[Mapping[str, LastDay]], None] = lambda models: None
     rolled_back: Callable[[], Collection[str]] = tuple
+    tried: Callable[[], Collection[str]] = tuple
     utc: Callable[[], float] = time.time
     troubles: list[str] = field(default_factory=list)
     _nearer: list[Retirement] = field(default_factory=list)
@@ -139,6 +140,11 @@ class ReleaseWatcher:
     ) -> tuple[WatchMemory, list[str], dict[str, int | None]]:
         new: list[str] = []
         lists = {each.name: await self._listed(each) for each in self.settings.providers}
+        in_use = cache(self._in_use)
+
+        def is_news(provider: str, model: str) -> bool:
+            return self._is_candidate(provider, model) and f"{provider}/{model}" not in in_use()
+
         for provider, models in lists.items():
             if models:
                 memory, found = after_listing(
@@ -148,7 +154,7 @@ class ReleaseWatcher:
                     at=now,
                     receivers=list(receivers_of(_released("", now), self.settings.notify)),
                     measure=self.trial is not None,
-                    wanted=partial(self._is_candidate, provider),
+                    wanted=partial(is_news, provider),
                 )
                 new += found
         memory = self._with_retirements(memory, lists, now)
@@ -272,6 +278,14 @@ class ReleaseWatcher:
             self.troubles.append(f"what was rolled back is not known: {problem}")
             return []
         return [name for name in to_look_at(memory) if name in tried and name != forced]
+
+    def _in_use(self) -> Collection[str]:
+        """The models that canaries have, or have tried: whoever tried them knows them."""
+        try:
+            return {*self.settings.uses, *self.tried()}
+        except StoreDown as problem:
+            self.troubles.append(f"what was tried is not known: {problem}")
+            return set(self.settings.uses)
 
     def _is_candidate(self, provider: str, model: str) -> bool:
         return self._matches(model) and f"{provider}/{model}" not in self.settings.own

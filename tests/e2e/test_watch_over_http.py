@@ -325,6 +325,30 @@ def test_a_model_that_passed_follows_a_rolled_back_canary_by_the_benchmark_it_ha
     assert (len(hook.bodies), json.loads((line.data / "watch.json").read_text())["pending"]) == (told, {})
 
 
+def test_a_model_that_a_canary_has_tried_is_no_news(
+    provider: ProviderThread, serve: Callable[..., Running], hook: Hook
+) -> None:
+    line = Line(provider, serve, hook)
+    line.looked()
+    line.order("rollback")
+    where = ["--data", str(line.data)]
+    assert CliRunner().invoke(app, ["begin", "trial", "--model", "gpt-early", *where]).exit_code == 0
+    eventually(lambda: line.states() == [("trial-gpt-early", "running", 0.05)])
+    provider.behave("gpt-early", KNOWS)  # listed a day after somebody began it
+    line.looked()
+    assert hook.bodies == []
+    line.order("rollback", "trial-gpt-early")
+    assert CliRunner().invoke(app, ["begin", "trial", "--model", "gpt-next", *where]).exit_code == 0
+    memory = json.loads((line.data / "watch.json").read_text())
+    del memory["known"]["openai"]["gpt-early"]  # as if it were listed only now, and has left the canaries
+    (line.data / "watch.json").write_text(json.dumps(memory))
+    line.looked()
+    assert hook.bodies == []
+    provider.behave("gpt-good", KNOWS)
+    line.looked()
+    assert {each["model"] for each in hook.bodies} == {"openai/gpt-good"}
+
+
 def test_our_own_judges_model_is_neither_told_nor_benchmarked(
     tmp_path: Path, provider: ProviderThread, hook: Hook
 ) -> None:
