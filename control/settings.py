@@ -1,6 +1,6 @@
 """What the config says of canaries, as the control room takes it. Only `canary/config` knows the file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from pathlib import Path
@@ -107,6 +107,16 @@ class StandingCanary:
         """The baseline in force, as the file would have it."""
         newest = self.begun.baseline
         return self.in_file if newest is None else newest.arm
+
+    def kept(self, lane: Callable[[str], float | None]) -> list[dict[str, Any]]:
+        """The trials that are there with another baseline than that in force, as JSON types: with that
+        baseline, and the `lane` of whose users have it."""
+        newest = self.begun.baseline
+        return [
+            {"canary": name, "lane": lane(name), **{key: each.baseline[key] for key in ("provider", "model")}}
+            for name, each in self.begun.open.items()
+            if (newest is None or name != newest.canary) and each.baseline != self.baseline
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

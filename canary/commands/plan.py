@@ -174,7 +174,7 @@ def lanes_now(read: Config, data: Path) -> CurrentLanes:
     if states is None:
         return CurrentLanes(sizes=read.lanes, refused={}, known=False)
     from control.states.rollouts import allotment, redefinition
-    from records.store.standing import OVER
+    from records.facts.standing import OVER
 
     held = {
         # One that is no longer in the file has ended, as the server takes it.

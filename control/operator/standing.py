@@ -18,9 +18,9 @@ from control.operator.orders import BadOrder, refusing
 from control.settings import ControlSettings, StandingCanary
 from control.states.rollouts import Rollouts
 from records.errors import StoreDown
-from records.facts.standing import ArmDocument, BegunTrial, Standing
+from records.facts.standing import OVER, ArmDocument, BegunTrial, Standing
 from records.store import Act, Store
-from records.store.standing import OVER, CannotStand, Standings
+from records.store.standing import CannotStand, Standings
 
 log = structlog.get_logger()
 
@@ -135,9 +135,14 @@ class StandingOrders:
             "taken_back": None
             if last is None or last.withdrawn is None
             else {"canary": last.canary, **asdict(last.withdrawn)},
+            "kept": standing.kept(self._lane),
             "trials": [each for each in standing.begun.open if each not in over],
             "over": over,
         }
+
+    def _lane(self, trial: str) -> float | None:
+        state = self._rollouts.state(trial)
+        return state.lane.part if state is not None and state.lane is not None else None
 
     def _is_over(self, trial: str) -> bool:
         state = self._rollouts.state(trial)

@@ -649,15 +649,17 @@ class Rollouts:
             if name in settings.canaries or name in kept or each.state.state == "ended":
                 continue
             if each.state.state == "promoted" and name in promoted_at:
-                self._end(name, PROMOTED, promoted_at[name])
+                self._end(name, PROMOTED, promoted_at[name], now)
             else:
-                self._end(name, LEFT if name in trials else REMOVED, now)
+                self._end(name, LEFT if name in trials else REMOVED, now, now)
 
-    def _end(self, name: str, reason: str, now: float) -> None:
-        def ended(state: State) -> State:  # another admin, or `canary end`, may have been faster
-            return state if state.state == "ended" else transitions.end(state, reason=reason, now=now)
+    def _end(self, name: str, reason: str, at: float, now: float) -> None:
+        def ended(state: State) -> State:
+            if state.state == "ended":  # another admin, or `canary end`, was faster
+                return state
+            return transitions.end(transitions.end_holdback(state, now=now), reason=reason, now=at)
 
-        self.change(name, Act(at=now, action="end", who=CONFIG, reason=reason), ended)
+        self.change(name, Act(at=at, action="end", who=CONFIG, reason=reason), ended)
 
     def _give_lanes(self, settings: ControlSettings, now: float) -> None:
         """Give the waiting canaries the lanes that the config cuts."""

@@ -169,8 +169,8 @@ def models(canary: Mapping[str, Any]) -> str:
 
 
 def standing_said(canary: Mapping[str, Any], now: float) -> str:
-    """A standing canary's baseline in force, since when and by whom, who took a later one back, what it tries
-    and its owner."""
+    """A standing canary's baseline in force, since when and by whom, whose users keep another one, who took a
+    later one back, what it tries and its owner."""
     arm, trials = canary["baseline"], canary["trials"]
     differs = f" · {arm['request']}" if arm.get("request") else ""
     text = f"everybody gets {arm['provider']}/{arm['model']}{differs}"
@@ -179,11 +179,21 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
         text += f", for {ago}: {canary['by']} promoted {canary['canary']}"
     else:
         text += ", by the config"
+    for each in canary["kept"]:
+        text += f"; but {kept(each)}"
     if back := canary["taken_back"]:
         ago = span(max(0.0, now - back["at"]))
         text += f"; {back['who']} took {back['canary']} back {ago} ago ({back['reason']})"
     owner = f"; {canary['owner']} decides" if canary["owner"] else ""
     return f"{text}; it tries {', '.join(trials) or 'nothing'}{owner}"
+
+
+def kept(trial: Mapping[str, Any]) -> str:
+    """That a trial's users have another baseline than the one in force."""
+    size: float | None = trial["lane"]
+    whom = "all users" if size is None else f"{set_percent(size)} of the users"
+    arm = f"{trial['provider']}/{trial['model']}"
+    return f"{trial['canary']} keeps its own baseline, {arm}, for {whom} of these requests"
 
 
 def retirements(document: Mapping[str, Any], name: str | None = None) -> list[str]:

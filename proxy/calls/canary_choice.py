@@ -65,8 +65,13 @@ class CanaryChooser:
         trials = routes.matching(route, facts.model, named, tags)
         if not trials:
             session = session_in(SESSION_FROM, named, facts)
-            rest = routes.standing_baseline(route, facts.model, named, tags) if routes.standing else None
-            return None, rest, _unit(UNIT_FROM, named, facts, session), session
+            now = routes.standing_for(route, facts.model, named, tags) if routes.standing else None
+            return (
+                None,
+                None if now is None else now.baseline,
+                _unit(UNIT_FROM, named, facts, session),
+                session,
+            )
         first, states = trials[0], self._states().states
         session = session_in(first.canary.session_from, named, facts)
         unit = _unit(first.canary.unit_from, named, facts, session)
@@ -75,7 +80,7 @@ class CanaryChooser:
         if PIN in named:
             return self._pinned(trials, unit, named), None, unit, session
         if unit is None and not first.canary.random_without_unit:
-            return first, None, None, session
+            return *self._without_unit(routes, trials, route, facts.model, named, tags), None, session
         place = getrandbits(32) if unit is None else lane_place(self._key(), unit)
         known = [(trial, states.get(trial.canary.name)) for trial in trials]
         trial = next((each for each, state in known if holds(state, place)), None)
@@ -121,6 +126,20 @@ class CanaryChooser:
         mine = (each for each in trials if place is not None and holds(states.get(each.canary.name), place))
         return next(mine, trials[0])
 
+    def _without_unit(
+        self, routes: Routes, trials: Sequence[Trial], route: Route, model: str,
+        named: Mapping[bytes, bytes], tags: Mapping[str, str],
+    ) -> tuple[Trial | None, ArmTarget | None]:  # fmt: skip
+        """Of several canaries the first one, whose baseline serves such a request. Where a standing canary
+        matches it, too, the first that gives that one's baseline in force, or that baseline itself."""
+        standing = routes.standing_for(route, model, named, tags) if routes.standing else None
+        if standing is None:
+            return trials[0], None
+        states = self._states()
+        found = (each for each in trials if each.without_unit(states) == standing.arm)
+        trial = next(found, None)
+        return trial, standing.baseline if trial is None else None
+
     def _rest(
         self, routes: Routes, first: Trial, place: int, route: Route, model: str,
         named: Mapping[bytes, bytes], tags: Mapping[str, str],
@@ -128,8 +147,8 @@ class CanaryChooser:
         """The baseline of a request whose unit's place no lane has: of the standing canary that matches, else
         the last one of the newest canary that took such a request before it ended, else that of the first
         canary that matches."""
-        if routes.standing and (now := routes.standing_baseline(route, model, named, tags)) is not None:
-            return now
+        if routes.standing and (now := routes.standing_for(route, model, named, tags)) is not None:
+            return now.baseline
         left = (each for each in self._lanes_that_left(routes) if each.has(place))
         last = (routes.last_baseline(each, route, model, named, tags) for each in left)
         return next((each for each in last if each is not None), first.baseline)

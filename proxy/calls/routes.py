@@ -30,7 +30,7 @@ from proxy.providers.provider import Kind, Provider, Timeout
 from proxy.providers.urls import CallerUrl, EntryUrl, Owner, owner, read, write
 from records.captures.capture import CaptureRule
 from routing.canary import NO_CHANGES, Arm, ArmName, Canary, Match, RequestChanges
-from routing.states import Lane
+from routing.states import Lane, States
 
 _ODD = re.compile(r"[%\\]|//|/\.")
 """Without one of these a path is in its normal spelling already."""
@@ -100,6 +100,12 @@ class Trial:
 
     def target(self, arm: ArmName) -> ArmTarget:
         return self.baseline if arm == "baseline" else self.candidate
+
+    def without_unit(self, states: States) -> Arm:
+        """The arm that serves a request without a unit, whose arm is not drawn."""
+        state = states.state_of(self.canary.name, self.definition)
+        promoted = state is not None and state.state == "promoted"
+        return self.canary.candidate if promoted else self.canary.baseline
 
     @property
     def has_texts(self) -> bool:
@@ -256,14 +262,14 @@ class Routes:
                     found.append(trial)
         return found
 
-    def standing_baseline(
+    def standing_for(
         self, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
-    ) -> ArmTarget | None:
-        """Return the baseline of the standing canary that matches this request; None if none does."""
+    ) -> StandingRoute | None:
+        """Return the standing canary that matches this request; None if none does."""
         for each in self.standing:
             here = each.baseline.provider is route.provider
             if here and _accepts(each.match, route, model, headers, tags):
-                return each.baseline
+                return each
         return None
 
     def capture_outside(self, rest: ArmTarget | None, model: str) -> CaptureRule | None:

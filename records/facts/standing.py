@@ -35,6 +35,9 @@ class PromotedBaseline:
     withdrawn: Withdrawal | None = None
 
 
+OVER = ("rolled_back", "promoted", "ended")
+"""The states of a trial that frees its place."""
+
 TERMS = ("match", "unit", "session", "no_unit", "assignment", "lane")
 """The keys of a standing entry that say which requests a trial takes, and how it splits them. A trial keeps
 those with which it began: an edit is for what comes after it."""
@@ -81,6 +84,17 @@ class Standing:
         """The canaries whose states stay: the trials, and whose candidate is the baseline."""
         newest = self.baseline
         return frozenset(self.open) | ({newest.canary} if newest is not None else frozenset())
+
+    def elsewhere(self, states: Mapping[str, str]) -> list[str]:
+        """Of the trials that are over in these states, those whose users have another arm than the baseline
+        that was promoted last."""
+        newest = self.baseline
+        return [
+            name
+            for name, each in self.open.items()
+            if newest is not None and name != newest.canary and states.get(name) in OVER
+            if states[name] == "promoted" or each.baseline != newest.arm
+        ]
 
     def without(self, names: Sequence[str], at: float) -> "Standing":
         """After these trials have left."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from records.facts.standing import PromotedBaseline, Standing, Withdrawal
+from records.facts.standing import OVER, PromotedBaseline, Standing, Withdrawal
 from records.store import tables
 from records.store.database import insert_new
 from routing.states import State
@@ -14,23 +14,34 @@ from routing.states import State
 def follow(
     connection: Connection, canary: str, before: State | None, after: State, ordered: Withdrawal
 ) -> bool:
-    """Bring the baselines to what became of a trial, in the transaction that stores its state. `ordered` says
-    by whom. False if somebody else changed them meanwhile."""
+    """Bring the baselines to what became of a trial, in the transaction that stores its state, and let the
+    trials leave whose lanes would keep what is no baseline any more. `ordered` says by whom. False if
+    somebody else changed them meanwhile."""
     was_promoted = before is not None and before.state == "promoted"
-    if was_promoted == (after.state == "promoted") or after.state == "ended":
+    if after.state == "ended" or not (was_promoted or after.state in OVER):
         return True
     for name, (version, standing) in standings_in(connection).items():
         if canary not in standing.trials:
             continue
-        if was_promoted:
-            changed = standing.withdrawn(canary, after.run, ordered)
-        else:
-            arm = dict(standing.trials[canary].candidate)
-            arm.pop("patience", None)  # nobody answers in a baseline's place
-            newest = PromotedBaseline(arm=arm, canary=canary, run=after.run, at=ordered.at, who=ordered.who)
-            changed = replace(standing, history=[*standing.history, newest])
-        return replace_standing(connection, name, version, changed)
+        changed = _brought(standing, canary, was_promoted, after, ordered)
+        states = {row.canary: row.document["state"] for row in connection.execute(select(tables.states))}
+        changed = changed.without(changed.elsewhere(states), ordered.at)
+        return changed == standing or replace_standing(connection, name, version, changed)
     return True
+
+
+def _brought(
+    standing: Standing, canary: str, was_promoted: bool, after: State, ordered: Withdrawal
+) -> Standing:
+    """With the baseline that the trial's promotion brings, or without the one that it takes back."""
+    if was_promoted == (after.state == "promoted"):
+        return standing
+    if was_promoted:
+        return standing.withdrawn(canary, after.run, ordered)
+    arm = dict(standing.trials[canary].candidate)
+    arm.pop("patience", None)  # nobody answers in a baseline's place
+    newest = PromotedBaseline(arm=arm, canary=canary, run=after.run, at=ordered.at, who=ordered.who)
+    return replace(standing, history=[*standing.history, newest])
 
 
 def standings_in(connection: Connection) -> dict[str, tuple[int, Standing]]:

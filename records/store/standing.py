@@ -2,8 +2,10 @@
 
                   trial's state        in one transaction
     begin         none yet             the trial, with both arms; the trials that are over leave
-    promoted      running → promoted   its candidate is the newest baseline (`follow`)
-    rolled back   promoted → …         its baseline is withdrawn (`follow`)
+    promoted      running → promoted   its candidate is the newest baseline; the trials that are over, and
+                                       have another arm for their lane, leave (`follow`)
+    rolled back   promoted → …         its baseline is withdrawn; likewise
+    rolled back   running → …          it leaves if its baseline is no longer in force
     revert        promoted → …         the newest baseline is withdrawn, every trial ends and leaves
     end           never ran            the trial leaves
 
@@ -15,15 +17,13 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from records.facts.standing import BegunTrial, Standing, Withdrawal
+from records.facts.standing import OVER, BegunTrial, Standing, Withdrawal
 from records.store.baselines import all_in, replace_standing, standings_in
 from records.store.store import Act, Store, VersionedState, log_act, replace_state, states_in
 from routing import transitions
 from routing.states import State
 
 _TRIES = 5
-OVER = ("rolled_back", "promoted", "ended")
-"""The states of a trial that frees its place."""
 
 
 class CannotStand(Exception):
