@@ -290,8 +290,9 @@ class Details:
     `over_time`. `where`: the parts of the traffic in which the candidate's failed exchanges are concentrated.
     `unpriced`: the metrics that stay open because too many costs are not known; `unknown_costs`: how many are
     not, None while nothing about costs is spoiled by it. `unlabelled`: the metrics that stay open because
-    too few of people's labels count. `cache_hits`: with a row on costs. `since_first` is known of a
-    log only, with a plan as of the latest look. `too_few`: the critical parts without enough users to be
+    too few of people's labels count, `judged_worse` those of them that the judge's own word misses.
+    `cache_hits`: with a row on costs. `since_first` is known of a log only, with a plan as of the latest
+    look. `too_few`: the critical parts without enough users to be
     judged. `evaluation` is what all this cost."""
 
     over_time: tuple[MetricCourse, ...] = ()
@@ -308,6 +309,7 @@ class Details:
     since_first: tuple[SinceFirst, ...] = ()
     too_few: tuple[UsersToCome, ...] = ()
     unlabelled: tuple[str, ...] = ()
+    judged_worse: tuple[str, ...] = ()
     cache_hits: CacheHits | None = None
     throttled: "Throttled | None" = None
 

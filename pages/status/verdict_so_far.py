@@ -102,7 +102,7 @@ def verdict_so_far(report: Mapping[str, Any]) -> VerdictSoFar:
     return VerdictSoFar(
         verdict=report["verdict"],
         word=status.verdict(report["verdict"]),
-        tone=_TONES.get(report["verdict"], "calm"),
+        tone=_TONES.get(report["verdict"], "warn" if report["details"].get("judged_worse") else "calm"),
         score=_score(report["score"]),
         reasons=report["reasons"],
         day=f"{max(1, last)} of {plan['planned_days']}" if plan is not None else "",

@@ -139,7 +139,7 @@ def _judged(report: Report) -> Iterator[EvidenceLayer]:
     if report.judge is None:
         return
     lines = [line for line in report.metrics if line.metric in JUDGED]
-    tone = worst(line.state for line in lines)
+    tone: State = "FAIL" if report.details.judged_worse else worst(line.state for line in lines)
     start = f"{verdict.STATES[tone][0]} " if lines else ""
     end = "" if lines else "; does not decide"
     says = f"{start}{judge.in_short(report.judge)}{end}"

@@ -335,9 +335,14 @@ _NOT_BY_TRAFFIC = (CostsUnknown, LabelsWanted, OneSided, PlanUsedUp, RowNotCompu
 
 
 def _by_a_person_under_extend(report: Report) -> list[str]:
-    """That a person may ship despite what stays open, once that is all that is missing."""
+    """That a person may ship despite what stays open, once that is all that is missing, and no
+    judge is against it."""
     days_missing = report.window.whole_days < report.window.days_required
-    if days_missing or not any(isinstance(each, _NOT_BY_TRAFFIC) for each in report.reasons):
+    if (
+        days_missing
+        or report.details.judged_worse
+        or not any(isinstance(each, _NOT_BY_TRAFFIC) for each in report.reasons)
+    ):
         return []
     names = dict.fromkeys(each.name for each in undecided(report.metrics, report.details.too_few))
     return [

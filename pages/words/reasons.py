@@ -42,6 +42,7 @@ from verdict.rows.reasons import (
     FewerUsers,
     GroundMoved,
     InBothArms,
+    JudgeAgainst,
     LabelsWanted,
     LateFeedback,
     LeftOut,
@@ -486,9 +487,21 @@ def _labels_wanted(reason: LabelsWanted) -> str:
             f"{name} is shown but decides nothing: people label pairs of answers, not single ones, "
             f"so nothing shows what these marks are worth. To decide: {PAIRS_INSTEAD}."
         )
-    return (
+    return _judge_against(reason.against) + (
         f"{name} waits for labels: {reason.labels} of {NEEDED_LABELS} of randomly drawn pairs. "
         f"{'Traffic alone will not do: label' if reason.enough else 'Label'} pairs on the page."
+    )
+
+
+def _judge_against(found: JudgeAgainst | None) -> str:
+    if found is None:
+        return ""
+    low, estimate, high = (
+        rough_percent(each or 0.0) for each in (found.share.low, found.share.estimate, found.share.high)
+    )
+    return (
+        f"The judge prefers the current model's answer in {found.lost:,} of {found.pairs:,} pairs: the "
+        f"candidate's share of {estimate} ({low} to {high}) is entirely below “{found.acceptable}”. "
     )
 
 

@@ -85,12 +85,19 @@ HEADLINES: dict[Verdict, tuple[str, str]] = {
 
 def meaning(report: Report) -> str:
     """What the verdict means, in a sentence. A rollback or a broken split decides without any criterion."""
+    if report.verdict == "extend" and report.details.judged_worse:
+        return _JUDGED_WORSE
     if report.verdict != "dont_ship" or any(misses(report.metrics, [*report.categories, *report.segments])):
         return HEADLINES[report.verdict][1]
     if not report.units.candidate:
         return "No user has had the candidate, so no criterion can be judged: what follows decides."
     return "No criterion has failed: what follows decides."
 
+
+_JUDGED_WORSE = (
+    "The judge prefers the current model’s answers. Without people’s labels its word decides nothing, so "
+    "there is not enough evidence."
+)
 
 STATES: dict[State, tuple[str, str]] = {
     "IDEAL": ("✓✓", "Ideal"),
@@ -271,7 +278,8 @@ def mark(line: MetricLine, report: Report) -> tuple[str, str]:
     if line.metric in report.details.unpriced:
         return STATES[line.state][0], "Costs missing"
     if line.metric in report.details.unlabelled:
-        return STATES[line.state][0], held_state(line)
+        worse = line.metric in report.details.judged_worse
+        return STATES["FAIL" if worse else line.state][0], held_state(line)
     if unripe(line, report):
         return "–", "Not measurable in this window"
     if line.state == "NODATA" and line.candidate is not None:

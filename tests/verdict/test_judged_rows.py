@@ -10,11 +10,15 @@ import pytest
 from canary.config import parse
 from judge.judgements import JudgedExchange
 from pages.reports.report import rendered
+from pages.status.standing import standing
+from pages.status.verdict_so_far import verdict_so_far
+from pages.words.gains import layers
 from pages.words.plan import chance_cell, next_steps, row_outlook
 from pages.words.reasons import sentences
-from pages.words.verdict import evidence, mark
+from pages.words.verdict import evidence, mark, meaning
 from records.facts.metric import parse_bound
 from records.store.captures import Label
+from tests.console.test_standing import canary as running
 from tests.verdict.judged import answer, drawn, label, pair, sample_of
 from tests.verdict.planned import as_told
 from verdict.archive.evaluations import Evaluation, to_document
@@ -118,6 +122,33 @@ def test_without_them_it_is_open_and_says_why(planned: int, results: Sequence[fl
     assert any(step in each for each in next_steps(report))
     assert report.judge is not None
     assert report.judge.judged_preference is not None
+
+
+@pytest.mark.parametrize("planned", PLANS)
+def test_a_judge_who_never_prefers_the_candidate_is_told_first_and_is_never_green(planned: int) -> None:
+    report = _report(_pairs((0.0,), 200), [], planned)
+    assert report.verdict == "extend"
+    assert sentences(report)[0].startswith(
+        "The judge prefers the current model's answer in 200 of 200 pairs: the candidate's share of 0 % (0 % "
+        "to 3 %) is entirely below “>= 45%”. People’s preference waits for labels: 0 of 50"
+    )
+    assert meaning(report).startswith("The judge prefers the current model’s answers.")
+    assert "No criterion has failed" not in rendered(report, "markdown")
+    assert mark(report.metrics[0], report)[0] == "✗"
+    assert next(layer for layer in layers(report) if layer.kind == "judge").tone == "FAIL"
+    shown = verdict_so_far(to_json(without_reasons(report), sentences))
+    assert shown.tone == "warn"
+    assert standing(running(), shown.tone).tone == "warn"
+
+
+@pytest.mark.parametrize("results", [(0.0, 1.0), (0.0, 1.0, 0.5), (1.0,)])
+def test_a_judge_whose_interval_has_the_bound_is_no_sign_against_the_candidate(
+    results: Sequence[float],
+) -> None:
+    report = _report(_pairs(results, 200), [])
+    assert (report.verdict, report.details.judged_worse) == ("extend", ())
+    assert sentences(report)[0].startswith("People’s preference waits for labels")
+    assert mark(report.metrics[0], report)[0] == "?"
 
 
 @pytest.mark.parametrize("planned", PLANS)

@@ -34,6 +34,7 @@ from records.facts.metric import (
 from verdict.decision.document import vendor
 from verdict.rows.comparison import ALPHA, GATE, ArmComparison, arm_sums
 from verdict.rows.reading import read
+from verdict.rows.reasons import JudgeAgainst
 from verdict.rows.row import Row, half_width
 from verdict.rows.shares import shares_by_phase
 from verdict.sample.judged import JUDGE_PREFERS, assisted, judged_sample
@@ -42,6 +43,7 @@ from verdict.sample.sample import Sample
 from verdict.statistics import sequence
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import Measure
+from verdict.terms.rubric import Criterion
 
 _SHARE = (0.0, 1.0)
 _PREFERS = Measure(of=JUDGE_PREFERS, bounds=_SHARE, strata=True)
@@ -103,6 +105,19 @@ def preference(sample: Sample, *, planned: float) -> Range | None:
     """
     found = _bounded(judged_sample(sample, JUDGE_PREFERS), _PREFERS, planned=planned)
     return None if found is None else found.shown()
+
+
+def judge_against(sample: Sample, row: Criterion, *, planned: float) -> JudgeAgainst | None:
+    """That the whole interval of the judge's own preference is below the row's bound; None otherwise."""
+    found, pairs = preference(sample, planned=planned), sample.judged.of("pair")
+    if found is None or found.high is None or found.high >= row.acceptable.value:
+        return None
+    return JudgeAgainst(
+        lost=sum(pair.result == "baseline" for pair in pairs),
+        pairs=sum(pair.result != "no_mark" for pair in pairs),
+        share=found,
+        acceptable=row.acceptable.text,
+    )
 
 
 def _people_prefer(liked: Sample, *, planned: float) -> Range | None:

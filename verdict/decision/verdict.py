@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from common.interval import finite
-from records.facts.metric import JUDGED
+from records.facts.metric import JUDGED, JUDGED_PREFERENCE
 from records.outcome import THROTTLED
 from routing.canary import Arm, ArmName
 from verdict.decision.decide import Findings, decide, score
@@ -33,7 +33,7 @@ from verdict.decision.figures import (
     spreads,
     user_costs,
 )
-from verdict.decision.judged_figures import judge_figures
+from verdict.decision.judged_figures import judge_against, judge_figures
 from verdict.decision.offline import offline_rows
 from verdict.decision.parts import Part, break_down, difference, parts_of
 from verdict.decision.plan_course import PlanCourse, new_looks, row_courses
@@ -149,6 +149,11 @@ def build_with_looks(
         where=detail("where", lambda: located(sample), ()),
         unpriced=tuple(row.metric for row in findings.rows if isinstance(row.held, CostsUnknown)),
         unlabelled=tuple(row.metric for row in findings.rows if isinstance(row.held, LabelsWanted)),
+        judged_worse=tuple(
+            row.metric
+            for row in findings.rows
+            if isinstance(row.held, LabelsWanted) and row.held.against is not None
+        ),
         unknown_costs=unknown_costs(canary.criteria, sample),
         cache_hits=findings.cache_hits,
         throttled=findings.throttled,
@@ -320,6 +325,8 @@ def _row(
         reading = read(seen, observed, planned=canary.planned_units, sums=sums)
         enough = reading.enough(criterion.acceptable)
         held = condition(criterion, sample, observed, canary.metrics, enough=enough, events=sums.events)
+        if isinstance(held, LabelsWanted) and criterion.metric == JUDGED_PREFERENCE:
+            held = replace(held, against=judge_against(sample, criterion, planned=canary.planned_units))
         if planned is None:
             row = decide_row(criterion, reading, held=held)
             on_decided(seen, row, observed)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 import numpy as np
 import structlog
 
+from common.interval import Range
 from records.errors import StoreDown
 from routing.canary import ArmName
 from verdict.details import CacheHits, SinceFirst, Throttled
@@ -139,13 +140,26 @@ class CostsUnknown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeAgainst:
+    """A judge's own preference whose whole interval is beyond the acceptable bound of its row: so many of so
+    many pairs `lost`, and the candidate's share."""
+
+    lost: int
+    pairs: int
+    share: Range
+    acceptable: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelsWanted:
     """A row on what people prefer of which too few `labels` count, or one that a judge assists with too few
-    ratings of what it marked. `enough`: its users are there, and labels are all that is missing."""
+    ratings of what it marked. `enough`: its users are there, and labels are all that is missing. `against`:
+    the judge's own word, where that is clear."""
 
     metric: str
     labels: int
     enough: bool
+    against: JudgeAgainst | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
