@@ -15,6 +15,7 @@ from zlib import crc32
 
 import msgspec
 
+from alerts.evidence.counts import CountingRule, Incidence
 from alerts.evidence.exchanges import (
     EndedExchange,
     FirstStartedExchanges,
@@ -37,7 +38,8 @@ from alerts.incidents.rollback import (
     sample_of,
     seen_in,
 )
-from alerts.rules.failures import AbsoluteState, TelemetryRule
+from alerts.rules.failures import AbsoluteState, OutageRule, OutageState, TelemetryRule
+from alerts.rules.latency import LatencyRule
 from alerts.rules.places import (
     ANY,
     CandidateError,
@@ -47,8 +49,16 @@ from alerts.rules.places import (
     kinds_of,
     parts_of,
 )
-from alerts.rules.rule import DEFAULT_RULES, GuardrailStatus, Rule, StatusState, located
-from alerts.rules.scope import Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
+from alerts.rules.rule import (
+    DEFAULT_RULES,
+    GuardrailStatus,
+    Rule,
+    StatusName,
+    StatusState,
+    located,
+    rule_key,
+)
+from alerts.rules.scope import SCORED, Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
 from alerts.wording import SAYS, UNNAMED, ArmMeans, ArmNames, Trouble
 from common.clock import Utc
 from common.concentration import CATEGORY, NOWHERE, Concentration
@@ -57,7 +67,6 @@ from records.outcome import THROTTLED, Feedback, InFlight, Outcome
 from routing.canary import ArmName
 
 PHASES = 64
-CALM_NOTES = 16
 MOST_USERS = 800
 """Of more users no more are remembered: they are not few."""
 KNOWN_AFTER = 100
@@ -99,10 +108,10 @@ class WatchState:
     `shift` is added to every incoming time. `utc_minus_mono` is None before the first exchange. `shares`
     holds each ramp phase's share, `tallies` both arms' figures, `failures` the candidate's last failures and
     faulty answers, `failing` where they lie, `provider_error` its provider's newest error, `paths` each
-    rule's evidence over time, and `calm` what it counted while it had no evidence: since when it has counted
-    so many bad outcomes, all outcomes, and the bad ones. `phase` is the newest phase, whose first exchange
-    began at monotonic `phase_since`; `step_units` are candidate users in it, at most as many as a step
-    needs, `users` those of the run. `running` are the exchanges in flight, `sessions` the open sessions.
+    rule's evidence over time, and `incidence` since when an incident counts. `phase` is the newest phase,
+    whose first exchange began at monotonic `phase_since`; `step_units` are candidate users in it, at most as
+    many as a step needs, `users` those of the run. `running` are the exchanges in flight, `sessions` the open
+    sessions.
     """
 
     run: int
@@ -117,7 +126,7 @@ class WatchState:
     failing: FailingTally = field(default_factory=FailingTally)
     provider_error: CandidateError | None = None
     paths: dict[str, EvidencePath] = field(default_factory=dict)
-    calm: dict[str, list[tuple[Utc, float, float]]] = field(default_factory=dict)
+    incidence: Incidence = field(default_factory=Incidence)
     phase: int = -1
     phase_since: float = 0.0
     step_phase: int = -1
@@ -231,10 +240,19 @@ def add_statuses(paths: Paths, statuses: Iterable[GuardrailStatus], at: Utc) -> 
             path.add(EvidencePoint(at, numbers["ln_mixture"], numbers["ln_cusum"], numbers["observations"]))
 
 
-_OF_BAD = ("no_answer", "stalled")
-"""Figures of a rule that count some of its bad requests."""
 LONGEST_SETTLE_S = 10.0
 _WORST: Sequence[StatusState] = ("latched", "firing", "warn", "ok", "not_enough_data", "not_applicable")
+
+
+CALLS = ("page", "hold", "rollback")
+"""The actions for which a person is called."""
+
+
+def _key_of(guardrail: Guardrail) -> str:
+    """The key of its status."""
+    rule = guardrail.rule
+    outage: StatusName = "outage"
+    return rule_key(outage, rule.category, rule.segment) if isinstance(guardrail, OutageRule) else rule.key
 
 
 def counts_units(rule: Rule) -> bool:
@@ -273,6 +291,7 @@ class Watch:
         self.guardrails: list[Guardrail] = [g for scope in self.scopes for g in scope.guardrails]
         share_budgets(self.guardrails)
         self.telemetries = [g for g in self.guardrails if isinstance(g, TelemetryRule)]
+        self._counting = {_key_of(g): g for g in self.guardrails if isinstance(g, CountingRule)}
         self._settle_s = 0.0
         self._settle_from = float("-inf")
         self._swept_at = self._judged_at = float("-inf")
@@ -406,10 +425,11 @@ class Watch:
             scope.observe_feedback(feedback, share=share, at=feedback.mono + self.state.shift)
 
     def decide(
-        self, now_mono: float, *, routed: bool, outcome_arrived: bool = False
+        self, now_mono: float, *, routed: bool, outcome_arrived: bool = False, told: bool = False
     ) -> list[GuardrailStatus]:
         """Every rule's status at `now_mono`. `routed`: requests came in since the last call.
-        `outcome_arrived`: an outcome arrived since then, of this canary or other traffic.
+        `outcome_arrived`: an outcome arrived since then, of this canary or other traffic. `told`: people were
+        told of an incident that is not over, so it goes on counting from where it began.
 
         Scores the outcomes that have settled, so call it often: each second, and after each batch.
         """
@@ -429,23 +449,39 @@ class Watch:
             self._judge_ended()
             for scope in self.scopes:
                 scope.forget_before(now)
-        statuses = self._located([guardrail.status(now) for guardrail in self.guardrails])
-        if (at := self.state.moment(now)) is not None:
+        at = self.state.moment(now)
+        statuses = self._statuses(now, at)
+        if at is not None:
             add_statuses(self.state.paths, statuses, Utc(at - (now - until)))
-            self._note_calm(statuses, at)
-        return statuses
+            statuses = self._count_incident(statuses, now, at, told=told)
+        return self._located(statuses)
 
-    def _note_calm(self, statuses: Sequence[GuardrailStatus], at: Utc) -> None:
-        """Note what each rule over the whole run has counted at this moment while it has no evidence.
+    def _statuses(self, now: float, at: Utc | None) -> list[GuardrailStatus]:
+        """Every rule's status, with its figures since the incident's start if there is one."""
+        for key, rule in self._counting.items():
+            rule.count_from(self.state.incidence.start(key, at))
+        return [guardrail.status(now) for guardrail in self.guardrails]
 
-        Bad outcomes are counted before they are scored, so the newest note may have the first of a rise."""
-        for guardrail, status in zip(self.guardrails, statuses, strict=True):
-            numbers = status.evidence
-            if guardrail.rule.window_s is None and "bad" in numbers and numbers.get("ln_cusum", 0.0) <= 0.0:
-                notes = self.state.calm.setdefault(status.key, [])
-                same = bool(notes) and notes[-1][2] == numbers["bad"]
-                notes.append((notes.pop()[0] if same else at, numbers["outcomes"], numbers["bad"]))
-                del notes[:-CALM_NOTES]
+    def _count_incident(
+        self, statuses: list[GuardrailStatus], now: float, at: Utc, *, told: bool
+    ) -> list[GuardrailStatus]:
+        """Begin to count an incident once a rule calls for a person, and end that with the incident."""
+        found = self.state.incidence
+        counts = {key: rule.counts() for key, rule in self._counting.items()}
+        found.note(counts, self.state.failing.failed, at)
+        found.rise({each.key: each.evidence.get("ln_cusum", 0.0) for each in statuses}, at)
+        calling = [each for each in statuses if each.action in CALLS]
+        if not calling and not told and found.since is not None:
+            found.end()
+        elif calling and found.since is None:
+            leading = min(calling, key=lambda each: each.action != "rollback")
+            rising = self._arrived_since(leading.key)
+            if rising is None:
+                return statuses
+            found.begin(rising)
+        else:
+            return statuses
+        return self._statuses(now, at)
 
     def _located(self, statuses: Sequence[GuardrailStatus]) -> list[GuardrailStatus]:
         """The statuses with the parts of the traffic in which their failing exchanges lie."""
@@ -457,7 +493,9 @@ class Watch:
 
     def concentration(self, kind: str = ANY) -> Concentration:
         """Where the candidate's exchanges that fail in this way are concentrated; by default in any way."""
-        return self.state.failing.concentration(kind, (CATEGORY, *self.segments))
+        found = self.state.incidence
+        after = found.failing if found.since is not None else None
+        return self.state.failing.concentration(kind, (CATEGORY, *self.segments), after)
 
     def where(self, statuses: Sequence[GuardrailStatus], rule: str = "") -> Concentration:
         """Where the candidate fails: as the rule of this key says, or the worst rule that names parts."""
@@ -521,13 +559,13 @@ class Watch:
 
     def trouble(self, status: GuardrailStatus, arms: ArmNames = UNNAMED) -> Trouble:
         """What people on call are told of this status."""
-        since, error = self._rising_since(status.key), self.state.provider_error
+        counted, error = status.evidence.get("since"), self.state.provider_error
+        since = Utc(counted) if counted is not None else self._rising_since(status.key)
         return replace(
             trouble_of(status),
             baseline=arms.baseline,
             candidate=arms.candidate,
             where="" if status.category or status.segment else status.where.brief,
-            numbers=status.evidence if since is None else self._counted_since(since, status),
             since=since,
             seen=seen_in(self.state.failures, fall_back=arms.fall_back),
             said=error.words if error is not None and status.rule in SAYS else "",
@@ -541,30 +579,21 @@ class Watch:
             self._judged_at, requests=of_session["exchanges"], tool_calls=of_session["tool_calls"]
         )
 
+    def _arrived_since(self, key: str) -> Utc | None:
+        """UTC seconds since when what the rule of this key has evidence of has arrived. Outcomes that wait to
+        be scored arrived when they ended; a session is over long after its last exchange."""
+        waiting = [each for each in self.guardrails if isinstance(each, SCORED | LatencyRule)]
+        delayed = any(_key_of(each) == key for each in waiting)
+        return (self._rising_since(key) if delayed else None) or self.state.incidence.risen.get(key)
+
     def _rising_since(self, key: str) -> Utc | None:
         """UTC seconds since when the rule of this key has had evidence without a break."""
         for guardrail in self.guardrails:
             state = guardrail.state
-            if isinstance(state, AbsoluteState) and guardrail.rule.key == key:
+            if isinstance(state, AbsoluteState | OutageState) and _key_of(guardrail) == key:
                 return None if state.risen_at is None else self.state.moment(state.risen_at)
         path = self.state.paths.get(key)
         return path.rising_since if path is not None else None
-
-    def _counted_since(self, since: Utc, status: GuardrailStatus) -> Mapping[str, float]:
-        """The status's figures, with requests and users only since its evidence began to grow, at UTC second
-        `since`."""
-        notes = self.state.calm.get(status.key, [])
-        oldest = notes[0] if len(notes) == CALM_NOTES else (0.0, 0.0, 0.0)
-        before = [note for note in notes if note[0] < since]
-        numbers, (_, outcomes, bad) = status.evidence, before[-1] if before else oldest
-        if not outcomes or numbers.get("bad", 0.0) <= bad:
-            return numbers
-        worse = numbers["bad"] - bad
-        users = min(numbers["adverse_units"], worse)
-        among = {each: min(numbers[each], worse) for each in _OF_BAD if each in numbers}
-        counted = {"outcomes": numbers["outcomes"] - outcomes, "bad": worse}
-        users = min(users, numbers["adverse_units_since"] or users)
-        return {**numbers, **counted, **among, "adverse_units": users}
 
     def live_document(self) -> dict[str, Any]:
         """The whole state, for msgspec to encode at once: it changes with the next outcome. Store it in one

@@ -389,10 +389,7 @@ _WORDS: Mapping[str, Callable[[Trouble], str]] = {
     "throttled": lambda each: (
         f"{_who(each)} is over its provider's rate or quota: {_how_many(each)} throttled"
     ),
-    "outage": lambda each: (
-        f"{each.baseline}, the baseline, fails itself: {percent(each.value)} of its"
-        f" {'last ' + count(each.numbers['outcomes']) if each.numbers.get('outcomes') else 'recent'} requests"
-    ),
+    "outage": lambda each: f"{each.baseline}, the baseline, fails itself: {_how_many(each)}",
 }
 
 

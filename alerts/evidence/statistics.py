@@ -348,11 +348,15 @@ class Slice:
 
 @dataclass(slots=True)
 class Window:
-    """Values of the last `span_s` seconds (None: since the start). Only `binned` windows have quantiles."""
+    """Values of the last `span_s` seconds (None: since the start). Only `binned` windows have quantiles.
+
+    `ever` are all values that were added, `ever_over` those over their bound."""
 
     span_s: float | None
     binned: bool = False
     slices: dict[int, Slice] = field(default_factory=dict)
+    ever: int = 0
+    ever_over: int = 0
 
     def add(self, at: float, value: float, *, over: bool = False) -> None:
         """Add a value observed at `at`, in any order. `over` marks it as over the caller's bound."""
@@ -374,6 +378,8 @@ class Window:
                 part = self.slices[index] = Slice()
                 self._forget(index)
             part.add(values, over=over, binned=self.binned)
+            self.ever += len(values)
+            self.ever_over += len(values) if over else 0
 
     def _forget(self, newest: int) -> None:
         for old in [index for index in self.slices if index < newest - 2 * SLICES]:

@@ -6,6 +6,7 @@ They hear every outcome, because a unit counts once however many it has.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from alerts.evidence.counts import Counts
 from alerts.evidence.exchanges import GuardrailSample
 from alerts.evidence.statistics import Window, absolute_steps
 from alerts.rules.failures import TOO_HIGH, AwaitedOutcomes
@@ -51,6 +52,8 @@ class OutcomeRule(RelativeRule):
         event = self.event(outcome)
         if event is None:
             return False
+        if outcome.arm == "candidate":
+            self._see(outcome.unit, event)
         return self.add(
             unit=outcome.unit,
             slot=slot,
@@ -179,11 +182,17 @@ class StallRule(UnusableAnswerRule):
             self.state.silences.add(at, silent_s)
         return super().hear(outcome, at, slot)
 
+    def counts(self) -> Counts:
+        """What people are told of in the run."""
+        return super().counts()._replace(silent=self.state.silences.ever)
+
     def status(self, now: float) -> GuardrailStatus:
         """The rule's status at monotonic `now`."""
         status, silences = super().status(now), self.state.silences
-        silent_s = silences.quantile(0.5, now)
+        silent_s, stalled = silences.quantile(0.5, now), silences.count(now)
         if silent_s is None:
             return status
-        figures = {"stalled": float(silences.count(now)), "stalled_s": silent_s}
+        if self.start is not None:
+            stalled = self.counts().after(self.start.before).silent
+        figures = {"stalled": float(stalled), "stalled_s": silent_s}
         return replace(status, evidence={**status.evidence, **figures})

@@ -7,9 +7,10 @@ are scored at the plain limit. Without the wait, a baseline that recovers first 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from alerts.evidence.counts import Counts, CountStart, HarmedUsers, figures_since
 from alerts.evidence.exchanges import FEWEST, REACH_S, GuardrailSample, RecentShare
 from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Evidence, Window, absolute_steps
 from alerts.rules.rule import GuardrailStatus, Rule, decided
@@ -102,6 +103,7 @@ class AbsoluteState:
     units: list[str] = field(default_factory=list)
     convicted: bool = False
     risen_at: float | None = None
+    harmed: HarmedUsers = field(default_factory=HarmedUsers)
 
 
 class AbsoluteRule:
@@ -116,6 +118,7 @@ class AbsoluteRule:
         self.limit = limit
         self.least_units = least_units
         self.state = state
+        self.start: CountStart | None = None
 
     def show(self, samples: Sequence[GuardrailSample]) -> None:
         """Add exchanges to the windows."""
@@ -124,8 +127,19 @@ class AbsoluteRule:
         _show(state.candidate, candidates)
         _show(state.baseline, [each for each in samples if not each.candidate])
         for each in candidates:
+            if each.failed:
+                state.harmed.add(each.unit)
             if len(state.units) < self.rule.minimum and each.unit not in state.units:
                 state.units.append(each.unit)
+
+    def counts(self) -> Counts:
+        """What it has counted in the run."""
+        candidate, baseline = self.state.candidate, self.state.baseline
+        return Counts(candidate.ever, candidate.ever_over, baseline.ever, baseline.ever_over)
+
+    def count_from(self, start: CountStart | None) -> None:
+        """Say from now on what was counted since this start; None: in the rule's window."""
+        self.start = start
 
     def score(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence. Call in order of completion."""
@@ -177,7 +191,24 @@ class AbsoluteRule:
         counted = state.evidence.numbers()
         new = {each.unit for each in state.awaited.waiting if each.failed} - state.evidence.units.keys()
         users = {each: counted[each] + len(new) for each in ("adverse_units", "adverse_units_since")}
-        return counted | shown | users
+        since = figures_since(self.start, self.counts(), state.harmed) if self.start is not None else {}
+        return counted | shown | users | since
+
+    @property
+    def since(self) -> str:
+        """` since 16:58 UTC` where an incident is counted from then; "" for the rule's window."""
+        return f" {self.start.words}" if self.start is not None else ""
+
+
+def share_of(numbers: Mapping[str, float], arm: str = "") -> float | None:
+    """The bad share of the outcomes among a rule's figures; of the baseline's with `arm` "baseline_"."""
+    outcomes = numbers[f"{arm}outcomes"]
+    return numbers[f"{arm}bad"] / outcomes if outcomes else None
+
+
+def bad_of(numbers: Mapping[str, float], arm: str = "") -> str:
+    """`12 of 15` among a rule's figures; of the baseline's with `arm` "baseline_"."""
+    return f"{numbers[f'{arm}bad']:.0f} of {numbers[f'{arm}outcomes']:.0f}"
 
 
 def _show(window: Window, samples: Sequence[GuardrailSample]) -> None:
@@ -198,7 +229,7 @@ class ErrorRateRule(AbsoluteRule):
         """The rule's status at monotonic `now`."""
         self.look(now)
         state = self.state
-        value = state.candidate.share_over(now)
+        value, numbers = state.candidate.share_over(now), self.numbers(now)
         return decided(
             self.rule,
             applicable=self.limit < TOO_HIGH,
@@ -206,27 +237,25 @@ class ErrorRateRule(AbsoluteRule):
             over=value is not None and (value > self.limit or state.evidence.cusum >= PAGE_CUSUM),
             convincing=state.evidence.pages(self.least_units),
             convicted=state.convicted,
-            value=value,
+            value=share_of(numbers),
             threshold=self.limit,
-            evidence=self.numbers(now),
-            sentence=self._sentence(now),
-        )
-
-    def _sentence(self, now: float) -> str:
-        candidate, baseline = self.state.candidate, self.state.baseline
-        return (
-            f"candidate: {candidate.over(now)} of {candidate.count(now)} outcomes failed"
-            f" ({percent(candidate.share_over(now))}, limit {percent(self.limit)});"
-            f" baseline: {baseline.over(now)} of {baseline.count(now)} ({percent(baseline.share_over(now))})"
+            evidence=numbers,
+            sentence=f"candidate: {bad_of(numbers)} outcomes failed{self.since}"
+            f" ({percent(share_of(numbers))}, limit {percent(self.limit)});"
+            f" baseline: {bad_of(numbers, 'baseline_')} ({percent(share_of(numbers, 'baseline_'))})",
         )
 
 
 @dataclass(slots=True)
 class OutageState:
-    """The baseline's recent outcomes and the evidence of an outage, JSON-able."""
+    """The baseline's recent outcomes and the evidence of an outage, JSON-able; its outcomes in the run, and
+    `risen_at` as in `AbsoluteState`."""
 
     recent: RecentShare = field(default_factory=RecentShare)
     evidence: Evidence = field(default_factory=Evidence)
+    outcomes: int = 0
+    harmed: HarmedUsers = field(default_factory=HarmedUsers)
+    risen_at: float | None = None
 
 
 class OutageRule:
@@ -235,6 +264,23 @@ class OutageRule:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.state = OutageState()
+        self.start: CountStart | None = None
+
+    def show(self, samples: Sequence[GuardrailSample]) -> None:
+        """Count the baseline's exchanges."""
+        for each in samples:
+            if not each.candidate:
+                self.state.outcomes += 1
+                if each.failed:
+                    self.state.harmed.add(each.unit)
+
+    def counts(self) -> Counts:
+        """The baseline's outcomes of the run, which are those that this rule is about."""
+        return Counts(self.state.outcomes, self.state.harmed.bad)
+
+    def count_from(self, start: CountStart | None) -> None:
+        """Say from now on what was counted since this start; None: the last 50."""
+        self.start = start
 
     def score(self, sample: GuardrailSample) -> None:
         """Add one counted baseline exchange to the evidence."""
@@ -246,12 +292,26 @@ class OutageRule:
         state.evidence.add(sample.unit, failure if sample.failed else success, mixture=False)
         if not sample.failed and max(state.evidence.running) > PAGE_CUSUM:
             self._restart_after_outage(sample.completed)
+        if state.evidence.cusum <= 0.0:
+            state.risen_at = None
+        elif state.risen_at is None:
+            state.risen_at = sample.completed
 
     def _restart_after_outage(self, now: float) -> None:
         """Drop the evidence of an outage that has ended, or the next stray failure would look like one."""
         share = self.state.recent.share(now)
         if share is not None and share <= self.rule.limit:
             self.state.evidence = Evidence()
+
+    def _numbers(self) -> dict[str, float]:
+        state = self.state
+        found = {
+            "ln_cusum": state.evidence.cusum,
+            "outcomes": float(len(state.recent.last)),
+            "bad": float(state.recent.bad),
+            "adverse_units": float(state.evidence.adverse_units_since),
+        }
+        return found if self.start is None else found | figures_since(self.start, self.counts(), state.harmed)
 
     def _convinces(self, evidence: Evidence) -> bool:
         needed = PAGE_CUSUM + math.log(self.rule.parts)
@@ -260,21 +320,21 @@ class OutageRule:
     def status(self, now: float) -> GuardrailStatus:
         """The status at monotonic `now`."""
         share = self.state.recent.share(now)
-        evidence = self.state.evidence
+        evidence, numbers = self.state.evidence, self._numbers()
+        limit = percent(self.rule.limit)
+        sentence = f"baseline: {percent(share)} of recent outcomes failed (limit {limit})"
+        if self.start is not None:
+            known = f"{percent(share_of(numbers))}, limit {limit}"
+            sentence = f"baseline: {bad_of(numbers)} outcomes failed {self.start.words} ({known})"
         status = decided(
             self.rule,
             enough=share is not None,
             over=share is not None and share > self.rule.limit,
             convincing=self._convinces(evidence),
-            value=share,
+            value=share if self.start is None else share_of(numbers),
             threshold=self.rule.limit,
-            evidence={
-                "ln_cusum": evidence.cusum,
-                "outcomes": float(len(self.state.recent.last)),
-                "adverse_units": float(evidence.adverse_units_since),
-            },
-            sentence=f"baseline: {percent(share)} of recent outcomes failed"
-            f" (limit {percent(self.rule.limit)})",
+            evidence=numbers,
+            sentence=sentence,
         )
         if status.state == "firing":
             said = f"{status.sentence}; the candidate got none of these requests, and the ramp holds"

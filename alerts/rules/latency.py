@@ -5,12 +5,13 @@ runs is slow. So neither a caller who leaves nor a candidate that never answers 
 fast exchange does not count sooner than a slow one that started with it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from alerts.evidence.counts import Counts
 from alerts.evidence.exchanges import ExchangeTime, FirstStartedExchanges, GuardrailSample
 from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Window
-from alerts.rules.failures import AbsoluteRule, AbsoluteState
+from alerts.rules.failures import AbsoluteRule, AbsoluteState, bad_of, share_of
 from alerts.rules.rule import GuardrailStatus, Rule, decided
 from common.numbers import percent, seconds, times
 from records.outcome import IN_FLIGHT_AFTER_S
@@ -118,11 +119,18 @@ class LatencyRule(AbsoluteRule):
         before their end; `no_answer` of them had sent nothing within `no_answer_s`, and nothing since."""
         cut, whole = self.state.cut, self.state.candidate.count(now)
         silent = max(0, cut.over(now) - self.state.answered.count(now))
+        if self.start is not None:
+            silent = self.counts().after(self.start.before).silent
         shown = super().numbers(now)
         if cut.count(now) > SLOW_SHARE * whole:
             shown["cut"] = 1.0
         least_s = cut.quantile(0.0, now)
         return shown | ({"no_answer": float(silent), "no_answer_s": least_s} if silent and least_s else {})
+
+    def counts(self) -> Counts:
+        """What it has counted in the run."""
+        silent = max(0, self.state.cut.ever_over - self.state.answered.ever)
+        return super().counts()._replace(silent=silent)
 
     def answer(self, ended: Iterable[ExchangeTime]) -> None:
         """Note the exchanges that counted while in flight, and that the candidate has answered since."""
@@ -181,7 +189,7 @@ class LatencyP95(LatencyRule):
             value=p95_s,
             threshold=self.rule.limit,
             evidence=numbers,
-            sentence=self._sentence(p95_s, now, cut="cut" in numbers),
+            sentence=self._sentence(p95_s, now, numbers),
         )
         if status.state == "not_applicable":
             other = "latency_vs_baseline watches instead" if self.compared else "add latency_vs_baseline"
@@ -189,13 +197,13 @@ class LatencyP95(LatencyRule):
             return replace(status, sentence=f"{status.sentence}; {unfit}")
         return status
 
-    def _sentence(self, p95_s: float | None, now: float, *, cut: bool) -> str:
-        candidate, baseline = self.state.candidate, self.state.baseline
-        return (
-            f"candidate: p95 latency {'over ' if cut else ''}{seconds(p95_s)} in {candidate.count(now)}"
-            f" exchanges (limit {seconds(self.rule.limit)});"
-            f" baseline: {seconds(baseline.quantile(0.95, now))}"
-        )
+    def _sentence(self, p95_s: float | None, now: float, numbers: Mapping[str, float]) -> str:
+        limit, over = seconds(self.rule.limit), "over " if "cut" in numbers else ""
+        found = f"{over}{seconds(p95_s)} in {numbers['outcomes']:.0f} exchanges (limit {limit})"
+        if self.start is not None:
+            slow = f"{bad_of(numbers)} exchanges slower than {limit}{self.since}"
+            found = f"{over}{seconds(p95_s)} in the last ten minutes; {slow}"
+        return f"candidate: p95 latency {found}; baseline: {seconds(self.state.baseline.quantile(0.95, now))}"
 
 
 class LatencyVsBaseline(LatencyRule):
@@ -261,7 +269,7 @@ class LatencyVsBaseline(LatencyRule):
         """The rule's status at monotonic `now`."""
         self.look(now)
         state = self.state
-        share = state.candidate.share_over(now)
+        share, numbers = state.candidate.share_over(now), self.numbers(now)
         return decided(
             self.rule,
             enough=share is not None and len(state.units) >= self.rule.minimum,
@@ -270,18 +278,16 @@ class LatencyVsBaseline(LatencyRule):
             convicted=state.convicted,
             value=state.candidate.quantile(0.95, now),
             threshold=self.rule.limit,
-            evidence=self.numbers(now),
-            sentence=self._sentence(now),
+            evidence=numbers,
+            sentence=self._sentence(now, numbers),
         )
 
-    def _sentence(self, now: float) -> str:
-        candidate, baseline = self.state.candidate, self.state.baseline
+    def _sentence(self, now: float, numbers: Mapping[str, float]) -> str:
         p95s = {kind: self.p95_s(kind, now) for kind in sorted(self.state.typical)}
         known = ", ".join(f"{seconds(p95_s)} for {kind}" for kind, p95_s in p95s.items() if p95_s is not None)
         return (
-            f"candidate: {candidate.over(now)} of {candidate.count(now)} exchanges slower than"
-            f" {times(self.rule.limit)} the baseline's p95"
-            f" ({percent(candidate.share_over(now))}, limit {percent(SLOW_SHARE)});"
-            f" baseline: {baseline.over(now)} of {baseline.count(now)} ({percent(baseline.share_over(now))});"
+            f"candidate: {bad_of(numbers)} exchanges slower than {times(self.rule.limit)} the baseline's p95"
+            f"{self.since} ({percent(share_of(numbers))}, limit {percent(SLOW_SHARE)});"
+            f" baseline: {bad_of(numbers, 'baseline_')} ({percent(share_of(numbers, 'baseline_'))});"
             f" the baseline's p95 of the last hour: {known or 'unknown'}"
         )

@@ -48,19 +48,35 @@ class PartCounts:
 
     def add(self, parts: Mapping[str, str], kinds: Iterable[str]) -> None:
         """Count one exchange that lies in these parts (`by` → value) and fails in these ways."""
-        for counts in (self.traffic, *(self.failing.setdefault(kind, {}) for kind in kinds)):
-            for by, value in parts.items():
-                counts.setdefault(by, ValueCounts()).add(value)
+        _count(self.traffic, parts)
+        self.add_failing(parts, kinds)
+
+    def add_failing(self, parts: Mapping[str, str], kinds: Iterable[str]) -> None:
+        """Count it among those that fail alone."""
+        for kind in kinds:
+            _count(self.failing.setdefault(kind, {}), parts)
+
+
+def _count(counts: dict[str, ValueCounts], parts: Mapping[str, str]) -> None:
+    for by, value in parts.items():
+        counts.setdefault(by, ValueCounts()).add(value)
+
+
+NEWEST = 500
+"""Failing exchanges that are known one by one."""
 
 
 @dataclass(slots=True)
 class FailingTally:
-    """The counts behind `Concentration`, JSON-able: the run, and two periods of half an hour."""
+    """The counts behind `Concentration`, JSON-able: the run, and two periods of half an hour. `newest` are
+    the failing exchanges that came last out of `failed`, with their parts and kinds."""
 
     run: PartCounts = field(default_factory=PartCounts)
     older: PartCounts = field(default_factory=PartCounts)
     newer: PartCounts = field(default_factory=PartCounts)
     newer_from: float = 0.0
+    failed: int = 0
+    newest: list[tuple[dict[str, str], tuple[str, ...]]] = field(default_factory=list)
 
     def add(self, at: float, parts: Mapping[str, str], kinds: Iterable[str]) -> None:
         """Count one exchange of the candidate that started at monotonic `at`."""
@@ -70,11 +86,21 @@ class FailingTally:
         failing = tuple(kinds)
         self.run.add(parts, failing)
         self.newer.add(parts, failing)
+        if failing:
+            self.failed += 1
+            self.newest.append((dict(parts), failing))
+            del self.newest[:-NEWEST]
 
-    def concentration(self, kind: str, by: Iterable[str]) -> Concentration:
-        """Where exchanges of this kind are concentrated: in the run, or else in the last hour."""
+    def concentration(self, kind: str, by: Iterable[str], after: int | None = None) -> Concentration:
+        """Where exchanges of this kind are concentrated: in the run, or else in the last hour; with `after`,
+        among those after so many failing ones, as long as these are known one by one."""
         dimensions = tuple(by)
         noun = "slow exchanges" if kind.startswith(_SLOW) else "failing exchanges"
+        if after is not None and self.failed - after <= len(self.newest):
+            since = PartCounts(traffic=self.run.traffic)
+            for lies_in, kinds in self.newest[len(self.newest) - (self.failed - after) :]:
+                since.add_failing(lies_in, kinds)
+            return Concentration(parts=_concentrated((since,), kind, dimensions), noun=noun)
         parts = _concentrated((self.run,), kind, dimensions)
         if parts:
             return Concentration(parts=parts, noun=noun)

@@ -8,9 +8,11 @@ Two tests share one error budget:
     UNITS   a unit's first exchange, with the event or without it, in blocks of both arms. It needs no w.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 
+from alerts.evidence.counts import Counts, CountStart, HarmedUsers, figures_since
 from alerts.evidence.exchanges import GuardrailSample, UnitsMet, unit_slot
 from alerts.evidence.statistics import (
     MINIMUM_UNITS,
@@ -144,7 +146,8 @@ class RelativeState(EventsState):
     """The events and the candidate's outcomes, JSON-able.
 
     `failed` counts the outcomes with the event. `recent` holds the last 200 outcomes. `met` are the units
-    whose first exchange is in `compared` or was.
+    whose first exchange is in `compared` or was. `seen` are the outcomes that people are told of, `harmed`
+    those of them with the event: every one, where the evidence takes some alone.
     """
 
     outcomes: int = 0
@@ -153,6 +156,8 @@ class RelativeState(EventsState):
     units: list[str] = field(default_factory=list)
     met: UnitsMet = field(default_factory=UnitsMet)
     compared: UnitsCompared = field(default_factory=UnitsCompared)
+    seen: int = 0
+    harmed: HarmedUsers = field(default_factory=HarmedUsers)
 
 
 class RelativeRule:
@@ -176,6 +181,20 @@ class RelativeRule:
         self.of_units = of_units
         self.of_outcomes = of_outcomes
         self.state = self.State(events=Window(rule.window_s), evidence=Evidence.of_tests(tests))
+        self.start: CountStart | None = None
+
+    def counts(self) -> Counts:
+        """What people are told of in the run."""
+        return Counts(self.state.seen, self.state.harmed.bad)
+
+    def count_from(self, start: CountStart | None) -> None:
+        """Say from now on what was counted since this start; None: in the run."""
+        self.start = start
+
+    def _see(self, unit: str, event: bool) -> None:
+        self.state.seen += 1
+        if event:
+            self.state.harmed.add(unit)
 
     @property
     def recent_share(self) -> float | None:
@@ -239,19 +258,34 @@ class RelativeRule:
             convicted=state.convicted,
             value=risk_ratio(state.events, now),
             threshold=self.rule.limit,
-            evidence=evidence.numbers() | {"outcomes": float(state.outcomes), "bad": float(state.failed)},
+            evidence=evidence.numbers() | self.figures(),
             sentence=self.sentence(now),
         )
 
+    def figures(self) -> dict[str, float]:
+        """The candidate's outcomes, those with the event, and their users since an incident's start."""
+        counts = self.counts()
+        if self.start is None:
+            return {"outcomes": float(counts.outcomes), "bad": float(counts.bad)}
+        return {
+            name: value
+            for name, value in figures_since(self.start, counts, self.state.harmed).items()
+            if not name.startswith("baseline_")
+        }
+
     def sentence(self, now: float) -> str:
         """The candidate's and the baseline's figures."""
-        state, events = self.state, self.state.events
-        share = state.failed / state.outcomes if state.outcomes else None
+        events, found = self.state.events, self.figures()
+        share = percent(found["bad"] / found["outcomes"] if found["outcomes"] else None)
+        run, what = "", f"{share} of the candidate's {self.of_outcomes}"
+        if self.start is not None:
+            many = f"{found['bad']:.0f} of {found['outcomes']:.0f}"
+            what = f"{many} of the candidate's {self.of_outcomes} {self.start.words} ({share})"
+            run = " in this run"
         return (
             f"users with {self.of_units}: {events.over(now)} of the candidate,"
-            f" {events.count(now) - events.over(now)} of the baseline"
-            f"{_as_often(risk_ratio(events, now), self.rule.limit)};"
-            f" {percent(share)} of the candidate's {self.of_outcomes}"
+            f" {events.count(now) - events.over(now)} of the baseline{run}"
+            f"{_as_often(risk_ratio(events, now), self.rule.limit)}; {what}"
         )
 
 
@@ -263,6 +297,12 @@ class ErrorRateVsBaselineRule(RelativeRule):
 
     def __init__(self, rule: Rule, *, least_share: float) -> None:
         super().__init__(rule, least_share=least_share, of_units="failures", of_outcomes="outcomes failed")
+
+    def show(self, samples: Sequence[GuardrailSample]) -> None:
+        """Count the candidate's exchanges for people, all of them."""
+        for each in samples:
+            if each.candidate:
+                self._see(each.unit, each.failed)
 
     def score(self, sample: GuardrailSample) -> None:
         """Add one counted exchange to the evidence. Call in order of completion."""

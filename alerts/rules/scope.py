@@ -78,6 +78,8 @@ Growth = tuple[Guardrail, float]
 
 SCORED = ErrorRateRule | ErrorRateVsBaselineRule | OutageRule | CostRule | UnusableAnswerRule
 """The rules that learn from counted exchanges; those about latency count their own."""
+SHOWN = ErrorRateRule | ErrorRateVsBaselineRule | OutageRule | CostRule
+"""The rules whose figures for people have every exchange."""
 
 
 class Scope:
@@ -95,7 +97,7 @@ class Scope:
         self._of_sessions = [*(g for g in guardrails if isinstance(g, SessionRule)), *self._of_whole]
         self._of_questions = [g for g in guardrails if isinstance(g, RepeatQuestionRule)]
         self.latencies = [g for g in guardrails if isinstance(g, LatencyRule)]
-        self._shows = [g for g in guardrails if isinstance(g, ErrorRateRule | CostRule)]
+        self._shows = [g for g in guardrails if isinstance(g, SHOWN)]
         self._scores = [g for g in guardrails if isinstance(g, SCORED)]
         self._learning = [
             g for g in guardrails if isinstance(g, ValueMeanRule | ReportedEventRule | EventWorthRule)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from alerts.evidence.counts import Counts, CountStart
 from alerts.evidence.exchanges import unit_slot
 from alerts.evidence.sessions import STUCK_AT, LiveSession, SessionStep, quantile
 from alerts.evidence.statistics import MINIMUM_UNITS, Evidence, Steps, Window, absolute_steps
@@ -369,6 +370,7 @@ class StuckRule(SessionRule):
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule)
         self.factor = rule.limit
+        self.start: CountStart | None = None
 
     def value(self, session: LiveSession) -> float | None:
         """1 for a session that is stuck. One counts from its third exchange on: before it can hardly be."""
@@ -393,8 +395,22 @@ class StuckRule(SessionRule):
         return share >= LEAST_SHARE and (many or over_ratio(self.state.events, now, self.rule.limit))
 
     def _counted(self) -> dict[str, float]:
-        mine = self.state.candidate
-        return super()._counted() | {"bad": mine.total, "outcomes": float(mine.count)}
+        now = self.counts()
+        if self.start is None:
+            return super()._counted() | {"bad": float(now.bad), "outcomes": float(now.outcomes)}
+        found = now.after(self.start.before)
+        users = min(self.state.evidence.adverse_units, found.bad)
+        figures = {"since": self.start.since, "bad": found.bad, "outcomes": found.outcomes}
+        return super()._counted() | figures | {"adverse_units": float(users)}
+
+    def counts(self) -> Counts:
+        """The sessions of the run, and how many are stuck."""
+        mine, theirs = self.state.candidate, self.state.baseline
+        return Counts(mine.count, int(mine.total), theirs.count, int(theirs.total))
+
+    def count_from(self, start: CountStart | None) -> None:
+        """Say from now on what was counted since this start; None: in the run."""
+        self.start = start
 
     def shown_value(self, now: float) -> float | None:
         """How many times as often."""
@@ -402,11 +418,16 @@ class StuckRule(SessionRule):
 
     def sentence(self, now: float) -> str:
         """Both arms' figures."""
-        mine, theirs = self.state.candidate, self.state.baseline
+        since, found = "", self.counts()
+        if self.start is not None:
+            since, found = f" {self.start.words}", found.after(self.start.before)
+        mine, theirs = (
+            f"{percent(bad / of if of else None)} of {of}"
+            for bad, of in ((found.bad, found.outcomes), (found.baseline_bad, found.baseline_outcomes))
+        )
         return (
-            f"sessions with the same tool call three times in a row: {percent(mine.mean)} of {mine.count}"
-            f" of the candidate, {percent(theirs.mean)} of {theirs.count} of the baseline"
-            f" (limit {times(self.rule.limit)} as often, {percent(MOST_STUCK)})"
+            f"sessions with the same tool call three times in a row{since}: {mine} of the candidate,"
+            f" {theirs} of the baseline (limit {times(self.rule.limit)} as often, {percent(MOST_STUCK)})"
         )
 
 
@@ -477,14 +498,17 @@ class SessionEventRule(RelativeRule):
 
     def end(self, session: LiveSession) -> bool:
         """Add a session that is over. True when it added to the evidence."""
+        candidate, had = session.arm == "candidate", self.event.had(session)
+        if candidate:
+            self._see(session.unit, had)
         return self.add(
             unit=session.unit,
             slot=unit_slot(session.unit),
-            candidate=session.arm == "candidate",
+            candidate=candidate,
             share=session.share,
             phase=session.phase,
             at=session.last,
-            event=self.event.had(session),
+            event=had,
         )
 
     def status(self, now: float) -> GuardrailStatus:

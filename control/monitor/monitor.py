@@ -73,7 +73,8 @@ class WatchedCanary:
 
     def look(self, now_mono: float, state: State | None = None, *, routed: bool, heard: bool = False) -> None:
         """Have the guardrails decide again."""
-        found = self.watch.decide(now_mono, routed=routed, outcome_arrived=heard)
+        told = self.incident is not None and self.incident.state != "resolved"
+        found = self.watch.decide(now_mono, routed=routed, outcome_arrived=heard, told=told)
         self.statuses = tuple(map(paging, found)) if only_pages(state) else tuple(found)
         self.throttled = self.pulse.quota.status(None, now_mono).holds
 

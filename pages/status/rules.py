@@ -113,6 +113,8 @@ _UNITS: Mapping[str, Callable[[float | None], str]] = {
 }
 _OF_VALUES = ("cost_per_request", "latency_vs_baseline", *SESSION_SIZES)
 """Multiples of the baseline's cost, size or latency; others are of how often its users have an event."""
+SHARES_SINCE = ("error_rate", "outage")
+"""Rules whose value is of an incident while there is one; that of others is of the rule's own time."""
 _LOW_IS_BAD = ("csat", "thumbs", "helped", "nps")
 
 
@@ -183,8 +185,13 @@ class RuleView:
 
     @property
     def window(self) -> str:
-        """The time that the value is of: last 30 min; this run; "" where no config sets it."""
-        if self.found.get("action") is None or self.found["value"] is None:
+        """The time that the value is of: last 30 min; this run; since a time; "" where no config sets it."""
+        if self.found["value"] is None:
+            return ""
+        since = self.found["evidence"].get("since")
+        if since is not None and self.rule in SHARES_SINCE:
+            return f"since {status.minute(since)} UTC"
+        if self.found.get("action") is None:
             return ""
         window_s: float | None = self.found.get("window_s")
         return "this run" if window_s is None else f"last {status.span(window_s)}"

@@ -183,7 +183,7 @@ def _step_bar(ramp: Mapping[str, Any]) -> Table | None:
 
 
 def _rollback(why: Mapping[str, Any]) -> Text:
-    """Who rolled the canary back, when and why, and both arms' figures at that time."""
+    """Who rolled the canary back, when and why, and both arms' figures of the run up to then."""
     at = datetime.fromtimestamp(why["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
     then = "; ".join(f"{name} {_figures(arm)}" for name, arm in why["arms"].items())
     unstored = "" if why["stored"] else ", not in the database yet"
@@ -195,7 +195,7 @@ def _rollback(why: Mapping[str, Any]) -> Text:
             "bold red",
         ),
         f"{why['sentence'] or 'no reason given'}\n",
-        (f"at that time: {then}; details: {why['page']}", "dim"),
+        (f"the whole run up to then: {then}; details: {why['page']}", "dim"),
     )
 
 

@@ -38,7 +38,7 @@ def test_four_failures_of_four_units_roll_the_candidate_back(errors: Any) -> Non
     status = errors.decide()["error_rate"]
     assert (status.state, status.action) == ("latched", "rollback")
     assert status.evidence["ln_mixture"] == pytest.approx(math.log((2**4 + 4**4 + 8**4) / 3))
-    assert "4 of 4 outcomes failed (100.0 %, limit 5.0 %)" in status.sentence
+    assert "4 of 4 outcomes failed since 17:00 UTC (100.0 %, limit 5.0 %)" in status.sentence
 
 
 def test_a_healthy_candidate_is_ok(errors: Any) -> None:

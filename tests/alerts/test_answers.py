@@ -26,7 +26,7 @@ def test_callers_who_leave_the_candidate_alone_roll_it_back(traffic_of: Any) -> 
     status = traffic.decide()["abandoned"]
     assert (status.state, status.action) == ("latched", "rollback")
     assert "callers who left without an answer: 8 of the candidate, 0 of the baseline" in status.sentence
-    assert "100.0 % of the candidate's exchanges were left" in status.sentence
+    assert "8 of 8 of the candidate's exchanges were left since 17:00 UTC (100.0 %)" in status.sentence
 
 
 def test_before_three_of_its_users_left_nothing_is_known_and_then_it_is_never_ok(traffic_of: Any) -> None:

@@ -88,7 +88,7 @@ def test_a_candidate_that_hangs_before_the_first_outcome_is_dated_today(
     assert trouble.since == pytest.approx(first, abs=60.0)
     points = next(iter(absolute.traffic.watch.state.paths.values())).points()
     assert min(point.at for point in points) >= first
-    noted = [note[0] for notes in absolute.traffic.watch.state.calm.values() for note in notes]
+    noted = [mark.at for mark in absolute.traffic.watch.state.incidence.marks]
     assert all(at >= first for at in noted)
 
 

@@ -130,7 +130,7 @@ def test_a_candidate_that_repeats_a_call_in_every_session_is_paged_within_five(
     )
     assert found <= 5
     assert agents.traffic.decide()["stuck"].sentence.startswith(
-        "sessions with the same tool call three times in a row: 100.0 % of"
+        "sessions with the same tool call three times in a row since 17:00 UTC: 100.0 % of"
     )
 
 

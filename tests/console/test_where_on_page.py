@@ -280,7 +280,14 @@ def test_why_begins_with_what_is_red_and_each_id_stands_beside_its_button(
     text = Templates().text("why.html", values_of() | {"why": then})
     page.set_content(f"<style>{CSS}</style><main>{text}</main>")
     text = page.inner_text("main")
-    order = ["said 1", "said 0", "latched so", "20 fine", "1 without enough data", "Both arms at that time"]
+    order = [
+        "said 1",
+        "said 0",
+        "latched so",
+        "20 fine",
+        "1 without enough data",
+        "Both arms in the whole run, up to then",
+    ]
     assert sorted(order, key=text.index) == order
     assert "ok so" not in text
     page.get_by_text("20 fine").click()

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -149,11 +150,14 @@ class Watched:
             "finish": "stop",
             "output_check": "judged",
             "usage": Usage(input_tokens=1000, cached_input_tokens=800, output_tokens=100),
+            "category": "refund",
         }
+        values = usual | dict(changed)
+        began = at - values["latency_s"]
         return Outcome(
-            exchange_id=f"x{self.sent}-{at:g}", at=NOW + at, mono=at, canary="trial", run=1, phase=1,
+            exchange_id=f"x{self.sent}-{at:g}", at=NOW + began, mono=began, canary="trial", run=1, phase=1,
             share=SHARE, arm=arm, reason="cohort", unit=f"u{self.sent}", operation="chat", session=session,
-            category="refund", tags={"plan": "pro"}, **(usual | dict(changed)),
+            tags={"plan": "pro"}, **values,
         )  # fmt: skip
 
     def _feedback(self, about: Outcome, metric: str, value: float) -> Feedback:
@@ -161,6 +165,23 @@ class Watched:
             key=f"{about.exchange_id}/{metric}", metric=metric, value=value, at=about.at, mono=about.mono,
             exchange_id=about.exchange_id, canary="trial", run=1, phase=1, arm=about.arm, unit=about.unit,
         )  # fmt: skip
+
+    def surfaces(self) -> Mapping[str, str]:
+        """What each surface shows at this moment; of messages only one that was sent now."""
+        status = self.operator.status()
+        (canary,) = status["canaries"]
+        incident = self.monitor.canaries["trial"].incident
+        assert incident is not None
+        sent = bool(self.notices) and self.notices[-1].at == NOW + self.mono
+        shown = {name: text for name, text in self.seen().items() if sent or name not in MESSAGES}
+        body = "{requests} requests, {users} affected users".format(**webhook_payload(self.notices[-1]))
+        return {
+            **shown,
+            "rules": str([each["sentence"] for each in canary["guardrails"]]),
+            "incident": f"{incident.requests} requests, {incident.users} affected users",
+            **({"webhook's body": body} if sent else {}),
+            **({"place": canary["where_sentence"]} if canary["where"] else {}),
+        }
 
     def seen(self) -> Mapping[str, str]:
         """What each receiver and each surface shows of the newest message."""
@@ -177,6 +198,9 @@ class Watched:
             "api": str(status["canaries"][0]["open_incident"]),
             "mcp": str(brief_status(status)["canaries"][0]["open_incident"]),
         }
+
+
+MESSAGES = ("pagerduty", "slack", "webhook", "alertmanager", "apprise")
 
 
 @pytest.fixture
@@ -213,13 +237,13 @@ CASES: Mapping[str, tuple[User, User, str, str]] = {
     "latency_p95": (
         GOOD,
         one(latency_s=4.0),
-        "Answers of m2 are slow: 9 of 49 requests took longer than 3 s, 8 users, p95 4 s",
+        "Answers of m2 are slow: 8 of 8 requests took longer than 3 s, 8 users, p95 4 s",
         "Users waited that long.",
     ),
     "latency_vs_baseline": (
         GOOD,
         one(latency_s=1.2),
-        "Answers of m2 are slow: 4 of 4 requests took longer than 1.5× the p95 of m1, 4 users",
+        "Answers of m2 are slow: 5 of 5 requests took longer than 1.5× the p95 of m1, 5 users",
         "Users waited that long.",
     ),
     "abandoned": (
@@ -418,7 +442,7 @@ PARTS: Mapping[str, tuple[str, User, str]] = {
     "a segment": (
         "{rule: latency_vs_baseline, segment: {plan: pro}}",
         one(latency_s=1.2),
-        "Answers of m2 for plan pro are slow: 4 of 4 requests took longer than 1.5× the p95 of m1, 4 users",
+        "Answers of m2 for plan pro are slow: 5 of 5 requests took longer than 1.5× the p95 of m1, 5 users",
     ),
     "streams that break off": (
         "{rule: error_rate}",
@@ -457,7 +481,7 @@ def test_requests_that_hang_are_told_of_before_they_end_and_their_figure_reads_o
         watched.monitor.decide(NOW + watched.mono, watched.mono)
     page = watched.notices[0].headline
     assert page.startswith(
-        "m2 is slow to answer: no answer within 5 s (6 of 73), since 14:35 UTC. Users waited"
+        "m2 is slow to answer: no answer within 5 s (6 of 12), since 14:35 UTC. Users waited"
     )
     (status,) = [each for each in watched.monitor.canaries["trial"].statuses if each.rule == "latency_p95"]
     assert re.match(r"candidate: p95 latency over 5\.\d\d s in ", status.sentence)
@@ -491,6 +515,58 @@ def test_from_page_to_resolved_each_message_has_the_figures_of_its_moment(store:
     end = r"Over: m2 was rolled back at \d\d:\d\d UTC, and everybody gets m1\. It was: Answers of m2 fail: "
     assert re.match(end, over.headline)
     assert pagerduty_payload(over, "k")["event_action"] == "resolve"
+
+
+NAMES = ("bad", "of", "users")
+COUNTED = (
+    r"Answers of m2 fail: (?P<bad>[\d,]+) of (?P<of>[\d,]+) requests?, (?P<users>[\d,]+) users?\b",
+    r"candidate: (?P<bad>\d+) of (?P<of>\d+) outcomes failed\b",
+    r"(?P<bad>\d+) of (?P<of>\d+) of the candidate's outcomes failed\b",
+    r"\d+ of (?P<bad>\d+) failing exchanges are in category login",
+    r"(?P<of>\d+) requests, (?P<users>\d+) affected users",
+)
+"""How surfaces count what fails in one incident: NAMES, or some of them."""
+
+
+def counted(text: str) -> list[list[int | None]]:
+    """Each count of a text, as NAMES; None for what it does not give."""
+    found = [match.groupdict() for words in COUNTED for match in re.finditer(words, text)]
+    return [
+        [int(each[name].replace(",", "")) if each.get(name) else None for name in NAMES] for each in found
+    ]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_all_surfaces_count_one_incident_from_one_moment_and_never_less_than_before(
+    store: Store, seed: int
+) -> None:
+    """Failures come in bursts. Between them the candidate looks healthy, and the incident goes on."""
+    chance, seen, before = random.Random(seed), 0, [0, 0, 0]
+    watched = Watched(store, "{rule: error_rate, action: page}, {rule: error_rate_vs_baseline, action: page}")
+    provider: list[tuple[float, bool, str]] = []
+    for share in [0.02] * 60 + ([0.6] * 25 + [0.0] * 40) * 2:
+        bad = chance.random() < share
+        place = "login" if bad or chance.random() < 0.1 else "order"
+        user = one(**(FAILED if bad else {}), category=place)
+        watched.come(1, baseline=GOOD, candidate=user, messages=99)
+        provider.append((watched.mono - 1.0, bad, f"u{watched.sent}"))
+        incident = watched.monitor.canaries["trial"].incident
+        if incident is None:
+            continue
+        assert incident.trouble is not None and incident.trouble.since is not None
+        since = incident.trouble.since - NOW
+        mine = [(failed, user) for at, failed, user in provider if at >= since]
+        truth = [sum(failed for failed, _ in mine), len(mine), len({user for failed, user in mine if failed})]
+        surfaces = watched.surfaces()
+        for name, text in surfaces.items():
+            assert counted(text), name
+            for each in counted(text):
+                told = [true if value is None else value for value, true in zip(each, truth, strict=True)]
+                assert told == truth, name
+                seen += 1
+        assert all(now >= then for now, then in zip(truth, before, strict=True))
+        before = truth
+    assert seen > 500 and before[0] > 20
 
 
 def test_a_session_s_cost_is_put_down_to_the_tokens_that_grew_and_not_to_its_steps(store: Store) -> None:
@@ -536,9 +612,7 @@ def test_what_is_no_fault_of_the_candidate_s_answers_says_so(store: Store) -> No
     down.come(40, baseline=GOOD, candidate=GOOD)
     down.come(60, baseline=one(**FAILED), candidate=one(**FAILED))
     (page,) = down.notices
-    assert re.match(
-        r"m1, the baseline, fails itself: \d+\.\d % of its last \d+ requests, since ", page.headline
-    )
+    assert re.match(r"m1, the baseline, fails itself: (\d+) of \1 requests, \1 users, since ", page.headline)
     assert page.headline.endswith(" UTC. Users got its errors. The ramp holds.")
 
     down.monitor.watch_records(NOW + down.mono, down.mono, room_bytes=0, waiting=3, down=None)
