@@ -510,7 +510,7 @@ def _of_part(reason: PartWorse | WorseInParts | PartUnseen | PartTooFew, report:
         case PartWorse():
             missed = "misses the acceptable bound" if reason.below_floor else "is worse"
             unit = _unit_in(report, reason.metric)
-            how = f" ({_extent(reason, unit)} against the baseline{_by_exact_test(reason)})"
+            how = f" ({_extent(reason, unit)} against the baseline{_found_by(reason)})"
             shown = how if reason.estimate is not None else ""
             place = _place(reason.by, reason.value)
             worse_than = _worse_than(reason.now_worse_than)
@@ -518,7 +518,7 @@ def _of_part(reason: PartWorse | WorseInParts | PartUnseen | PartTooFew, report:
         case WorseInParts():
             unit = _unit_in(report, reason.metric)
             where = [
-                f"{part.by or 'category'} {part.value} ({_extent(part, unit)}{_by_exact_test(part)})"
+                f"{part.by or 'category'} {part.value} ({_extent(part, unit)}{_found_by(part)})"
                 for part in reason.parts
             ]
             return f"{title(reason.metric)} is worse than the baseline's in {joined(where)}."
@@ -542,8 +542,10 @@ def _extent(part: PartWorse, unit: Unit) -> str:
     return between(part.low, part.high, unit) if part.interval else signed(part.estimate, unit)
 
 
-def _by_exact_test(part: PartWorse) -> str:
+def _found_by(part: PartWorse) -> str:
     users = part.exact_users
+    if part.shown_on is not None and not part.below_floor:
+        return f", by the look of day {part.shown_on}"
     return "" if users is None else f", by the exact test with {count(users, 'candidate user')}"
 
 

@@ -154,6 +154,11 @@ class Bound:
         """k and the offset of the contrast R_T − k·R_C − offset that is 0 at the bound."""
         return (self.factor, self.offset) if self.relative else (0.0, self.value)
 
+    @property
+    def as_baseline(self) -> "Bound":
+        """The bound that equal arms are at."""
+        return Bound(comparison=self.comparison, text=f"{self.comparison} baseline", relative=True)
+
     def at(self, baseline: float) -> float:
         """The bound's value for this value of the baseline, in the metric's unit."""
         return self.factor * baseline + self.offset if self.relative else self.value

@@ -121,14 +121,24 @@ class Evaluations:
         return self._store.acts(table.id > after - LATE, table.action.in_(CLOSING))
 
 
+_OF_PART = ("@category:", "@segment:")
+"""What stands between the metric and the critical part that a look is about; in no metric's name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredLook:
-    """One look at one metric of a run's rubric, on a day of its plan. `at` is UTC seconds."""
+    """One look at one metric of a run's rubric, in all or in a critical part (error_rate@category:refund), on
+    a day of its plan. `at` is UTC seconds."""
 
     metric: str
     day: int
     at: float
     document: Mapping[str, Any]
+
+    @property
+    def of_part(self) -> bool:
+        """True for a look at one critical segment or category."""
+        return any(each in self.metric for each in _OF_PART)
 
     @property
     def distance(self) -> float | None:
@@ -163,10 +173,11 @@ class VerdictLooks:
         return self._store.found(StoredLook, query.order_by(table.c.metric, table.c.day))
 
     def of_run(self, canary: str, run: int) -> list[StoredLook]:
-        """The looks of a run by whatever rubric, in the order in which they were made."""
+        """The looks of a run at whole rows of whatever rubric, in the order in which they were made."""
         table = tables.looks
         query = select(table).where(table.c.canary == canary, table.c.run == run)
-        return self._store.found(StoredLook, query.order_by(table.c.at, table.c.metric))
+        found = self._store.found(StoredLook, query.order_by(table.c.at, table.c.metric))
+        return [each for each in found if not each.of_part]
 
     def keep(self, scope: LookScope, looks: Sequence[StoredLook]) -> None:
         """Store these looks, except those that somebody else stored first."""

@@ -66,6 +66,8 @@ class World:
     """By metric, in the order of visits."""
     sessions: Ints | None = None
     """Those of each visit, (visits,); None: each request is one."""
+    category: Ints | None = None
+    """The number of each visit's category, (visits,); None: all have none."""
 
     def until(self, day: int) -> Sample:
         """What had been seen when so many days were over."""
@@ -84,7 +86,7 @@ class World:
             first_at=at,
             last_at=at,
             candidate_at=np.arange(0, day * 24) * DAY_S / 24,
-            category=TextColumn(names=("",), code=np.zeros(rows, dtype=np.int64)),
+            category=self._categories(rows),
             totals={
                 name: MeasureTotals(count=self._counts(name)[:rows].astype(np.float64), total=total[:rows])
                 for name, total in {**self.totals, TRAFFIC: seen.count}.items()
@@ -93,6 +95,12 @@ class World:
             feedback={name: _first(said, rows) for name, said in self.said.items()},
             shares=seen.shares,
         )
+
+    def _categories(self, rows: int) -> TextColumn:
+        if self.category is None:
+            return TextColumn(names=("",), code=np.zeros(rows, dtype=np.int64))
+        names = tuple(f"c{number}" for number in range(int(self.category.max()) + 1))
+        return TextColumn(names=names, code=self.category[:rows])
 
     def _counts(self, measure: str) -> Ints:
         by_session = self.sessions is not None and measure.startswith("session")

@@ -164,6 +164,26 @@ def test_later_reports_have_the_stored_looks(store: Store) -> None:
     }
 
 
+def test_what_a_look_saw_of_a_critical_category_is_kept_whatever_comes_later(sqlite: Store) -> None:
+    terms = replace(TERMS, critical_categories=frozenset({"billing"}))
+    rows = exchanges(replace(WORLD, errors=(0.01, 0.3)))
+    shipper = Shipper(sqlite)
+    shipper.lines([row for row in rows if float(str(row["at"])) <= START + 2 * DAY_S])
+    _runs(sqlite)
+    assert report_of(_settings(terms), "c", sqlite, now=START + 2.5 * DAY_S).verdict == "dont_ship"
+    kept = [look for look in _kept(sqlite) if look.of_part]
+    assert {(look.metric, look.day) for look in kept} == {
+        (f"{row.metric}@category:billing", day) for row in TERMS.criteria for day in (1,)
+    }
+    assert not [look for look in VerdictLooks(sqlite).of_run("c", 1) if look.of_part]
+    shipper.lines([row for row in rows if float(str(row["at"])) > START + 2 * DAY_S])
+    report = report_of(_settings(terms), "c", sqlite, now=LATER)
+    assert [look for look in _kept(sqlite) if look.of_part and look.day == 1] == kept
+    (line,) = [each for each in report.categories if (each.value, each.metric) == ("billing", "error_rate")]
+    assert (line.state, line.blocks) == ("WORSE", True)
+    assert take_looks(_settings(terms), "c", sqlite, now=LATER) == 0
+
+
 def test_records_that_come_late_change_no_look(sqlite: Store) -> None:
     rows = exchanges(WORLD)
     late = [row for number, row in enumerate(rows) if number % 3 == 0]

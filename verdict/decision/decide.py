@@ -50,7 +50,7 @@ from verdict.rows.reasons import (
     WorseInParts,
 )
 from verdict.rows.row import Row, few_events
-from verdict.terms.judged_canary import JudgedCanary, Miss
+from verdict.terms.judged_canary import JudgedCanary, Miss, part_name
 from verdict.terms.rubric import parse_bound
 
 
@@ -86,11 +86,6 @@ def better_higher(lines: Sequence[MetricLine]) -> Mapping[str, bool]:
 def _of_part(part: PartLine) -> Miss:
     name, found = part_name(part.by, part.value), part.difference
     return Miss(name=name, metric=part.metric, low=found.low, estimate=found.estimate, high=found.high)
-
-
-def part_name(by: str | None, value: str) -> str:
-    """How a decision names a critical category (`by` None) or segment."""
-    return f"category:{value}" if by is None else f"segment:{by}={value}"
 
 
 def _open_part(name: str) -> Miss:
@@ -215,6 +210,7 @@ def _worse(part: PartLine, parts: Parts, *, now_worse_than: str = "") -> PartWor
         high=difference.high,
         interval=difference.p_value is not None,
         exact_users=parts.exact.get(place),
+        shown_on=parts.shown_on.get(place),
         below_floor=place in parts.below_floor,
         now_worse_than=now_worse_than,
     )

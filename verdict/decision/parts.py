@@ -11,65 +11,18 @@ from common.interval import finite
 from verdict.decision.document import Difference, PartLine, PartState
 from verdict.details import UsersToCome
 from verdict.rows.comparison import ALPHA, GATE
+from verdict.rows.exact import chance_of_worse
+from verdict.rows.looks import Look, worse_since
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import attempt
 from verdict.rows.row import decide
 from verdict.sample.observations import Observations
-from verdict.sample.sample import Sample, TextColumn, Values
+from verdict.sample.sample import Sample, TextColumn
 from verdict.statistics import sequence
-from verdict.statistics.ratio import UnitSums, distinct, quantile
-from verdict.statistics.sequence import Stratum, e_bh
-from verdict.statistics.sequence import exact_p_value as p_value
-from verdict.statistics.types import Floats
+from verdict.statistics.ratio import distinct
+from verdict.statistics.sequence import e_bh
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
-
-
-def chance_of_worse(sample: Sample, observed: Observations, *, higher_is_better: bool) -> float | None:
-    """The probability that two equal arms differ at least so much to the candidate's disadvantage.
-
-    Each unit has one value, its mean; of a quantile, its share of values above both arms' quantile. Units are
-    compared within the ramp's phases. None if no phase has both arms, or the group is not small.
-    """
-    sums = _last_phases(_sums(sample, observed))
-    badness = (_over_events(sums) if observed.events else sums.total / sums.count) * (
-        -1 if higher_is_better else 1
-    )
-    phases = [sums.phase == phase for phase in np.unique(sums.phase)]
-    return p_value([Stratum(badness=badness[rows], candidate=sums.candidate[rows]) for rows in phases])
-
-
-def _over_events(sums: UnitSums) -> Floats:
-    """What each unit cost beyond the usual cost of its events, of which it may have none."""
-    return sums.total - float(sums.total.sum()) / max(float(sums.count.sum()), 1.0) * sums.count
-
-
-def _sums(sample: Sample, observed: Observations) -> UnitSums:
-    total = observed.total
-    if observed.values is not None and observed.level is not None and len(observed.row):
-        total = _slow(observed.values, observed.level)
-    return observed.sums(sample, total)
-
-
-def _slow(values: Values, level: float) -> Floats:
-    """The number of values in each group above the quantile of both arms, values equal to it by half."""
-    heights = values.heights(np.zeros(len(values.row), dtype=np.int64), 1)[0]
-    middle = quantile(values.scale, level, heights.astype(np.float64))
-    place = np.full(len(values.row), np.searchsorted(values.scale, middle))
-    return (values.at_or_above(place) + values.at_or_above(place + 1)) / 2
-
-
-def _last_phases(sums: UnitSums) -> UnitSums:
-    """Each unit once: in the last phase that has both arms, because there most units are the candidate's."""
-    if sums.single_phase:
-        return sums
-    theirs, ours = (np.unique(sums.phase[sums.candidate == arm]) for arm in (False, True))
-    sums = sums.only(np.isin(sums.phase, np.intersect1d(theirs, ours)))
-    _, from_the_end = np.unique(sums.unit[::-1], return_index=True)
-    last = np.zeros(len(sums.unit), dtype=np.bool_)
-    last[len(last) - 1 - from_the_end] = True
-    return sums.only(last)
-
 
 # Segments and categories where the candidate is better or worse, which the average hides.
 
@@ -94,6 +47,7 @@ class Part:
     None: no test is possible. `below_floor`: it misses an absolute bound. `carrying` is the effective number
     of the candidate's and the baseline's units, `events` their events by which a cost is divided, None for
     another metric; `seen`: any exchange is of this part. `uncomputed`: why nothing can be computed of it.
+    `looks` are those of the plan at a critical part.
     """
 
     by: str | None
@@ -109,6 +63,7 @@ class Part:
     events: tuple[int, int] | None = None
     seen: bool = True
     uncomputed: str = ""
+    looks: tuple[Look, ...] = ()
 
     @property
     def place(self) -> Place:
@@ -119,13 +74,15 @@ class Part:
 class Parts:
     """All segments and categories. `below_floor` holds the critical ones that miss an absolute bound,
     `too_few` the other critical ones that cannot be judged yet. `exact` holds the candidate units of those
-    that are worse by the exact test."""
+    that are worse by the exact test, `shown_on` the days of the `looks` that found critical ones worse."""
 
     segments: tuple[PartLine, ...]
     categories: tuple[PartLine, ...]
     below_floor: frozenset[Place] = frozenset()
     too_few: tuple[Part, ...] = ()
     exact: Mapping[Place, int] = field(default_factory=dict)
+    shown_on: Mapping[Place, int] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
 
     def to_come(self) -> tuple[UsersToCome, ...]:
         """The users that the parts in `too_few` still need: none of which nothing can be computed."""
@@ -153,6 +110,14 @@ def parts_of(
         unseen = _critical(canary, by).difference(labels.names if labels is not None else ())
         found += [Part(by=by, value=value, metric=criterion.metric, seen=False) for value in sorted(unseen)]
     return found
+
+
+def in_part(sample: Sample, observed: Observations, by: str | None, value: str) -> Observations | None:
+    """The observations in one part; None without any exchange of it."""
+    labels = sample.category if by is None else sample.tags.get(by)
+    if labels is None or value not in labels.names:
+        return None
+    return observed.take(np.flatnonzero(labels.code[observed.row] == list(labels.names).index(value)))
 
 
 def _part(
@@ -203,16 +168,19 @@ def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple
 
 def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
     """Which parts are worse or better: the large ones by e-BH at ALPHA, once per direction; the small ones by
-    the exact test, only worse.
+    the exact test, only worse. Under a plan, its looks alone find critical ones worse.
 
     Ordered by place, and within a place as in the rubric.
     """
     order = (*canary.segments, None)
     parts = sorted(parts, key=lambda part: (order.index(part.by), part.value))
-    large, exact = [part for part in parts if part.compared], _exactly_worse(parts)
-    worse = _discoveries(large, [part.worse for part in large]) | exact.keys()
-    better = _discoveries(large, [part.better for part in large])
     critical = [part for part in parts if canary.is_critical(part.by, part.value)]
+    tested = [part for part in parts if not (canary.plan and canary.is_critical(part.by, part.value))]
+    shown_on = {part.place: day for part in critical if (day := worse_since(part.looks)) is not None}
+    exact, large = _exactly_worse(tested), [part for part in tested if part.compared]
+    worse = _discoveries(large, [part.worse for part in large]) | exact.keys() | shown_on.keys()
+    large = [part for part in parts if part.compared]
+    better = _discoveries(large, [part.better for part in large])
     below = frozenset(part.place for part in critical if part.below_floor)
     blocking = below | {part.place for part in critical if part.place in worse}
 
@@ -240,6 +208,8 @@ def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
         below_floor=below,
         too_few=tuple(p for p in critical if state(p) == "TOO_FEW" and p.place not in blocking),
         exact=exact,
+        shown_on=shown_on,
+        looks=tuple(look for part in critical for look in part.looks),
     )
 
 

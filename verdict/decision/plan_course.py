@@ -1,7 +1,7 @@
 """A canary's plan as of now: the looks that are due, and the data that each may see."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias
@@ -9,9 +9,10 @@ from typing import Any, Protocol, TypeAlias
 from scipy import optimize
 
 from common.interval import finite
+from records.facts.metric import JUDGED
 from verdict.decision.document import MetricLine, PlanLine
 from verdict.decision.figures import since_first
-from verdict.decision.parts import Part, parts_of
+from verdict.decision.parts import Part, in_part, parts_of
 from verdict.details import LookPoint, RowCourse, SinceFirst
 from verdict.rows.comparison import ArmSums
 from verdict.rows.looks import KeptLooks, Look, RowPlan, looks_at
@@ -52,14 +53,26 @@ def due(canary: JudgedCanary, candidate_at: Floats, kept: KeptLooks, *, now: flo
 def cuts(canary: JudgedCanary, kept: KeptLooks, *, now: float) -> Callable[[Floats], Sequence[float]]:
     """From times of candidate traffic, the midnights up to which data are needed: those of the looks that
     are not kept, and the last one's."""
+    plan = canary.plan
+    rows = [] if plan is None else [each.name for row in canary.criteria for each in _rows(canary, plan, row)]
 
     def of(candidate_at: Floats) -> Sequence[float]:
         moments = due(canary, candidate_at, kept, now=now)
-        rows = [row.metric for row in canary.criteria]
-        open_ = [day for day in moments if any((metric, day) not in kept for metric in rows)]
+        open_ = [day for day in moments if any((name, day) not in kept for name in rows)]
         return sorted({moments[day] for day in (*open_, *sorted(moments)[-1:])})
 
     return of
+
+
+def _rows(canary: JudgedCanary, plan: VerdictPlan, criterion: Criterion) -> list[RowPlan]:
+    """The criterion's row under the plan, then that in each critical part: the parts share one risk of a
+    refusal. The judge's own figures have the judge's categories, so they have no parts.
+    """
+    row = RowPlan(criterion=criterion, plan=plan, rows=len(canary.criteria))
+    places = () if criterion.metric in JUDGED else canary.critical_parts
+    inside = replace(criterion, ideal=criterion.acceptable.as_baseline, assisted=False)
+    of_part = replace(row, criterion=inside, rows=row.rows * max(len(places), 1))
+    return [row, *(replace(of_part, part=place) for place in places)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +108,7 @@ class PlanCourse:
     now: float
     due: Mapping[int, float] = field(init=False)
     _samples: dict[float, Sample] = field(init=False, default_factory=dict)
+    _looks: dict[str, Mapping[str, tuple[Look, ...]]] = field(init=False, default_factory=dict)
     _latest: "_Seen | None" = field(init=False, default=None)
     """What was seen last of a row: its standing, its looks and its parts share it."""
 
@@ -123,9 +137,14 @@ class PlanCourse:
 
     def looks(self, criterion: Criterion) -> tuple[Look, ...]:
         """The criterion's looks that are due: those that are kept, the others taken now."""
-        metric = criterion.metric
-        kept = {day: self.kept[metric, day] for day in self.due if (metric, day) in self.kept}
-        return looks_at(self._row(criterion), self.due, kept, lambda moment: self._measure(criterion, moment))
+        return self.all_looks(criterion)[criterion.metric]
+
+    def all_looks(self, criterion: Criterion) -> Mapping[str, tuple[Look, ...]]:
+        """The same, by the row's name, with those at the row in every critical part."""
+        if criterion.metric not in self._looks:
+            rows = _rows(self.canary, self.plan, criterion)
+            self._looks[criterion.metric] = looks_at(rows, self.due, self.kept, self._measure)
+        return self._looks[criterion.metric]
 
     def sample_until(self, moment: float) -> Sample:
         if moment not in self._samples:
@@ -138,8 +157,13 @@ class PlanCourse:
         """This row in every segment and category, at the latest look's data."""
         if not self.due:
             return parts_of(self.sample, self.canary, criterion, observed)
+        rows, taken = _rows(self.canary, self.plan, criterion), self.all_looks(criterion)
+        looks = {row.part: taken[row.name] for row in rows if row.part is not None}
         seen = self._seen(criterion, max(self.due.values()))
-        return parts_of(seen.sample, self.canary, criterion, seen.observed)
+        return [
+            replace(part, looks=looks.get((part.by, part.value), ()))
+            for part in parts_of(seen.sample, self.canary, criterion, seen.observed)
+        ]
 
     def since_first(self, criterion: Criterion) -> SinceFirst | None:
         """This row by day since a user's first exposure, at the latest look's data; None before a look."""
@@ -167,10 +191,14 @@ class PlanCourse:
         )
 
     def _row(self, criterion: Criterion) -> RowPlan:
-        return RowPlan(criterion=criterion, plan=self.plan, rows=len(self.canary.criteria))
+        return _rows(self.canary, self.plan, criterion)[0]
 
-    def _measure(self, criterion: Criterion, moment: float) -> Contrast | None:
-        return self._seen(criterion, moment).contrast
+    def _measure(self, row: RowPlan, moment: float) -> Contrast | None:
+        seen = self._seen(row.criterion, moment)
+        if row.part is None:
+            return seen.contrast
+        inside = in_part(seen.sample, seen.observed, *row.part)
+        return None if inside is None else contrast(seen.sample, inside)
 
     def _seen(self, criterion: Criterion, moment: float) -> "_Seen":
         """The row as of a look."""
@@ -206,9 +234,9 @@ def _points(looks: Sequence[Look]) -> tuple[LookPoint, ...]:
     )
 
 
-def new_looks(rows: Sequence[Row], kept: KeptLooks) -> list[Look]:
+def new_looks(taken: Sequence[Look], kept: KeptLooks) -> list[Look]:
     """The looks that are not kept yet."""
-    return [look for row in rows for look in row.looks if (look.metric, look.day) not in kept]
+    return [look for look in taken if (look.metric, look.day) not in kept]
 
 
 # What is to be expected of a plan: whether it gets there, and what its risk lets pass.

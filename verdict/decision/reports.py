@@ -24,7 +24,7 @@ from routing.canary import Arm
 from routing.states import State
 from verdict.decision.document import SHIPS, Decided, Report, Verdict
 from verdict.decision.offline import benchmarks_between, benchmarks_of, offline_rows, spent_on
-from verdict.decision.plan_course import PlanCourse, cuts, look_left_out
+from verdict.decision.plan_course import PlanCourse, cuts, look_left_out, new_looks
 from verdict.decision.verdict import build, build_with_looks
 from verdict.details import EvaluationCost, Mirror
 from verdict.rows.looks import NO_LOOKS, Look, from_store, to_store
@@ -139,7 +139,8 @@ def _after(judged: JudgedCanary, looks: VerdictLooks, name: str, run: int) -> Ju
         return judged
     for earlier in range(1, run):
         scope = LookScope(canary=name, run=earlier, rubric_sha256=judged.sha256)
-        ours, every = _ship_days(looks.of(scope)), _ship_days(looks.of_run(name, earlier))
+        stored = [each for each in looks.of(scope) if not each.of_part]
+        ours, every = _ship_days(stored), _ship_days(looks.of_run(name, earlier))
         last = plan.days if len(every) > len(ours) else max(ours, default=0)
         spent += max(1 - spent, LEAST_LEFT) * (plan.spent("ship", last, 1.0) if last else 0.0)
     return replace(judged, spent_before=min(spent, 1.0))
@@ -220,8 +221,8 @@ def take_looks(settings: ReportSettings, name: str, store: Store, *, now: float)
             assigned_outside=judged.assigned_outside,
         )
     course = PlanCourse(sample=sample, canary=judged, plan=judged.plan, kept=kept, now=until)
-    taken = [look for row in judged.criteria for look in course.looks(row)]
-    new = [look for look in taken if (look.metric, look.day) not in kept]
+    taken = [each for row in judged.criteria for looks in course.all_looks(row).values() for each in looks]
+    new = new_looks(taken, kept)
     VerdictLooks(store).keep(scope, to_store(new))
     return len(new)
 

@@ -178,7 +178,8 @@ def build_with_looks(
         judge=said,
         details=details,
     )
-    return report, new_looks(findings.rows, kept)
+    taken = [look for row in findings.rows for look in row.looks]
+    return report, new_looks([*taken, *findings.parts.looks], kept)
 
 
 def _money(sample: Sample, canary: JudgedCanary) -> tuple[Money | None, EvaluationCost]:

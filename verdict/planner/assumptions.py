@@ -12,7 +12,7 @@ from scipy import special
 from records.facts.metric import BUILT_IN, Metric
 from routing.canary import Step
 from verdict.rows.comparison import GATE
-from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.judged_canary import JudgedCanary, part_name
 from verdict.terms.measures import known, per_session, quantile_level, share
 from verdict.terms.plan import DAY_S
 from verdict.terms.rubric import Bound, Criterion, scale_of
@@ -482,10 +482,7 @@ class PartChance:
 
 def part_names(judged: JudgedCanary) -> tuple[str, ...]:
     """The names of the critical parts: categories first, each kind in order."""
-    return (
-        *(f"category:{value}" for value in sorted(judged.critical_categories)),
-        *(f"segment:{tag}={value}" for tag, value in sorted(judged.critical_segments)),
-    )
+    return tuple(part_name(*place) for place in judged.critical_parts)
 
 
 def part_chances(

@@ -11,11 +11,13 @@ from scipy import optimize, special
 from common.interval import Interval
 from records.store.reports import StoredLook
 from verdict.rows.days import DayFinding, day_finding
-from verdict.rows.margins import Contrast, Margin, z_to_ship
+from verdict.rows.exact import chance_of_worse
+from verdict.rows.margins import Contrast, Margin, OpenMargin, z_to_ship
 from verdict.rows.reading import OneUnit, OpinionRate, Outcome, known, only_by, outcome
 from verdict.rows.reasons import attempt
 from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.types import NotComputed
+from verdict.terms.judged_canary import PartPlace, part_name
 from verdict.terms.plan import Side, VerdictPlan
 from verdict.terms.rubric import Bound, Criterion
 
@@ -50,7 +52,8 @@ class SeenRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One look at one row: its day of the plan, its moment (UTC seconds), the candidate's units with a value.
+    """One look at one row (`metric`: its name in the plan): its day, its moment (UTC seconds), the
+    candidate's units with a value.
 
     `seen` is None if too few units had a value, or if nothing could be computed of them (`uncomputed`: why):
     such a look spends nothing, and its risk waits.
@@ -67,18 +70,25 @@ class Look:
 Told: TypeAlias = Sequence[tuple[int, float]]
 """The days of looks, rising, with their information."""
 
-Measure: TypeAlias = Callable[[float], Contrast | None]
-"""A row's data up to a moment; None without a value of the candidate."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowPlan:
-    """One row of the rubric under the plan. `rows` is the number of rows, which share the risk of a
-    refusal."""
+    """One row of the rubric under the plan, or that row in one critical `part` (None: in all).
+
+    `rows` is the number of those that share the risk of a refusal. A row is refused at its acceptable bound;
+    in a part, where its ideal bound is the baseline's value, at that one: with few users by the exact test.
+    """
 
     criterion: Criterion
     plan: VerdictPlan
     rows: int
+    part: PartPlace | None = None
+
+    @property
+    def name(self) -> str:
+        """The row's name among looks: error_rate, or error_rate@category:refund."""
+        metric = self.criterion.metric
+        return metric if self.part is None else f"{metric}@{part_name(*self.part)}"
 
     def risk(self, side: Side) -> float:
         """How often the row may ship exactly at its bound, or be refused there."""
@@ -88,8 +98,12 @@ class RowPlan:
 
     def told(self, side: Side, looks: Sequence[Look]) -> Told:
         """The looks of this side that had enough units."""
-        days = self.plan.looks(side)
-        return [(look.day, look.seen.information) for look in looks if look.seen and look.day in days]
+        seen = [(look.day, look.seen) for look in looks if look.seen is not None]
+        return [
+            (day, each.information)
+            for day, each in seen
+            if (each.boundary if side == "ship" else each.refusal) is not None
+        ]
 
     def bounds(self, side: Side, told: Told, risk: float | None = None) -> Mapping[int, float]:
         """The boundaries of these looks, by day; at the row's own risk, or at another."""
@@ -106,27 +120,35 @@ class RowPlan:
         return self.bounds(side, [*self.told(side, before), (day, information)])[day]
 
 
+Measure: TypeAlias = Callable[[RowPlan, float], Contrast | None]
+"""A row's data up to a moment; None without a value of the candidate."""
+
+
 def looks_at(
-    row: RowPlan, due: Mapping[int, float], kept: Mapping[int, Look], measure: Measure
-) -> tuple[Look, ...]:
-    """All looks that are due, {day: moment}, in order: those that are kept, the others taken now."""
-    found: list[Look] = []
+    rows: Sequence[RowPlan], due: Mapping[int, float], kept: "KeptLooks", measure: Measure
+) -> Mapping[str, tuple[Look, ...]]:
+    """All looks at each row, by its name, that are due, {day: moment}, in order: those that are kept, the
+    others taken now, day by day."""
+    found: dict[str, list[Look]] = {row.name: [] for row in rows}
     for day, at in sorted(due.items()):
-        found.append(kept[day] if day in kept else _taken(row, day, at, measure, found))
-    return tuple(found)
+        for row in rows:
+            known, before = kept.get((row.name, day)), found[row.name]
+            before.append(_taken(row, day, at, measure, before) if known is None else known)
+    return {name: tuple(looks) for name, looks in found.items()}
 
 
 def _taken(row: RowPlan, day: int, at: float, measure: Measure, before: Sequence[Look]) -> Look:
     """The look; one of which nothing can be computed does not take those of other days along."""
-    nothing = Look(metric=row.criterion.metric, day=day, at=at, units=0)
+    nothing = Look(metric=row.name, day=day, at=at, units=0)
 
     def made() -> Look:
-        contrast = measure(at)
+        contrast = measure(row, at)
         if contrast is None:
             return nothing
-        found = replace(nothing, units=contrast.units)
-        enough = contrast.enough(row.criterion.acceptable)
-        return replace(found, seen=_seen(row, contrast, before, day)) if enough else found
+        found, bound = replace(nothing, units=contrast.units), row.criterion.acceptable
+        if contrast.enough(bound) and not (row.part and contrast.few):
+            return replace(found, seen=_seen(row, contrast, before, day))
+        return replace(found, seen=_seen_exactly(row, contrast, before, day)) if row.part else found
 
     def unknown(why: str) -> Look:
         return replace(nothing, uncomputed=why)
@@ -134,12 +156,53 @@ def _taken(row: RowPlan, day: int, at: float, measure: Measure, before: Sequence
     return attempt(f"the look at {nothing.metric} of day {day}", made, unknown)
 
 
+def _seen_exactly(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) -> SeenRow | None:
+    """What few users tell of a part: whether the candidate is worse there; None without any in both arms."""
+    bound, equal = row.criterion.acceptable, row.criterion.ideal
+    chance = chance_of_worse(
+        contrast.sums.sample, contrast.sums.observed, higher_is_better=bound.higher_is_better
+    )
+    if chance is None:
+        return None
+    information = _information(contrast, equal)
+    refusal = row.boundary("refuse", before, day, information)
+    beyond = refusal is not None and chance <= float(special.ndtr(-refusal))
+    nothing, ideal = (OpenMargin(estimate=contrast.with_heavy(each).estimate) for each in (bound, equal))
+    worse = _seen_margin(ideal, None, None)
+    return SeenRow(
+        information=information,
+        se=nothing.se,
+        skewness=0.0,
+        busy=float(min(contrast.carrying)),
+        boundary=None,
+        refusal=refusal,
+        acceptable=_seen_margin(nothing, None, None),
+        ideal=replace(worse, high=worse.estimate) if beyond and worse.estimate < 0 else worse,
+        to_ship=z_to_ship(nothing),
+    )
+
+
+def worse_since(looks: Sequence[Look]) -> int | None:
+    """The day of the first of a part's looks that found the candidate worse than the baseline there, while
+    the latest one's estimate bears it out; None without one."""
+    seen = [(look.day, look.seen.ideal) for look in looks if look.seen is not None]
+    if not seen or seen[-1][1].estimate >= 0:
+        return None
+    return next((day for day, each in seen if each.high < 0), None)
+
+
+def _information(contrast: Contrast, bound: Bound) -> float:
+    found = contrast.information(bound)
+    if not 0 < found < math.inf:
+        raise NotComputed("how much they tell is not a number")
+    return found
+
+
 def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) -> SeenRow:
     criterion = row.criterion
     acceptable, ideal = contrast.margin(criterion.acceptable), contrast.margin(criterion.ideal)
-    information, shape = contrast.information(criterion.acceptable), contrast.shape(criterion.acceptable)
-    if not 0 < information < math.inf:
-        raise NotComputed("how much they tell is not a number")
+    against = criterion.ideal if row.part else criterion.acceptable
+    information, shape = _information(contrast, against), contrast.shape(criterion.acceptable)
     boundary = row.boundary("ship", before, day, information)
     refusal = row.boundary("refuse", before, day, information)
     seen = _seen_margin(acceptable, boundary, refusal)

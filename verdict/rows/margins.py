@@ -13,6 +13,7 @@ import numpy as np
 
 from common.interval import Interval
 from verdict.rows.comparison import (
+    GATE,
     ArmSums,
     HeavyUnit,
     Quantiles,
@@ -252,6 +253,11 @@ class Contrast:
         """True if the candidate, and for a relative bound the baseline, has enough units with a value, and a
         cost enough events to be divided by."""
         return enough_units(self.carrying, bound) and enough_events(self.sums.events)
+
+    @property
+    def few(self) -> bool:
+        """True if the arms have too few units, or events, to be compared but by an exact test."""
+        return min(self.carrying) < GATE or not enough_events(self.sums.events)
 
     def margin(self, bound: Bound) -> Margin:
         """The distance to this bound, as all the data say, with the heavy unit and without. Needs enough

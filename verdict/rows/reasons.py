@@ -87,7 +87,8 @@ class PartWorse:
     (`low` and `high` None).
 
     `interval`: its ends are told, None for an open one. `exact_users`: the candidate's users, where the exact
-    test tells it. `below_floor`: it misses an absolute bound. `now_worse_than` as in RowMissed.
+    test tells it. `shown_on`: the day of the look that found it. `below_floor`: it misses an absolute bound.
+    `now_worse_than` as in RowMissed.
     """
 
     by: str | None
@@ -98,6 +99,7 @@ class PartWorse:
     high: float | None
     interval: bool
     exact_users: int | None
+    shown_on: int | None = None
     below_floor: bool = False
     now_worse_than: str = ""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from records.facts.metric import BUILT_IN, JUDGED, Metric
 from records.facts.prices import PricedModel
@@ -93,6 +93,15 @@ class ExpectedUse:
 NOTHING_EXPECTED = ExpectedUse()
 
 
+PartPlace: TypeAlias = tuple[str | None, str]
+"""A segment, by its tag and value, or a category, by None and its value."""
+
+
+def part_name(by: str | None, value: str) -> str:
+    """A part as people name it: category:refund, segment:plan=enterprise."""
+    return f"category:{value}" if by is None else f"segment:{by}={value}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedCanary:
     """One canary and its terms.
@@ -177,6 +186,12 @@ class JudgedCanary:
         """The days after a unit's first request until its value of this row's metric is complete."""
         metric = self.metrics.get(row.metric)
         return metric.matures_after_s / DAY_S if metric is not None else 0.0
+
+    @property
+    def critical_parts(self) -> Sequence[PartPlace]:
+        """The critical categories, then the critical segments."""
+        categories = [(None, value) for value in sorted(self.critical_categories)]
+        return [*categories, *sorted(self.critical_segments)]
 
     def is_critical(self, by: str | None, value: str) -> bool:
         """True if a loss in this value of the tag `by`, or of the category (`by` None), blocks shipping."""
