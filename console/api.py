@@ -162,8 +162,14 @@ class Api:
         return JSONResponse(done)
 
     async def revert(self, request: Request) -> Response:
-        """POST {"who", "reason"}: give everybody the baseline before the one in force."""
-        return await self._signed(request, self._operator.revert)
+        """POST {"who", "reason", "despite_retirement"?}: give everybody the baseline before the one in
+        force."""
+        try:
+            order = _order_document(await _body(request))
+        except ValueError:
+            return _problem(400, 'send JSON: {"who": "…", "reason": "…"}')
+        given = {name: order[name] for name in ("who", "reason", "despite_retirement")}
+        return JSONResponse(await self._operator.revert(request.path_params["name"], **given))
 
     async def end(self, request: Request) -> Response:
         """POST {"who", "reason"?}: end a trial of a standing canary that never ran."""
@@ -177,9 +183,9 @@ class Api:
         return JSONResponse(await act(request.path_params["name"], **signed))
 
     async def order(self, request: Request) -> Response:
-        """POST {"who", "reason", "share"?, "hard"?, "against_verdict"?, "minutes"?, "stage"?}: one order to a
-        canary (`ORDERS`). 202: a promotion that wants two people is asked for; `promote_asked` says until
-        when."""
+        """POST {"who", "reason", "share"?, "hard"?, "against_verdict"?, "despite_retirement"?, "minutes"?,
+        "stage"?}: one order to a canary (`ORDERS`). 202: a promotion that wants two people is asked for;
+        `promote_asked` says until when."""
         order = request.path_params["order"]
         if order not in ORDERS:
             return _problem(404, f"there is no such order; use {', '.join(ORDERS)}")
@@ -191,7 +197,7 @@ class Api:
             return _problem(
                 400,
                 'send JSON: {"who": "…", "reason": "…"}, and "share" for ramp, "hard" for rollback, '
-                '"against_verdict" for promote',
+                '"against_verdict" for promote, "despite_retirement" for promote and rollback',
             )
         return JSONResponse(done, status_code=status)
 
@@ -258,10 +264,10 @@ def _order_document(document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError
     who, reason, share = document.get("who", ""), document.get("reason", ""), document.get("share")
-    hard, against = document.get("hard", False), document.get("against_verdict", False)
+    flags = {name: document.get(name, False) for name in ("hard", "against_verdict", "despite_retirement")}
     if not isinstance(who, str) or not isinstance(reason, str):
         raise ValueError
-    if not isinstance(hard, bool) or not isinstance(against, bool):
+    if not all(isinstance(each, bool) for each in flags.values()):
         raise ValueError
     if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
         raise ValueError
@@ -272,8 +278,7 @@ def _order_document(document: Any) -> dict[str, Any]:
         "who": who,
         "reason": reason[:_REASON_BOUND],
         "share": share,
-        "hard": hard,
-        "against_verdict": against,
+        **flags,
         "minutes": _minutes(document),
         "stage": _stage(document),
     }

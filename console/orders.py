@@ -66,7 +66,8 @@ class OrderForms:
 
         async def act(name: str, form: Mapping[str, str]) -> tuple[int, str]:
             who, reason = self._signed(request, form)
-            done = await self._operator.revert(name, who=who, reason=reason)
+            despite = "despite_retirement" in form
+            done = await self._operator.revert(name, who=who, reason=reason, despite_retirement=despite)
             now = done["baseline"]
             return 200, f"{done['reverted']} is taken back. Everybody gets {now['provider']}/{now['model']}."
 
@@ -108,6 +109,7 @@ class OrderForms:
                 share=_share(form, order),
                 hard="hard" in form,
                 against_verdict="against_verdict" in form,
+                despite_retirement="despite_retirement" in form,
             )
             if done["promote_asked"]:
                 return 202, f"Not promoted yet: {status.asked(done['promote_asked'], time.time())}."

@@ -29,6 +29,7 @@ from control.jobs.reports import Announcer, ReportJob, week_after_news
 from control.jobs.segment_job import SegmentJob, SegmentProgram, expiring
 from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
+from control.operator.retiring import KnownRetirements
 from control.operator.standing import Misfit, StandingOrders
 from control.settings import ControlSettings
 from control.states.activity import UnitActivity
@@ -118,7 +119,13 @@ class Controller:
             works=self._leads,
         )
         self._astray: set[tuple[str, str]] = set()
-        self.monitor = Monitor(meters=self.meters, rollouts=self.rollouts, settings=settings)
+        retirements = KnownRetirements(store, lambda: self.settings)
+        self.monitor = Monitor(
+            meters=self.meters,
+            rollouts=self.rollouts,
+            settings=settings,
+            has_retired=retirements.has_retired,
+        )
         self._courses = Checkpoints(store, COURSES)
         self._knows_courses = False
         self.preflights = Preflights(candidates, self.rollouts)
@@ -149,6 +156,7 @@ class Controller:
             unpriced=unpriced,
             held=lambda name, phase, unit: self.activity.keeps(name, phase, unit_hash(ids_keys()[0], unit)),
             held_units=self.activity.document,
+            retirements=retirements,
             standing=StandingOrders(store, self.rollouts, lambda: self.settings, self._trials, misfit),
         )
         self._store = store

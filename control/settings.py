@@ -118,6 +118,12 @@ class StandingCanary:
             if (newest is None or name != newest.canary) and each.baseline != self.baseline
         ]
 
+    @property
+    def former(self) -> ArmDocument:
+        """The baseline before the one in force; the file's where nothing older was promoted."""
+        before = self.begun.before
+        return self.in_file if before is None else before.arm
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:

@@ -14,6 +14,12 @@ from records.facts.prices import UnpricedArm, said_once
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason, for the audit log.")]
 NeededReason = Annotated[str, typer.Option("--reason", help="The reason, for the audit log (required).")]
+DespiteRetirement = Annotated[
+    bool,
+    typer.Option(
+        "--despite-retirement", help="Do it although it gives users a model that retires. It is kept."
+    ),
+]
 _WITHIN_S, _REPORT_WITHIN_S = 30.0, 600.0
 """How long an answer may take; a promotion or decision makes the report first, which may take minutes."""
 
@@ -60,11 +66,17 @@ def rollback(
             "--hard", help="The candidate gets no request any more, not even of conversations it began."
         ),
     ] = False,
+    despite_retirement: DespiteRetirement = False,
     minutes: shell.Minutes = None,
     stage: shell.Stage = "",
 ) -> None:
-    """Roll back now: set the share to 0 until somebody resumes the canary."""
-    _order(at, "rollback", name, reason, hard=hard, **shell.spent(minutes, stage))
+    """Roll back now: set the share to 0 until somebody resumes the canary.
+
+    Towards a baseline that has retired, after a promotion also one that will soon, it needs
+    --despite-retirement.
+    """
+    more = {**shell.spent(minutes, stage), "despite_retirement": despite_retirement}
+    _order(at, "rollback", name, reason, hard=hard, **more)
 
 
 def promote(
@@ -80,17 +92,23 @@ def promote(
             "--against-verdict", help="Promote although the report says don't ship, or extend. It is kept."
         ),
     ] = False,
+    despite_retirement: DespiteRetirement = False,
     minutes: shell.Minutes = None,
     stage: shell.Stage = "",
 ) -> None:
     """Send all users to the candidate, in a lane those of the lane. Never happens automatically.
 
-    Says what the report says. Unless that is to ship, it needs --against-verdict.
+    Says what the report says. Unless that is to ship, it needs --against-verdict. Where the candidate retires
+    soon, or a hold-back's baseline before its end, it needs --despite-retirement.
     With `promote: two_people` the first person's order asks, and exits 4; another person's promotes.
     """
     if by is not None and not by.strip():
         shell.fail("--by must not be empty", code=2)
-    more = {**shell.spent(minutes, stage), "against_verdict": against_verdict}
+    more = {
+        **shell.spent(minutes, stage),
+        "against_verdict": against_verdict,
+        "despite_retirement": despite_retirement,
+    }
     _order(at, "promote", name, reason, by=by, **more)
 
 
@@ -127,9 +145,11 @@ def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
     if report := done.get("report"):
         word = report["verdict"].replace("dont", "don't").replace("_", " ")
         shell.say(f"{name}: the report says {word}{f': {said}' if (said := report['says']) else ''}")
+    warn_of_retirement(done)
     if asked := done.get("promote_asked"):
         until = datetime.fromtimestamp(asked["until"], UTC).strftime("%Y-%m-%d %H:%M")
         against = "--against-verdict " if asked["against"] else ""
+        against += "--despite-retirement " if done["retires"] else ""
         return shell.say(
             f"{name}: not promoted yet: {asked['who']} has asked for it. Until {until} UTC somebody else may "
             f"promote it, on the page or with: canary promote {name} {against}--by THEIR-NAME --reason …"
@@ -141,6 +161,12 @@ def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
         f"{name}: {plain(done['state'])}, share {done['share'] * 100:.3g}%{lane}, "
         f"{confirmations(done['confirmed'], done['workers'])}"
     )
+
+
+def warn_of_retirement(done: Mapping[str, Any]) -> None:
+    """Say when the model retires that an order gave users."""
+    if done["retires"]:
+        shell.say(f"warning: {done['retires']}")
 
 
 def warn_of_prices(done: Mapping[str, Any]) -> None:

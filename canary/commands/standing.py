@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from canary.commands import shell
-from canary.commands.orders import Name, NeededReason, Reason, give, warn_of_prices
+from canary.commands.orders import (
+    DespiteRetirement,
+    Name,
+    NeededReason,
+    Reason,
+    give,
+    warn_of_prices,
+    warn_of_retirement,
+)
 from canary.config import ConfigError
 
 Standing = Annotated[str, typer.Argument(help="The standing canary's name.")]
@@ -50,11 +58,19 @@ def end(at: shell.Server, name: Name, reason: Reason = "") -> None:
     shell.answer(at.output, give(at, name, "end", {"reason": reason}), f"{name}: ended", by=shell.say)
 
 
-def revert(at: shell.Server, name: Standing, reason: NeededReason) -> None:
-    """Give everybody the baseline before the one in force, at once. Begins nothing."""
-    done = give(at, name, "revert", {"reason": reason}, of="standing")
+def revert(
+    at: shell.Server, name: Standing, reason: NeededReason, despite_retirement: DespiteRetirement = False
+) -> None:
+    """Give everybody the baseline before the one in force, at once. Begins nothing.
+
+    Towards one that has retired, or will within 30 days, it needs --despite-retirement.
+    """
+    order = {"reason": reason, "despite_retirement": despite_retirement}
+    done = give(at, name, "revert", order, of="standing")
     now = done["baseline"]
     text = f"{name}: everybody gets {now['provider']}/{now['model']}; {done['reverted']} is taken back"
+    if at.output != "json":
+        warn_of_retirement(done)
     shell.answer(at.output, done, text, by=shell.say)
 
 

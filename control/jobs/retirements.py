@@ -170,12 +170,18 @@ def dates_of(
     names = list(names)
     found = dict(listed)
     for name in names:
-        if (last := stated_for(name, stated)) is not None:
-            kept = listed.get(name)
-            successor = last.successor or (kept.successor if kept is not None else "")
-            found[name] = LastDay(on=last.on, successor=successor)
+        if (last := last_day(name, listed, stated)) is not None:
+            found[name] = last
     known = {*names, *(name.partition("/")[2] for name in names)}
     return {**found, **{key: last for key, last in stated.items() if key not in known}}
+
+
+def last_day(name: str, listed: Mapping[str, LastDay], stated: Mapping[str, LastDay]) -> LastDay | None:
+    """When `provider/model` retires, as in `dates_of`; None where nobody says it."""
+    own, kept = stated_for(name, stated), listed.get(name)
+    if own is None or kept is None:
+        return own or kept
+    return LastDay(on=own.on, successor=own.successor or kept.successor)
 
 
 def stated_for(name: str, stated: Mapping[str, LastDay]) -> LastDay | None:

@@ -4,7 +4,7 @@ The monitor reads no file and no database. Its controller's source brings the ev
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from records.outcome import Heartbeat, Outcome
 from records.store import Act, Store
 from records.store.releases import Releases, SentPage
 from routing import transitions
-from routing.canary import Canary
+from routing.canary import Arm, Canary
 from routing.canary import arm_names as names_of
 from routing.states import State
 
@@ -49,14 +49,15 @@ PAST_COURSES = 20
 
 @dataclass(slots=True)
 class WatchedCanary:
-    """One canary under watch: its guardrails, figures and incident, the last status of every rule, and
-    whether its provider throttles the candidate."""
+    """One canary under watch: its guardrails, figures and incident, the last status of every rule, whether
+    its provider throttles the candidate, and whether the baseline's model has retired."""
 
     watch: Watch
     pulse: Pulse
     incident: Incident | None = None
     statuses: tuple[GuardrailStatus, ...] = ()
     throttled: bool = False
+    retired: bool = False
 
     @property
     def holds_ramp(self) -> bool:
@@ -75,8 +76,19 @@ class WatchedCanary:
         """Have the guardrails decide again."""
         told = self.incident is not None and self.incident.state != "resolved"
         found = self.watch.decide(now_mono, routed=routed, outcome_arrived=heard, told=told)
-        self.statuses = tuple(map(paging, found)) if only_pages(state) else tuple(found)
+        self.statuses = tuple(map(paging, found)) if self.only_pages(state) else tuple(found)
         self.throttled = self.pulse.quota.status(None, now_mono).holds
+
+    def only_pages(self, state: State | None) -> bool:
+        """True once the candidate is promoted and guardrails page instead of rolling back: its hold-back says
+        so, or there is no way back, since the baseline has retired.
+
+        That stays so when the hold-back is over: what a person has been told of must not be undone then.
+        During a trial the baseline serves the others, and what it does there counts, no date.
+        """
+        if state is None or state.state != "promoted":
+            return False
+        return self.retired or (state.holdback is not None and not state.holdback.rollback)
 
     def why(self, act: Act, *, rule: str = "", share: float, arms: ArmNames = UNNAMED) -> RollbackEvidence:
         """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
@@ -85,19 +97,18 @@ class WatchedCanary:
         )
 
 
-def only_pages(state: State | None) -> bool:
-    """True once the candidate is promoted with a hold-back by which guardrails page instead of rolling back.
-
-    That stays so when the hold-back is over: what a person has been told of must not be undone then.
-    """
-    held = state.holdback if state is not None and state.state == "promoted" else None
-    return held is not None and not held.rollback
-
-
 class Monitor:
     """Watches every canary. A listener; belongs to the event loop's thread."""
 
-    def __init__(self, *, meters: Meters, rollouts: Rollouts, settings: ControlSettings) -> None:
+    def __init__(
+        self,
+        *,
+        meters: Meters,
+        rollouts: Rollouts,
+        settings: ControlSettings,
+        has_retired: Callable[[Arm, float], bool] = lambda arm, now: False,
+    ) -> None:
+        """`has_retired` says whether an arm's model has, at a UTC second."""
         self.outbox = Outbox(settings.notify)
         self.canaries: dict[str, WatchedCanary] = {}
         self.record_alarm = RecordAlarm()
@@ -108,7 +119,7 @@ class Monitor:
         """What the candidate refused of each canary that waits for that, in a sentence. Replaced whole."""
         self._heard = HeardFeedback()
         self._meters = meters
-        self._rollouts = rollouts
+        self._rollouts, self._has_retired = rollouts, has_retired
         self._settings = settings
         self._finished: dict[WorkerKey, tuple[int, float]] = {}
         self._left: list[Incident | None] = []
@@ -382,6 +393,7 @@ class Monitor:
         if state is None:
             return []
         watched.follow(state.run)
+        watched.retired = self._has_retired(self._settings.canaries[name].canary.baseline, now_utc)
         watched.look(now_mono, state, routed=routed, heard=heard)
         arms = arm_names(self._settings.canaries[name].canary)
         why = self._roll_back(name, watched, now_utc, arms)

@@ -34,9 +34,9 @@ from control.operator.orders import (
     still_extend,
     transition_for,
 )
+from control.operator.retiring import KnownRetirements, despite, told
 from control.operator.standing import SOON_S, TAKEN_WITHIN_S, StandingOrders
 from control.operator.status import (
-    KnownRetirements,
     LastDecisions,
     LastReports,
     RollbackHistory,
@@ -136,15 +136,14 @@ class Operator:
     announce: Callable[[Announcement], None] = lambda news: None
     sentences: "Sentences" = lambda report: ()
     standing: StandingOrders
+    retirements: KnownRetirements
     rollbacks_known: RollbackHistory = field(init=False)
     decisions_known: LastDecisions = field(init=False)
     reports_known: LastReports = field(init=False)
     approvals: PromotionApprovals = field(init=False)
-    retirements: KnownRetirements = field(init=False)
 
     def __post_init__(self) -> None:
         self.rollbacks_known = RollbackHistory(self.store, self.rollouts)
-        self.retirements = KnownRetirements(self.store, self.settings)
         self.decisions_known = LastDecisions(self.store, self.rollouts)
         self.reports_known = LastReports(self.rollouts)
         self.approvals = PromotionApprovals(self.store, self.rollouts.state, self._promoted_by_two)
@@ -176,7 +175,7 @@ class Operator:
                 for name, wanted in self.settings().canaries.items()
                 if only in (None, name)
             ],
-            "standing": self.standing.document(),
+            "standing": [self._standing_of(each) for each in self.standing.document()],
             "retirements": self.retirements.document(time.time()),
             "workers": {"alive": alive, "confirmed": confirmed},
             "degraded": list(self.degraded()),
@@ -200,8 +199,24 @@ class Operator:
             "decision": self.decisions_known.document(name),
             "held_units": self.held_units(name),
             "breakers_open": self.workers.breakers_open(name, now),
+            "despite_retirement": self._retiring(wanted, state, time.time()),
             "traffic": [each.document for each in astray if each.canary == name],
         }
+
+    def _standing_of(self, document: dict[str, Any]) -> dict[str, Any]:
+        now = time.time()
+        found = self.retirements.of_standing(self.settings().standing[document["name"]], now)
+        return {**document, "despite_retirement": told(found, now) or None}
+
+    def _retiring(self, wanted: CanarySettings, state: State | None, now: float) -> dict[str, str]:
+        """The orders that want a person's word, and the retirements that they go against."""
+        if state is None:
+            return {}
+        orders: tuple[Order, ...] = ("promote", "rollback")
+        found = {
+            each: told(self.retirements.of_order(each, wanted.canary, state, now), now) for each in orders
+        }
+        return {each: said for each, said in found.items() if said}
 
     def callers(self) -> Mapping[str, Any]:
         """Each caller of the config: what it may do, what it has sent, and when it was last seen."""
@@ -283,6 +298,7 @@ class Operator:
         share: float | None,
         hard: bool = False,
         against_verdict: bool = False,
+        despite_retirement: bool = False,
         minutes: float | None = None,
         stage: str = "",
     ) -> Mapping[str, Any]:
@@ -290,17 +306,23 @@ class Operator:
         people is only asked for by the first of them: `promote_asked` in the answer is the request then.
 
         `report` in the answer is what the report says of a promotion; one that goes against its verdict must
-        say so (`against_verdict`).
+        say so (`against_verdict`), and an order that gives users a model that retires, too
+        (`despite_retirement`; `retires` in the answer says when).
         """
         must_be_storable(who, reason)
         await self._entered(canary)
         wanted, before = self._orderable(canary, order)
         if against_verdict and order != "promote":
             raise BadOrder(400, f'only promote may be "against_verdict", not {order}')
-        possible = order in transitions.legal(before) and reason.strip()
+        if despite_retirement and order not in ("promote", "rollback"):
+            raise BadOrder(400, f'only promote and rollback may be "despite_retirement", not {order}')
+        now, possible = time.time(), order in transitions.legal(before)
+        possible = possible and (order == "rollback" or bool(reason.strip()))
+        retiring = self.retirements.of_order(order, wanted.canary, before, now) if possible else []
+        reason, retires = despite(retiring, reason, now, wanted=despite_retirement), told(retiring, now)
         advice = await _ask_store(self._advised, canary) if order == "promote" and possible else None
         against = advice.against(wanted=against_verdict) if advice is not None else ""
-        now = time.time()
+        now = time.time()  # the report may have taken minutes
         transition = transition_for(order, wanted.canary, reason=reason, share=share, now=now, hard=hard)
         by_two = order == "promote" and wanted.promoted_by == "two_people"
         named = who if by_two else who or "unknown"  # nobody is no second person
@@ -319,7 +341,7 @@ class Operator:
                     transition(before)  # what is not legal is not asked for
                     approved = await asyncio.to_thread(self.approvals.approved, canary, act, before)
                     if approved is None:
-                        return await self._asked(canary, before, act, advice)
+                        return await self._asked(canary, before, act, advice, retires)
                     act, transition = approved, only_from(canary, before, transition)
                 state = await self._changed(canary, act, transition, before)
         except (transitions.IllegalTransition, OrderOvertaken) as refusal:
@@ -333,7 +355,7 @@ class Operator:
             await self.standing.tell()
         if order == "promote" and (news := holdback_begun(canary, state, act)) is not None:
             self.announce(news)
-        return await self._answer(canary, state, advice)
+        return await self._answer(canary, state, advice, retires)
 
     async def begin(
         self, standing: str, arm: Mapping[str, Any], *, who: str, reason: str, by_hand: bool = False
@@ -349,28 +371,48 @@ class Operator:
         must_be_storable(who, reason)
         return await self.standing.end(canary, who=who, reason=reason)
 
-    async def revert(self, standing: str, *, who: str, reason: str) -> Mapping[str, Any]:
-        """Give everybody the baseline before the one in force, and begin nothing."""
+    async def revert(
+        self, standing: str, *, who: str, reason: str, despite_retirement: bool = False
+    ) -> Mapping[str, Any]:
+        """Give everybody the baseline before the one in force, and begin nothing. One that retires must be
+        meant (`despite_retirement`)."""
         must_be_storable(who, reason)
         if not reason.strip():
             raise BadOrder(400, 'revert needs "reason": it stands in the audit log')
-        canary = await self.standing.promoted(standing)
+        stored, now = await self.standing.stored(standing), time.time()
+        retiring, newest = self.retirements.of_standing(stored, now), stored.begun.baseline
+        whole = despite(retiring, reason, now, wanted=despite_retirement)
+        canary = newest.canary if newest is not None else None
         state = self.rollouts.state(canary) if canary is not None else None
         here = canary is not None and canary in self.settings().canaries
         if canary is not None and here and state is not None and state.state == "promoted":
-            await self.order(canary, "rollback", who=who, reason=reason, share=None, hard=True)
+            await self.order(
+                canary,
+                "rollback",
+                who=who,
+                reason=reason,
+                share=None,
+                hard=True,
+                despite_retirement=despite_retirement,
+            )
         else:
-            act = Act(at=time.time(), action="rollback", who=who or "unknown", reason=reason)
+            act = Act(at=now, action="rollback", who=who or "unknown", reason=whole)
             await self.standing.revert(standing, canary, act)
-        return {"standing": standing, "reverted": canary, "baseline": await self.standing.baseline(standing)}
+        baseline, retires = await self.standing.baseline(standing), told(retiring, now) or None
+        return {"standing": standing, "reverted": canary, "baseline": baseline, "retires": retires}
 
-    async def _asked(self, canary: str, state: State, act: Act, advice: Advice | None) -> Mapping[str, Any]:
+    async def _asked(
+        self, canary: str, state: State, act: Act, advice: Advice | None, retires: str
+    ) -> Mapping[str, Any]:
         """The answer to whoever asked for a promotion, of which the receivers are told."""
         request = request_of(act, state)
         self.announce(request.announcement(canary))
-        return {**await self._answer(canary, state, advice), "promote_asked": request.document()}
+        answer = await self._answer(canary, state, advice, retires)
+        return {**answer, "promote_asked": request.document()}
 
-    async def _answer(self, canary: str, state: State, advice: Advice | None) -> Mapping[str, Any]:
+    async def _answer(
+        self, canary: str, state: State, advice: Advice | None, retires: str
+    ) -> Mapping[str, Any]:
         version = self.rollouts.in_force.version
         confirmed, workers = await self._confirmations(version)
         return {
@@ -383,6 +425,7 @@ class Operator:
             "workers": workers,
             "unpriced": [asdict(each) for each in self._unpriced_of(canary)],
             "promote_asked": None,
+            "retires": retires or None,
             "report": None if advice is None else {"verdict": advice.verdict, "says": advice.says},
         }
 

@@ -87,13 +87,12 @@ class StandingOrders:
             await asyncio.to_thread(self._file.write)
         return {"canary": trial, "state": "ended"}
 
-    async def promoted(self, name: str) -> str | None:
-        """The canary whose candidate is the baseline in force; None where it is the config's own. Raises
-        BadOrder (404, 503)."""
-        self._standing(name)
-        with refusing(409, CannotStand), refusing(503, StoreDown):
-            newest = (await asyncio.to_thread(self._standings.all)).get(name, Standing()).baseline
-        return newest.canary if newest is not None else None
+    async def stored(self, name: str) -> StandingCanary:
+        """The standing canary as the store has it now. Raises BadOrder (404, 503)."""
+        known = self._standing(name)
+        with refusing(503, StoreDown):
+            begun = (await asyncio.to_thread(self._standings.all)).get(name, Standing())
+        return replace(known, begun=begun)
 
     async def revert(self, name: str, canary: str | None, act: Act) -> None:
         """Take back the baseline of this trial, which has left, with the trials that are there."""

@@ -2,7 +2,7 @@
 commands, the API and the page."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -16,17 +16,14 @@ from alerts.rules.rule import Action, Rule
 from alerts.rules.scope import users_needed
 from common.clock import Utc, utc_now
 from common.numbers import set_percent
-from control.jobs.retirements import urgent, uses_of
-from control.monitor.monitor import WatchedCanary, only_pages
+from control.monitor.monitor import WatchedCanary
 from control.operator.orders import ORDERS
-from control.settings import CanarySettings, ControlSettings
+from control.settings import CanarySettings
 from control.states.rollouts import NEVER_REFUSED, Rollouts, laneless, redefinition, refusal
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
-from records.facts.retirement import LastDay
 from records.store import Store
 from records.store.decisions import Decision, Decisions
-from records.store.releases import ListedRetirements
 from records.store.reports import DailyReport, DailyReports
 from routing import transitions
 from routing.assign import Assignment, Given, Held, assign, everybody
@@ -133,7 +130,7 @@ def status_of(
         "hard": state is not None and state.hard,
         "reason": state.reason if state is not None else "",
         "refused": refused,
-        "holdback": _holdback(wanted.canary.holdback, state),
+        "holdback": _holdback(wanted.canary.holdback, state, watched),
         "lane": state.lane.part if state is not None and state.lane is not None else None,
         "started_at": state.started_at if state is not None else None,
         "incident": watched.incident.dedup_key if watched.incident is not None else None,
@@ -185,7 +182,9 @@ def _too_few(wanted: CanarySettings, state: State | None, watched: WatchedCanary
     return None if expected is None else too_few(wanted, expected, share=share)
 
 
-def _holdback(terms: HoldbackTerms | None, state: State | None) -> dict[str, Any] | None:
+def _holdback(
+    terms: HoldbackTerms | None, state: State | None, watched: WatchedCanary
+) -> dict[str, Any] | None:
     """Who keeps the baseline after a promotion, now or once it comes (no `since` and `until`); None for
     nobody."""
     held = state.holdback if state is not None and state.holds_back else None
@@ -193,7 +192,7 @@ def _holdback(terms: HoldbackTerms | None, state: State | None) -> dict[str, Any
         return {
             "share": 1.0 - state.share,
             "for_s": held.until - held.since,
-            "rollback": held.rollback,
+            "rollback": not watched.only_pages(state),
             "since": held.since,
             "until": held.until,
         }
@@ -253,7 +252,7 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary, state: State | N
     `users_needed`: so many of the candidate's users, if all of them meet the event, are enough for that."""
     rules = {each.key: each for each in wanted.guardrails}
     share = state.effective_share if state is not None else 0.0
-    pages = only_pages(state)
+    pages = watched.only_pages(state)
     return [
         {
             "rule": key,
@@ -334,25 +333,6 @@ def _open_incident(incident: Incident | None, now: Utc) -> dict[str, Any] | None
         "rules": list(incident.rules),
         "done": incident.done,
     }
-
-
-class KnownRetirements:
-    """When models of the canaries retire: by the config, and by what the watcher stored of the providers'
-    lists."""
-
-    def __init__(self, store: Store, settings: Callable[[], ControlSettings]) -> None:
-        self._store, self._settings = store, settings
-        self._listed: Mapping[str, LastDay] = {}
-
-    def look(self) -> None:
-        """Read what the watcher stored. May raise StoreDown."""
-        self._listed = ListedRetirements(self._store).all()
-
-    def document(self, now: float) -> list[dict[str, Any]]:
-        """Those that have happened, will soon, or leave little time to begin a canary, the nearest first."""
-        settings, today = self._settings(), datetime.fromtimestamp(now, UTC).date()
-        found = urgent(self._listed, settings.retires, uses_of(settings.canaries, settings.standing), today)
-        return [each.document(today) for each in found]
 
 
 class LastDecisions:

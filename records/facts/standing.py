@@ -4,8 +4,9 @@ carries them to the processes of a machine (`trials.json`).
 Arms are mappings as in the config file. `records.store.standing` changes them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 ArmDocument = Mapping[str, Any]
@@ -72,7 +73,15 @@ class Standing:
     @property
     def baseline(self) -> PromotedBaseline | None:
         """The baseline in force; None: the config's own."""
-        return next((each for each in reversed(self.history) if each.withdrawn is None), None)
+        return next(self._in_force(), None)
+
+    @property
+    def before(self) -> PromotedBaseline | None:
+        """The baseline before that; None: the config's own."""
+        return next(islice(self._in_force(), 1, None), None)
+
+    def _in_force(self) -> Iterator[PromotedBaseline]:
+        return (each for each in reversed(self.history) if each.withdrawn is None)
 
     @property
     def open(self) -> Mapping[str, BegunTrial]:

@@ -35,11 +35,13 @@ class Taking:
         share: float | None,
         hard: bool = False,
         against_verdict: bool = False,
+        despite_retirement: bool = False,
         minutes: float | None = None,
         stage: str = "",
     ) -> Mapping[str, Any]:
         given = {"who": who, "reason": reason, "share": share, "hard": hard}
         given |= {"against_verdict": True} if against_verdict else {}
+        given |= {"despite_retirement": True} if despite_retirement else {}
         self.taken.append({"canary": canary, "order": order, **given})
         return {}
 

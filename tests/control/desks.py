@@ -12,6 +12,7 @@ from control.fleet.publisher import TrialsFile
 from control.monitor.monitor import Monitor
 from control.operator.operator import Operator
 from control.operator.orders import Order
+from control.operator.retiring import KnownRetirements
 from control.operator.standing import StandingOrders
 from control.settings import ControlSettings
 from control.states.preflights import Preflights
@@ -76,6 +77,7 @@ def desk_over(store: Store, settings: ControlSettings) -> Desk:
         assignment_key=lambda: b"key",
         announce=told.append,
         standing=standing_orders(store, rollouts, settings),
+        retirements=KnownRetirements(store, lambda: settings),
     )
     return Desk(operator=operator, meters=meters, told=told)
 

@@ -28,6 +28,7 @@ from control.fleet.publisher import TrialsFile
 from control.monitor.monitor import Monitor
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
+from control.operator.retiring import KnownRetirements
 from control.operator.standing import StandingOrders
 from control.settings import ControlSettings
 from control.states.preflights import Preflights
@@ -108,6 +109,7 @@ class Machine:
             standing=StandingOrders(
                 self.store, self.rollouts, self.settings, self.file, lambda name, trials: ""
             ),
+            retirements=KnownRetirements(self.store, self.settings),
         )
 
     def settings(self) -> ControlSettings:

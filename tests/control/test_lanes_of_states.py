@@ -13,6 +13,7 @@ from control.feed.events import WorkerRegistry
 from control.monitor.monitor import Monitor
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
+from control.operator.retiring import KnownRetirements
 from control.operator.status import explanation
 from control.settings import ControlSettings
 from control.states.preflights import Preflights
@@ -84,6 +85,7 @@ def operator(rollouts: Rollouts, store: Store, *file: str) -> Operator:
         troubles=list,
         assignment_key=lambda: KEY,
         standing=standing_orders(store, rollouts, wanted),
+        retirements=KnownRetirements(store, lambda: wanted),
     )
 
 

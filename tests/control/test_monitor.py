@@ -43,11 +43,17 @@ class Desk:
         self.rollouts = Rollouts(store, lambda plan: None)
         self.rollouts.reconcile(self.config, NOW)
         self.mono, self.finished, self.sent = 1000.0, 0, 0
+        self.retired: set[str] = set()
         self.monitor = self.guard()
 
     def guard(self) -> Monitor:
         self.meters = Meters(canaries=["trial"], feedback_metrics=[], mono=lambda: self.mono)
-        return Monitor(meters=self.meters, rollouts=self.rollouts, settings=self.config)
+        return Monitor(
+            meters=self.meters,
+            rollouts=self.rollouts,
+            settings=self.config,
+            has_retired=lambda arm, now: arm.model in self.retired,
+        )
 
     def shown(self) -> set[str]:
         """The canaries whose guardrails Prometheus is shown."""
@@ -295,14 +301,8 @@ def test_the_patience_with_a_candidate_outlives_a_restart(desk: Desk) -> None:
     assert again.patience.by_canary(desk.mono) == {}
 
 
-@pytest.mark.parametrize(("rollback", "state"), [(False, "promoted"), (True, "rolled_back")])
-def test_while_users_are_held_back_guardrails_page_unless_they_may_roll_back(
-    desk: Desk, rollback: bool, state: str
-) -> None:
-    act = Act(at=NOW, action="promote", who="ann", reason="good")
-    terms = HoldbackTerms(share=0.02, for_s=60.0, rollback=rollback)
-    promoted = partial(transitions.promote, reason="good", now=NOW, holdback=terms)
-    phase = desk.rollouts.change("trial", act, promoted).phase
+def fail(desk: Desk, phase: int) -> None:
+    """The promoted arm fails in this phase until a rule convicts it."""
     for _ in range(40):
         failed = replace(
             desk.outcome("candidate"), outcome="error", error_type="provider_5xx", share=0.98, phase=phase
@@ -310,6 +310,16 @@ def test_while_users_are_held_back_guardrails_page_unless_they_may_roll_back(
         desk.mono += 20.0
         desk.monitor.take(WorkerEvents(records=[failed], heard=1))
         desk.monitor.decide(NOW + desk.mono, desk.mono)
+
+
+@pytest.mark.parametrize(("rollback", "state"), [(False, "promoted"), (True, "rolled_back")])
+def test_while_users_are_held_back_guardrails_page_unless_they_may_roll_back(
+    desk: Desk, rollback: bool, state: str
+) -> None:
+    act = Act(at=NOW, action="promote", who="ann", reason="good")
+    terms = HoldbackTerms(share=0.02, for_s=60.0, rollback=rollback)
+    promoted = partial(transitions.promote, reason="good", now=NOW, holdback=terms)
+    fail(desk, desk.rollouts.change("trial", act, promoted).phase)
     now = desk.rollouts.state("trial")
     assert now is not None and now.state == state
     assert next(event for event, _ in desk.told()) == "page"
@@ -320,6 +330,23 @@ def test_while_users_are_held_back_guardrails_page_unless_they_may_roll_back(
         assert desk.rollouts.states["trial"].state.share == 1.0
         desk.monitor.decide(NOW + desk.mono + 1.0, desk.mono + 1.0)  # a person was told, and let it be
         assert desk.rollouts.states["trial"].state.state == "promoted"
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_guardrail_never_gives_everybody_a_retired_baseline_after_a_promotion(
+    desk: Desk, held: bool
+) -> None:
+    desk.retired = {"a"}
+    act = Act(at=NOW, action="promote", who="ann", reason="good")
+    terms = HoldbackTerms(share=0.02, for_s=60.0, rollback=True) if held else None
+    promoted = partial(transitions.promote, reason="good", now=NOW, holdback=terms)
+    fail(desk, desk.rollouts.change("trial", act, promoted).phase)
+    assert desk.rollouts.states["trial"].state.state == "promoted"
+    assert desk.told()[0][0] == "page"
+    desk.retired = set()  # its provider lets it live on
+    desk.monitor.decide(NOW + desk.mono + 1.0, desk.mono + 1.0)
+    now = desk.rollouts.state("trial")
+    assert now is not None and now.state == "rolled_back"
 
 
 def test_workers_that_were_killed_are_forgotten_although_nobody_reports_their_death(desk: Desk) -> None:

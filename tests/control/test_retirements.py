@@ -19,7 +19,7 @@ from control.jobs.retirements import (
     to_tell,
     urgent,
 )
-from control.operator.status import KnownRetirements
+from control.operator.retiring import KnownRetirements
 from pages.words.status import retirements
 from records.facts.retirement import LastDay
 from records.store import Store
