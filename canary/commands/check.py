@@ -15,6 +15,7 @@ from canary.commands import shell
 from canary.commands.plan import CurrentLanes, data_of, lanes_now, recorded_traffic
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
+from common.numbers import set_percent
 from control.jobs.retirements import urgent
 from judge.terms import without_price
 from records.facts.prices import said_once
@@ -24,6 +25,7 @@ from routing.canary import Canary, arm_names
 if TYPE_CHECKING:
     from alerts.rules.few_users import FewUsers
     from control.settings import CanarySettings, StandingCanary
+    from routing.states import State
     from verdict.planner.assumptions import RampLength
     from verdict.planner.prospect import PlanRequest, Prospect
 
@@ -104,7 +106,10 @@ def check(
                 continue  # they have the same terms
         else:
             both = f"{each['baseline']} → {each['candidate']}"
-            shell.print_text(f"{each['name']}: {both}, share {shares}{_lane(each)}")
+            given = _given(each, lanes.over.get(each["name"]))
+            shell.print_text(f"{each['name']}: {both}, {given or f'share {shares}{_lane(each)}'}")
+            if given:
+                continue  # its plan has run
         for text in each.get("texts", ()):
             shell.print_text(text["diff"])
         if each["few_users"] is not None:
@@ -157,6 +162,21 @@ def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
     ]
     told[0] += "".join(f"; but {kept(trial)}" for trial in each["kept"])
     return [*told, *([f"{name} tries {', '.join(each['trials'])}"] if each["trials"] else ())]
+
+
+def _given(canary: Mapping[str, Any], state: "State | None") -> str:
+    """What the users of a promoted, rolled back or ended canary get, since when; "" of another canary."""
+    if state is None or state.changed_at is None or canary["refused"] is not None:
+        return ""
+    since = datetime.fromtimestamp(state.changed_at, UTC).strftime("%Y-%m-%d")
+    whom = "everybody" if canary["lane"] is None else "everybody in its lane"
+    if state.state != "promoted":
+        again = ", until `canary resume` begins it anew" if state.state == "rolled_back" else ""
+        return f"{state.state.replace('_', ' ')} since {since}: {whom} gets {canary['baseline']}{again}"
+    if state.holdback is not None and state.holds_back:
+        until = datetime.fromtimestamp(state.holdback.until, UTC).strftime("%Y-%m-%d")
+        whom += f" but the {set_percent(1.0 - state.share)} that are held back until {until}"
+    return f"promoted since {since}: {whom} gets {canary['candidate']}"
 
 
 def _older(config: Path, read: Config) -> list[str]:
@@ -213,15 +233,15 @@ class _Expected:
 def _prospects(
     read: Config, lanes: CurrentLanes, data: Path, wanted: "PlanRequest"
 ) -> Mapping[str, _Expected]:
-    """What is expected of each canary and standing canary, as `canary plan` has it; nothing of a refused one.
-    A check needs no records."""
+    """What is expected of each canary and standing canary, as `canary plan` has it; nothing of one that is
+    refused, or that was decided. A check needs no records."""
     from control.operator.status import too_few
     from verdict.planner.prospect import expected_users, prospect_of, ramp_length
 
     unpriced = read.unpriced()
     found = dict.fromkeys(read.known, _Expected())
     for name, each in read.known.items():
-        if name in lanes.refused:
+        if name in lanes.refused or name in lanes.over:
             continue
         seen, lane = recorded_traffic(read, data, lanes, each, each.judged), lanes.of(read, name)
         unknown = [arm.arm for arm in unpriced if arm.canary == name]
@@ -262,6 +282,7 @@ def _document(
             {
                 "name": each.canary.name,
                 **dict(zip(_ARMS, arm_names(each.canary.baseline, each.canary.candidate), strict=True)),
+                "state": known.state if (known := lanes.states.get(each.canary.name)) is not None else None,
                 "shares": [step.share for step in each.canary.steps],
                 **_part(each.canary, lanes),
                 **terms(each),

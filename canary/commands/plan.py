@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ from records.facts.prices import said_once
 if TYPE_CHECKING:
     from control.settings import CanarySettings
     from records.store import VersionedState
+    from routing.states import State
     from verdict.planner.prospect import PlanRequest
     from verdict.planner.recorded import RecordedTraffic
     from verdict.terms.judged_canary import JudgedCanary
@@ -153,12 +154,19 @@ def _wanted(
 class CurrentLanes:
     """`sizes` has each canary's part of the units, in [0, 1], but for one alone that has no lane. `refused`
     says why a canary's candidate serves nobody, by name. Without `known`, no state could be read: the sizes
-    are those of canaries that have not started. `over` are those that were decided."""
+    are those of canaries that have not started. `states` are those that could be read."""
 
     sizes: Mapping[str, float]
     refused: Mapping[str, str]
     known: bool
-    over: frozenset[str] = frozenset()
+    states: Mapping[str, "State"] = field(default_factory=dict)
+
+    @property
+    def over(self) -> Mapping[str, "State"]:
+        """The states of the canaries that were decided."""
+        from records.facts.standing import OVER
+
+        return {name: each for name, each in self.states.items() if each.state in OVER}
 
     def of(self, read: Config, name: str) -> float:
         """The part of its requests' users that a canary has, or would have; of one that is refused, and of a
@@ -174,7 +182,6 @@ def lanes_now(read: Config, data: Path) -> CurrentLanes:
     if states is None:
         return CurrentLanes(sizes=read.lanes, refused={}, known=False)
     from control.states.rollouts import allotment, redefinition
-    from records.facts.standing import OVER
 
     held = {
         # One that is no longer in the file has ended, as the server takes it.
@@ -192,8 +199,8 @@ def lanes_now(read: Config, data: Path) -> CurrentLanes:
             refused[name] = problem
         if name in cut.refused or (state is not None and state.state == "ended"):
             sizes[name] = 0.0
-    over = frozenset(name for name, each in states.items() if each.state.state in OVER)
-    return CurrentLanes(sizes=sizes, refused=refused, known=True, over=over)
+    now = {name: each.state for name, each in states.items()}
+    return CurrentLanes(sizes=sizes, refused=refused, known=True, states=now)
 
 
 def recorded_traffic(

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from control.states.rollouts import Rollouts
 from pages.status.standing import standing
 from pages.status.terminal import picture
 from pages.words.status import lane, laneless
-from records.store import Store
+from records.store import Act, Store
+from routing.canary import HoldbackTerms
+from routing.transitions import promote, rollback
 from tests.canary.test_live_status import NOW, canary, document
 
 CONFIG = """
@@ -208,3 +211,31 @@ def test_check_upgrades_no_database(tmp_path: Path) -> None:
         database.commit()
         run("check", "--config", str(config(tmp_path, a="share: 10%", b=LATER)))
         assert database.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+
+
+def test_check_says_what_is_in_force_of_a_canary_that_was_decided_and_not_its_plan(tmp_path: Path) -> None:
+    started(tmp_path, "a", a="lane: 50%\n    share: 10%")
+    path = tmp_path / "canary.yaml"
+    assert "share 10%" in run("check", "--config", str(path)).stdout
+    held = HoldbackTerms(share=0.02, for_s=7 * 86_400.0)
+    for decided, state, said in (
+        (
+            partial(promote, reason="good", holdback=held),
+            "promoted",
+            "everybody in its lane but the 2 % that are held back until 2027-01-22 gets openai/new-a",
+        ),
+        (
+            partial(rollback, reason="bad"),
+            "rolled back",
+            "everybody in its lane gets openai/old, until `canary resume` begins it anew",
+        ),
+    ):
+        with closing(Store.open("sqlite:///canary.db", tmp_path / "canary-data")) as store:
+            act = Act(at=NOW, action="order", who="ann", reason="")
+            rollouts = Rollouts(store, lambda _: None)
+            rollouts.change("a", act, partial(decided, now=NOW))
+            rollouts.settle()
+        found, text, _ = said_by_check(path)
+        told = f"a: openai/old → openai/new-a, {state} since 2027-01-15: {said}"
+        assert text.splitlines() == [told, f"{path}: fine"]
+        assert (found["a"]["state"], found["a"]["plan"]) == (state.replace(" ", "_"), None)
