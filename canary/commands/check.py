@@ -106,9 +106,9 @@ def check(
                 continue  # they have the same terms
         else:
             both = f"{each['baseline']} → {each['candidate']}"
-            given = _given(each, lanes.over.get(each["name"]))
-            shell.print_text(f"{each['name']}: {both}, {given or f'share {shares}{_lane(each)}'}")
-            if given:
+            decided = _in_force(each, lanes.over.get(each["name"]))
+            shell.print_text(f"{each['name']}: {both}, {decided or f'share {shares}{_lane(each)}'}")
+            if decided:
                 continue  # its plan has run
         for text in each.get("texts", ()):
             shell.print_text(text["diff"])
@@ -164,7 +164,7 @@ def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
     return [*told, *([f"{name} tries {', '.join(each['trials'])}"] if each["trials"] else ())]
 
 
-def _given(canary: Mapping[str, Any], state: "State | None") -> str:
+def _in_force(canary: Mapping[str, Any], state: "State | None") -> str:
     """What the users of a promoted, rolled back or ended canary get, since when; "" of another canary."""
     if state is None or state.changed_at is None or canary["refused"] is not None:
         return ""
