@@ -25,7 +25,7 @@ PAGE_MIXTURE = math.log(20.0)
 PAGE_CUSUM = math.log(1e3)
 WITHOUT_HEAVIEST = math.log(10.0)
 """A statistic must reach a tenth of the rollback threshold without its heaviest unit."""
-MINIMUM_UNITS = 3
+MINIMUM_UNITS, TWO_UNITS = 3, 2
 UNITS_KEPT = 5_000
 """Adverse units whose weight is stored. At 1.5 times as many, the lightest are dropped."""
 
@@ -270,6 +270,13 @@ class Evidence:
     def convicts(self, minimum_units: int) -> bool:
         """True when either statistic is enough for a rollback."""
         return self.convicts_run(minimum_units) or self.convicts_since(minimum_units)
+
+    def convicts_by_two(self) -> bool:
+        """True when the only two adverse units are enough for a rollback: each of them alone would be."""
+        return (
+            self.adverse_units == TWO_UNITS
+            and self.mixture_without_heaviest() >= ROLLBACK_MIXTURE + self.more
+        )
 
     def convicts_run(self, minimum_units: int) -> bool:
         """True when the whole run's evidence is enough for a rollback and does not rest on one unit."""

@@ -11,7 +11,7 @@ from alerts.evidence.exchanges import GuardrailSample
 from alerts.evidence.statistics import Window, absolute_steps
 from alerts.rules.failures import TOO_HIGH, AwaitedOutcomes
 from alerts.rules.relative import RelativeRule, RelativeState
-from alerts.rules.rule import FAULT_OF, GuardrailStatus, Rule
+from alerts.rules.rule import FAULT_OF, GuardrailStatus, Rule, acts_on_two
 from common.numbers import percent
 from records.outcome import Outcome
 
@@ -112,7 +112,8 @@ class UnusableState(RelativeState):
 class UnusableAnswerRule(AnswerFaultRule):
     """An answer fault that leaves nothing to use. Beside `limit` times the baseline, more than a fixed share
     of the candidate's outcomes is too much, as for `error_rate`, in one error budget. That decides as soon
-    at a large share of the users, where an event says little about its arm."""
+    at a large share of the users, where an event says little about its arm, and for two users where each
+    alone is enough: two of a small team may be all that the candidate has."""
 
     state: UnusableState
     State = UnusableState
@@ -140,6 +141,10 @@ class UnusableAnswerRule(AnswerFaultRule):
     def adapted(self, baseline_share: float) -> float:
         """The absolute limit, given the baseline's own share."""
         return max(self.most, 1.5 * baseline_share)
+
+    def _convicts(self) -> bool:
+        by_two = acts_on_two(self.rule) and self.state.evidence.convicts_by_two()
+        return by_two or super()._convicts()
 
     def over(self, now: float) -> bool:
         """True when the candidate has the fault too often by either limit."""

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alerts.evidence.exchanges import FEWEST_VALUES
-from alerts.evidence.statistics import MINIMUM_UNITS
-from alerts.rules.rule import FAULT_OF, RATINGS, Rule
+from alerts.evidence.statistics import MINIMUM_UNITS, TWO_UNITS
+from alerts.rules.rule import FAULT_OF, RATINGS, Rule, acts_on_two
 from alerts.rules.scope import COUNT_USERS, users_needed
 from common.numbers import count, set_percent
 
@@ -21,16 +21,18 @@ SURE = 0.9
 class FewUsers:
     """What the rules cannot do because few users get the candidate.
 
-    Of `users`, those of both arms, `candidate` get it at this `share`. A rollback needs `needed` of them, and
-    `lacking` says that they are not there, or perhaps not there; `enough` is the least advised share at which
-    they likely are, None for none up to a half. `silent` are the rules on ratings that need `raters` users in
-    each arm and cannot have them; with `loud`, a share, they can, if all users rate; None for none.
+    Of `users`, those of both arms, `candidate` get it at this `share`. A rollback needs `needed` of them, or
+    two by one of the rules `by_two`, and `lacking` says that so many are not there, or perhaps not there;
+    `enough` is the least advised share at which they likely are, None for none up to a half. `silent` are the
+    rules on ratings that need `raters` users in each arm and cannot have them; with `loud`, a share, they
+    can, if all users rate; None for none.
     """
 
     users: int
     share: float
     candidate: int
     needed: int
+    by_two: tuple[str, ...]
     lacking: bool
     enough: float | None
     silent: tuple[str, ...]
@@ -40,7 +42,12 @@ class FewUsers:
     @property
     def document(self) -> dict[str, Any]:
         """As JSON types, with the sentence."""
-        return {**asdict(self), "silent": list(self.silent), "sentence": self.sentence}
+        return {
+            **asdict(self),
+            "by_two": list(self.by_two),
+            "silent": list(self.silent),
+            "sentence": self.sentence,
+        }
 
     @property
     def sentence(self) -> str:
@@ -51,6 +58,10 @@ class FewUsers:
     def _of_rollback(self) -> list[str]:
         if not self.lacking:
             return []
+        if self.by_two and TWO_UNITS <= self.candidate < self.needed:
+            can = f"only {', '.join(self.by_two)} can roll it back, once both have many such answers"
+            others = "at a share of {} the other rules can, too"
+            return [can] if self.enough is None else [can, others.format(set_percent(self.enough))]
         cannot = "no rule can roll it back"
         if self.candidate >= self.needed:
             cannot = f"if fewer than {self.needed} come, {cannot}"
@@ -92,6 +103,7 @@ def few_users(
         share=share,
         candidate=counted,
         needed=needed,
+        by_two=tuple(rule.rule for rule in rules if rule.action == "rollback" and acts_on_two(rule)),
         lacking=lacking,
         enough=next((each for each in more if _chance(users, each, _least(rules, each)) >= SURE), None),
         silent=tuple(silent),
@@ -101,8 +113,8 @@ def few_users(
 
 
 def _least(rules: Iterable[Rule], share: float) -> int:
-    """The fewest users of the candidate with which one of the rules may roll back, however many outcomes
-    each has; 0 without such a rule."""
+    """The fewest users of the candidate with which one of the rules may roll back without need of many
+    outcomes of each; 0 without such a rule."""
     return min((_of_rule(rule, share) for rule in rules if rule.action == "rollback"), default=0)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from alerts.evidence.statistics import MINIMUM_UNITS
 from common.concentration import CATEGORY, NOWHERE, Concentration
 from records.facts.metric import Metric
 from records.outcome import INVALID_OUTPUT, Fault
@@ -237,6 +238,13 @@ class GuardrailStatus:
     def key(self) -> str:
         """The rule and its part of the traffic as a string."""
         return rule_key(self.rule, self.category, self.segment)
+
+
+def acts_on_two(rule: Rule) -> bool:
+    """True where two users convict if either alone would: an absolute limit well above what users' own ways
+    do to their answers. `error_rate` has a low one, and two users who always fail are no rarity."""
+    fault = FAULT_OF.get(rule.rule)
+    return fault is not None and fault.absolute is not None and rule.minimum <= MINIMUM_UNITS
 
 
 def located(status: GuardrailStatus, found: Concentration) -> GuardrailStatus:

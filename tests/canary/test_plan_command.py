@@ -88,7 +88,8 @@ def test_the_plan_as_text_begins_with_the_line_that_check_prints(readme: Path) -
 
 
 FEW = (
-    "2 users get the candidate: no rule can roll it back; a share of 20 % would; "
+    "2 users get the candidate: only empty, invalid_output, stalled can roll it back, once both have "
+    "many such answers; at a share of 20 % the other rules can, too; "
     "csat needs 30 users in each arm who rate, which 40 users cannot give"
 )
 

@@ -132,7 +132,10 @@ def test_few_users_are_said_once_hardly_anybody_new_comes(desk: tuple[Monitor, R
         WorkerEvents(records=[of_team(number, users) for number in range(users, 8 * users)], heard=1)
     )
     few = status(*desk)["few_users"]
-    said = "2 users get the candidate: no rule can roll it back; a share of 30 % would"
+    said = (
+        "2 users get the candidate: only empty, invalid_output, stalled can roll it back, once both have "
+        "many such answers; at a share of 30 % the other rules can, too"
+    )
     assert (few and few["sentence"]) == (said if users == 40 else None)
 
 
@@ -142,7 +145,8 @@ def test_few_users_are_said_before_the_first_where_the_config_expects_them(
     wanted = parse(CONFIG.replace("SEGMENTS", "expect: {users: 10}"), "canary.yaml", {}).control
     shown = status_of(wanted.canaries["trial"], desk[1].state("trial"), desk[0].canaries["trial"], 2000.0)
     assert shown["few_users"]["sentence"] == (
-        "2 users get the candidate: no rule can roll it back; a share of 50 % would"
+        "2 users get the candidate: only empty, invalid_output, stalled can roll it back, once both have "
+        "many such answers; at a share of 50 % the other rules can, too"
     )
 
 
