@@ -26,7 +26,7 @@ from console.rendering import (
 from control.jobs.drift import histories
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
-from pages.words.drift import change_words, probes_words
+from pages.words.drift import change_words, name_words, probes_words
 from pages.words.status import day
 from records.store import Store
 from records.store.benchmarks import Benchmarks
@@ -73,6 +73,7 @@ class HistoryPages:
         """What models call themselves, and whether they answer as they did."""
         found = await self._operator.ask(histories)
         words: dict[str, Any] = {"day": day, "change_words": change_words, "probes_words": probes_words}
+        words["name_words"] = name_words
         return self._login.answer(request, "drift.html", models=found, **words)
 
     async def sessions(self, request: Request) -> Response:

@@ -45,7 +45,7 @@ from records.store import Store
 from records.store.leader import COURSES, Checkpoints, StoredCheckpoint
 from records.store.reports import StoredEvaluation
 from routing.cohort import unit_hash
-from routing.states import NO_STATES, States
+from routing.states import NO_STATES, State, States
 from verdict.archive.archivist import Archivist, NightlyLooks
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ class Controller:
         self.drift_job = DriftJob(
             store,
             settings=lambda: self.settings,
+            states=self._known_states,
             bench=judge,
             announce=self._announcer.put,
             works=self._leads,
@@ -196,6 +197,11 @@ class Controller:
         self._outrun_since: float | None = None
         self._has_notices = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
+
+    def _known_states(self) -> Mapping[str, State]:
+        """The canaries' states, those that are known."""
+        found = ((name, self.rollouts.state(name)) for name in self.settings.canaries)
+        return {name: state for name, state in found if state is not None}
 
     def _leads(self) -> bool:
         return self.leader.standing() == "leading"

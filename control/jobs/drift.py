@@ -9,7 +9,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -25,13 +25,15 @@ from common.clock import every, rfc3339
 from common.numbers import set_dollars
 from control.jobs.aftermath import Aftermath, AftermathWords, Then
 from control.jobs.retirements import Uses, uses_of
-from control.settings import ControlSettings, StandingCanary
+from control.settings import ControlSettings
 from records.errors import StoreDown
 from records.exports.prometheus import gauge
 from records.outcome import FINGERPRINT
 from records.store import Store
 from records.store.drift import AnswersOfDay, DriftStore, ModelChange, ProbesSpent, ServedModel
 from records.store.releases import ReleaseNote, Releases, entered
+from routing.canary import Arm
+from routing.states import State
 
 if TYPE_CHECKING:  # what asks models takes a while to import, and most admin processes probe none
     from bench.drift import DriftStanding, ProbeRound
@@ -53,6 +55,8 @@ LEAST_ANSWERS, TRIGGER_Z, LENGTH_RATIO = 200, 5.0, 1.25
 """What starts a probe: of so many answers, shares so many standard errors apart, or tokens by this factor."""
 
 SHOWN_FINGERPRINTS = 5
+LEAST_BACK = 20
+"""A name is back once so many answers have had it and none the present one."""
 _DAY_S = 86400
 _NEWS_S = 2 * _DAY_S
 
@@ -60,10 +64,11 @@ _NEWS_S = 2 * _DAY_S
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelHistory:
     """What is known of one model (`provider/model`): its names with the UTC second of the first answer, in
-    order; the changes told; and what the probes since its last drift say, None without any."""
+    order, and the UTC second at which the day of the last one began, None for one of the newest day; the
+    changes told; and what the probes since its last drift say, None without any."""
 
     model: str
-    names: tuple[tuple[str, float], ...]
+    names: tuple[tuple[str, float, float | None], ...]
     changes: tuple[ModelChange, ...]
     probed: "DriftStanding | None" = None
 
@@ -71,12 +76,12 @@ class ModelHistory:
 def histories(store: Store) -> list[ModelHistory]:
     """Every model whose answers had a name, or that was probed. May raise StoreDown."""
     drift = DriftStore(store)
-    names, changes = _by_model(drift.served()), drift.changes()
-    models = sorted({*names, *drift.probed(), *(each.model for each in changes)})
+    served, changes = drift.served(), drift.changes()
+    models = sorted({*(each.model for each in served), *drift.probed(), *(each.model for each in changes)})
     return [
         ModelHistory(
             model=model,
-            names=_shown(names.get(model, {})),
+            names=_shown([each for each in served if each.model == model]),
             changes=tuple(each for each in changes if each.model == model),
             probed=_standing(drift, model),
         )
@@ -84,11 +89,16 @@ def histories(store: Store) -> list[ModelHistory]:
     ]
 
 
-def _shown(names: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    """All names, and of the fingerprints the newest."""
-    fingerprints = [name for name in names if name.startswith(FINGERPRINT)]
+def _shown(names: Sequence[ServedModel]) -> tuple[tuple[str, float, float | None], ...]:
+    """All names of one model, and of the fingerprints the newest."""
+    fingerprints = [each.served for each in names if each.served.startswith(FINGERPRINT)]
     hidden = set(fingerprints[:-SHOWN_FINGERPRINTS])
-    return tuple((name, at) for name, at in names.items() if name not in hidden)
+    newest = max((each.last_day for each in names), default=0)
+    return tuple(
+        (each.served, each.first_at, None if each.last_day == newest else float(each.last_day * _DAY_S))
+        for each in names
+        if each.served not in hidden
+    )
 
 
 def _by_model(served: Iterable[ServedModel]) -> dict[str, dict[str, float]]:
@@ -113,6 +123,41 @@ def new_names(model: str, names: Mapping[str, float]) -> list[ModelChange]:
         for (before, earlier), (name, at) in pairwise(sorted(own, key=lambda each: each[1]))
         if at > earlier
     ]
+
+
+@dataclass(slots=True)
+class NameLook:
+    """What the last look saw of one model's names: how many answers had each, and how many had another than
+    the present one since the present one's last, from `since` on."""
+
+    answered: Mapping[str, int]
+    others: Counter[str]
+    since: float
+
+    def back(self, present: str, answered: Mapping[str, int], now: float) -> ModelChange | None:
+        """The change to a name that has come back by UTC second `now`: so many answers in a row had it, over
+        whole looks. Where a provider serves two names at once, neither has so many in a row for long."""
+        more = Counter({name: count - self.answered.get(name, count) for name, count in answered.items()})
+        self.answered = answered
+        if more[present] > 0 or not self.others.total():
+            self.others, self.since = Counter(), now
+        if more[present] <= 0:
+            self.others += more
+        name, count = next(iter(self.others.most_common(1)), ("", 0))
+        if count < LEAST_BACK:
+            return None
+        self.others = Counter()
+        again = {"again": True}
+        return ModelChange(
+            model="", kind="model_changed", before=present, now=name, at=self.since, document=again
+        )
+
+
+def present_name(names: Sequence[ServedModel], changes: Sequence[ModelChange]) -> str:
+    """The name of a model that was told last, else its first one; "" without names."""
+    own = [each.served for each in names if not each.served.startswith(FINGERPRINT)]
+    told = [each.now for each in changes if each.kind == "model_changed"]
+    return told[-1] if told else own[0] if own else ""
 
 
 def _standing(drift: DriftStore, model: str) -> "DriftStanding | None":
@@ -156,8 +201,8 @@ async def probe(
 class DriftJob(Collector):
     """The watch over one database's models. Belongs to the event loop's thread.
 
-    `bench` is the config's part that knows the probes and their providers; `works` is True while this process
-    is the one to watch; `words` say what came after a drift.
+    `states` are the canaries' states; `bench` is the config's part that knows the probes and their providers;
+    `works` is True while this process is the one to watch; `words` say what came after a drift.
     """
 
     def __init__(
@@ -165,6 +210,7 @@ class DriftJob(Collector):
         store: Store,
         *,
         settings: Callable[[], ControlSettings],
+        states: Callable[[], Mapping[str, State]],
         bench: Callable[[], BenchSettings] | None,
         announce: Callable[[Announcement], None],
         works: Callable[[], bool],
@@ -173,7 +219,8 @@ class DriftJob(Collector):
     ) -> None:
         self._store, self._drift = store, DriftStore(store)
         self._aftermath = Aftermath(store, words, environment)
-        self._settings, self._bench, self._announce = settings, bench, announce
+        self._settings, self._states = settings, states
+        self._bench, self._announce = bench, announce
         self._works, self._environment = works, environment
         self._again_at: dict[str, float] = {}
         self._after_at: dict[str, float] = {}
@@ -181,6 +228,7 @@ class DriftJob(Collector):
         self._standings: dict[str, DriftStanding] = {}
         self._told: Counter[tuple[str, str]] = Counter()
         self._names: dict[str, str] = {}
+        self._looks: dict[str, NameLook] = {}
         self._spending: tuple[float, float] | None = None
         self._triggered: dict[str, int] = {}
 
@@ -215,7 +263,8 @@ class DriftJob(Collector):
         probes = bench.probes if bench is not None else None
         settings = self._settings()
         uses = uses_of(settings.canaries, settings.standing)
-        wanted = dict.fromkeys(followed(probes.models if probes is not None else (), settings.standing, uses))
+        given = probes.models if probes is not None else ()
+        wanted = dict.fromkeys(followed(given, in_force(settings, self._states()), uses))
         changed = await asyncio.to_thread(self._new_names, uses, now)
         self._troubles = {
             name: why for name, why in self._troubles.items() if name.partition(" ")[0] in wanted
@@ -244,18 +293,34 @@ class DriftJob(Collector):
         is used for the first time may have changed long ago."""
         watched = {*uses, *self._drift.probed()}
         served = [each for each in self._drift.served() if each.model in watched]
-        self._names = {each.model: each.served for each in sorted(served, key=_newest_last)}
         found = [change for model, names in _by_model(served).items() for change in new_names(model, names)]
         told = self._drift.changes()
         known = {(each.model, each.now) for each in told if each.kind == "model_changed"}
         new = [
             each for each in found if (each.model, each.now) not in known and self._drift.note_change(each)
         ]
+        new += [each for each in self._came_back(served, [*told, *new], now) if self._drift.note_change(each)]
+        self._names = {each.model: each.served for each in sorted(served, key=_newest_last)}
+        self._names |= {each.model: each.now for each in (*told, *new) if each.kind == "model_changed"}
         self._told = Counter((each.model, each.kind) for each in (*told, *new))
         late = [each for each in new if now - each.at < _NEWS_S]
         for each in late:
             self._tell(each, uses)
         return {each.model for each in late}
+
+    def _came_back(
+        self, served: Sequence[ServedModel], told: Sequence[ModelChange], now: float
+    ) -> Iterator[ModelChange]:
+        """The changes to a name that answers had before the present one."""
+        for model in dict.fromkeys(each.model for each in served):
+            names = [each for each in served if each.model == model]
+            present = present_name(names, [each for each in told if each.model == model])
+            answered = {
+                each.served: each.answered for each in names if not each.served.startswith(FINGERPRINT)
+            }
+            look = self._looks.setdefault(model, NameLook(answered, Counter(), now))
+            if present and (change := look.back(present, answered, now)) is not None:
+                yield replace(change, model=model)
 
     async def _follow(self, bench: BenchSettings, name: str, uses: Uses, now: float) -> str:
         """Ask what is due after a model's drift, and tell what came of it. Raises BenchError, OSError."""
@@ -367,21 +432,49 @@ class DriftJob(Collector):
         )
 
 
-def followed(models: Iterable[str], standing: Mapping[str, StandingCanary], uses: Uses) -> list[str]:
-    """The models to probe: those that the config names, and where it names a standing canary's first
-    baseline, the one in force instead, unless another canary has the first one still."""
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """The model that the config names as a canary's baseline, and the one that users have in its place.
+    `kept`: some users have the first one still."""
+
+    canary: str
+    before: str
+    now: str
+    kept: bool = False
+
+
+def in_force(settings: ControlSettings, states: Mapping[str, State]) -> list[Promoted]:
+    """The baselines that a promotion replaced."""
+    trials = {trial for each in settings.standing.values() for trial in each.begun.trials}
+    standing = [
+        Promoted(name, f"{each.in_file.get('provider')}/{each.in_file.get('model')}", _name(baseline))
+        for name, each in settings.standing.items()
+        for baseline in [each.terms.canary.baseline]
+    ]
+    plain = [
+        Promoted(name, _name(each.canary.baseline), _name(each.canary.candidate), kept=state.holds_back)
+        for name, each in settings.canaries.items()
+        if name not in trials and (state := states.get(name)) is not None and state.state == "promoted"
+    ]
+    return [each for each in (*standing, *plain) if each.before != each.now]
+
+
+def followed(models: Iterable[str], promoted: Sequence[Promoted], uses: Uses) -> list[str]:
+    """The models to probe: those that the config names, and where it names a baseline that a promotion
+    replaced, the one in force instead; also the first one while another canary, or users who are held back,
+    have it still."""
+    left = {(each.canary, each.before) for each in promoted if not each.kept}
+    still = [name for name, by in uses.items() if any((use.canary, name) not in left for use in by)]
     found = []
     for text in models:
-        newer = [
-            f"{arm.provider}/{arm.model}"
-            for each in standing.values()
-            for arm in [each.terms.canary.baseline]
-            if _is(text, f"{each.in_file.get('provider')}/{each.in_file.get('model')}")
-            and not _is(text, f"{arm.provider}/{arm.model}")
-        ]
-        used = any(_is(text, name) for name in uses)
+        newer = [each.now for each in promoted if _is(text, each.before) and not _is(text, each.now)]
+        used = any(_is(text, name) for name in still)
         found += [*([text] if used or not newer else []), *newer]
     return found
+
+
+def _name(arm: Arm) -> str:
+    return f"{arm.provider}/{arm.model}"
 
 
 def _is(text: str, name: str) -> bool:

@@ -16,13 +16,19 @@ if TYPE_CHECKING:  # what asks models takes a while to import
 def change_words(change: "ModelChange") -> str:
     """Answers as gpt-5.6-terra-2026-11 since 2026-11-30, before as gpt-5.6-terra-2026-10."""
     if change.kind == "model_changed":
-        return f"answers as {change.now} since {day(change.at)}, before as {change.before}"
+        again = " again" if change.document.get("again") else ""
+        return f"answers as {change.now}{again} since {day(change.at)}, before as {change.before}"
     found = change.document
     then = f"; {aftermath_words(found['then'])}" if "then" in found else ""
     return (
         f"drifted: answers otherwise since {found['since']}, {len(found['outside'])} of {found['asked']} "
         f"probes differ from all of the reference of {change.before[:10]}, confirmed by another round{then}"
     )
+
+
+def name_words(name: str, since: float, last: float | None) -> str:
+    """`gpt-5.6-terra-2026-11 since 2026-11-30`; of one that answers had until a day, until when."""
+    return f"{name} {f'from {day(since)} to {day(last)}' if last is not None else f'since {day(since)}'}"
 
 
 _AGAIN = {"ship": "as good as before", "dont_ship": "worse than before", "extend": "not enough to decide"}
@@ -80,8 +86,8 @@ def history_lines(history: "ModelHistory") -> Iterator[str]:
     """The history in a terminal."""
     yield history.model
     yield f"  {probes_words(history.probed)}"
-    for name, at in history.names:
-        yield f"  named {name} since {day(at)}"
+    for name in history.names:
+        yield f"  named {name_words(*name)}"
     for change in history.changes:
         yield f"  {day(change.at)}: {change_words(change)}"
 
@@ -91,7 +97,10 @@ def history_document(history: "ModelHistory") -> dict[str, Any]:
     probed = history.probed
     return {
         "model": history.model,
-        "names": [{"name": name, "since": rfc3339(at)} for name, at in history.names],
+        "names": [
+            {"name": name, "since": rfc3339(at), "last_day": None if last is None else day(last)}
+            for name, at, last in history.names
+        ],
         "changes": [
             {
                 "kind": each.kind,

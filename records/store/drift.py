@@ -1,7 +1,7 @@
 """What becomes of models under their names: the names in their answers, the probes, and the changes told."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -21,19 +21,20 @@ _LOCK = 7_016_000_032
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A name in answers of `model` (`provider/model`): since a UTC second, until a day."""
+    """A name in answers of `model` (`provider/model`): since a UTC second, until a day, so many times."""
 
     model: str
     served: str
     first_at: float
     last_day: int
+    answered: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChange:
     """What became of `model` (`provider/model`) at a UTC second: another name, `now`, in its answers, or
     other answers than those of the reference of `before`. `document` has the evidence, and as `then` what
-    came after it."""
+    came after it; of a name that had been there before, that it is there `again`."""
 
     model: str
     kind: ChangeKind
@@ -85,6 +86,7 @@ class DriftStore:
                 table.served,
                 first,
                 func.max(table.day).label("last_day"),
+                cast(func.sum(table.answered), table.answered.type).label("answered"),
             )
             .group_by(table.provider, table.model, table.served)
             .order_by(first, table.served)
@@ -92,8 +94,23 @@ class DriftStore:
         return self._store.found(ServedModel, query)
 
     def note_change(self, change: ModelChange) -> bool:
-        """Store a change; False if it is known, so that it is told once."""
-        return self._store.add_new(tables.model_changes, [change]) > 0
+        """Store a change; False if it is known, so that it is told once. A name that comes back keeps its
+        earlier changes in its document."""
+        if self._store.add_new(tables.model_changes, [change]):
+            return True
+        table = tables.model_changes
+        key = (table.c.model == change.model) & (table.c.kind == change.kind) & (table.c.now == change.now)
+        with self._store.writing() as connection:
+            row = connection.execute(select(table).where(key)).one()
+            if change.kind != "model_changed" or row.at >= change.at:
+                return False
+            before, earlier = dict(row.document), {"before": row.before, "at": row.at}
+            kept = [*before.pop(_EARLIER, []), {**earlier, "document": before}]
+            document = {**change.document, _EARLIER: kept}
+            connection.execute(
+                update(table).where(key).values(before=change.before, at=change.at, document=document)
+            )
+        return True
 
     def follow(self, change: ModelChange, then: Mapping[str, Any]) -> None:
         """Store what came after a change, in its document, as `then`."""
@@ -106,7 +123,9 @@ class DriftStore:
         """The changes of a model (None: of all) since a UTC second, the oldest first."""
         table = tables.model_changes.c
         query = select(tables.model_changes).where(table.at >= since).order_by(table.at, table.now)
-        return self._store.found(ModelChange, query if model is None else query.where(table.model == model))
+        newest = self._store.found(ModelChange, query if model is None else query.where(table.model == model))
+        found = [each for change in newest for each in _with_earlier(change) if each.at >= since]
+        return sorted(found, key=lambda each: (each.at, each.now))
 
     def answers(self, canary: str, arm: ArmName, *, since: int) -> list[AnswersOfDay]:
         """The users' answers of an arm since a UTC day number, by day and category."""
@@ -165,6 +184,16 @@ class DriftStore:
         """The dollars of this UTC day: costs, and what is set aside for rounds whose cost is not known."""
         with self._store.asking() as connection:
             return _spent(connection, int(now // _DAY_S))
+
+
+_EARLIER = "earlier"
+
+
+def _with_earlier(change: ModelChange) -> list[ModelChange]:
+    """A change, and those to the same name before it."""
+    document = dict(change.document)
+    earlier = document.pop(_EARLIER, [])
+    return [replace(change, document=document), *(replace(change, **each) for each in earlier)]
 
 
 def _see(connection: Connection, row: Mapping[str, Any]) -> None:

@@ -24,11 +24,13 @@ from control.jobs.drift import DriftJob, histories, unlike_before
 from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
 from demo.provider.behaviour import Behaviour
+from pages.words.drift import history_document, history_lines
 from pages.words.reasons import sentences
 from records.outcome import Fault, Outcome
 from records.store import Store
 from records.store.drift import AnswersOfDay, DriftStore, ModelChange, ProbesSpent
 from records.store.releases import Releases
+from routing.states import Holdback, State
 from tests.records.samples import a_batch
 from tests.serving import ProviderThread
 from tests.verdict.conftest import START, World, exchanges
@@ -65,11 +67,13 @@ class Watch:
     config: Config
     told: list[Announcement] = field(default_factory=list)
     control: ControlSettings | None = None
+    states: dict[str, State] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.job = DriftJob(
             self.store,
             settings=lambda: self.control or self.config.control,
+            states=lambda: self.states,
             bench=lambda: self.config.bench,
             announce=self.told.append,
             works=lambda: True,
@@ -131,6 +135,80 @@ def test_probes_follow_the_baseline_that_a_promotion_put_in_force(store: Store) 
         assert [each.split(": ")[1] for each in watch.job.troubles] == [probed]
 
 
+@pytest.mark.parametrize(
+    ("state", "probed"),
+    [
+        (State(state="running", share=0.05), ["assistant-1"]),
+        (State(state="promoted", share=1.0), ["openai/assistant-2"]),
+        (
+            State(state="promoted", share=0.9, holdback=Holdback(since=0.0, until=9 * DAY_S, phase=1)),
+            ["assistant-1", "openai/assistant-2"],
+        ),
+        (State(state="rolled_back"), ["assistant-1"]),
+    ],
+)
+def test_probes_follow_what_users_of_a_plain_canary_get(
+    store: Store, state: State, probed: list[str]
+) -> None:
+    watch = Watch(store, config("http://127.0.0.1:1", budget=0.000001), states={"support": state})
+    watch.turn(DAY_S)
+    assert [each.split(": ")[1] for each in watch.job.troubles] == probed
+
+
+def answers(store: Store, at: float, served: str, count: int) -> None:
+    """So many answers with this name, two seconds apart."""
+    for place in range(count):
+        answered(store, at + 2 * place, served)
+
+
+def test_a_name_that_comes_back_is_told_within_three_minutes_each_time(store: Store) -> None:
+    watch, now, waited = Watch(store, config("http://127.0.0.1:1", budget=0.000001)), DAY_S, []
+    for served in ("old", "new", "old", "new", "old"):
+        since, told = now, len(watch.told)
+        for _ in range(9):
+            answers(store, now, served, 8)
+            now += 60.0
+            watch.turn(now)
+            waited += [now - since] * (len(watch.told) - told)
+            told = len(watch.told)
+    said = [each.headline.partition("; ")[0].partition(" answers as ")[2] for each in watch.told]
+    assert said == [
+        "new since 1970-01-02, before as old",
+        "old again since 1970-01-02, before as new",
+        "new again since 1970-01-02, before as old",
+        "old again since 1970-01-02, before as new",
+    ]
+    assert max(waited) <= 180.0
+    (history,) = histories(store)
+    assert [(each.before, each.now) for each in history.changes] == [("old", "new"), ("new", "old")] * 2
+    assert sorted(each.at for each in history.changes) == [each.at for each in history.changes]
+    Watch(store, watch.config, watch.told).turn(now, now + 60.0, now + 120.0)
+    assert len(watch.told) == 4
+
+
+def test_two_names_at_once_are_no_return(store: Store) -> None:
+    watch, now = Watch(store, config("http://127.0.0.1:1", budget=0.000001)), DAY_S
+    answers(store, now, "old", 25)
+    for _ in range(30):
+        now += 60.0
+        answers(store, now, "old", 6)
+        answers(store, now + 1.0, "new", 6)
+        watch.turn(now)
+    assert [each.about["now"] for each in watch.told] == ["new"]
+
+
+def test_a_name_that_is_gone_stays_in_the_history_with_its_last_day(store: Store) -> None:
+    answered(store, 100.0, "old")
+    answered(store, DAY_S + 100.0, "old")
+    answered(store, 3 * DAY_S, "new")
+    (history,) = histories(store)
+    assert [line.strip() for line in history_lines(history) if "named" in line] == [
+        "named old from 1970-01-01 to 1970-01-02",
+        "named new since 1970-01-04",
+    ]
+    assert history_document(history)["names"][0]["last_day"] == "1970-01-02"
+
+
 def test_the_fingerprints_of_systems_are_shown_and_told_to_nobody(store: Store) -> None:
     watch = Watch(store, config("http://127.0.0.1:1", budget=0.000001))
     for place in range(7):
@@ -146,7 +224,7 @@ def test_the_fingerprints_of_systems_are_shown_and_told_to_nobody(store: Store) 
     watch.turn(300.0)
     assert watch.told == []
     (history,) = histories(store)
-    assert [name for name, _ in history.names] == [
+    assert [name for name, _, _ in history.names] == [
         "assistant-1", *(f"fingerprint fp_{place}" for place in range(2, 7))
     ]  # fmt: skip
 
