@@ -275,9 +275,10 @@ _OUTSIDE: Mapping[str, str] = {
 }
 
 _REFUSED: Mapping[str, str] = {
-    "caller_not_found": "got 404 from {by}: its `base_url` lacks a part such as /v1, or it has no such model",
-    "caller_unauthorized": "got 401 or 403 from {by}: the key that the app sends, or the entry's `api_key`, "
-    "is missing or wrong",
+    "caller_not_found": "got 404 from {by}: check how its `base_url` ends (/v1, for instance), and the "
+    "models' names",
+    "caller_unauthorized": "got 401 or 403 from {by}: check the entry's `api_key`, without one the app's own "
+    "key, and what that key may do",
     "caller_rejected": "were refused as invalid by {by}",
     "provider_throttled": "got 429 from {by}: its rate or quota is used up",
 }
