@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,9 @@ def a_failure(serial: int, said: ProviderError, **changed: Any) -> Outcome:
     return an_exchange(serial, **told, attempts=attempts, **changed)
 
 
-def facts(store: Store, reader: Reader = "vendor", **more: Any) -> ReleaseFacts:
-    now = START + 86400.0
+def facts(
+    store: Store, reader: Reader = "vendor", *, now: float = START + 86400.0, **more: Any
+) -> ReleaseFacts:
     found = release_of(CONFIG.control.reports, store, "new", now=now)
     return facts_of(CONFIG.control.reports, store, found, reader, now=now, **more)
 
@@ -142,6 +144,17 @@ def test_the_vendor_reads_what_failed_how_often_and_under_which_id(store: Store)
     }
     assert first["says"] == ["2027-01-15: 2"]
     assert adapted["says"] == ["trial renames max_tokens to max_completion_tokens and sets user."]
+
+
+def test_the_vendor_reads_what_failed_after_the_promotion(store: Store) -> None:
+    act = Act(at=START + 600.0, action="promote", who="ann", reason="good")
+    promoted = partial(transitions.promote, reason="good", now=act.at)
+    Rollouts(store, lambda plan: None).change("trial", act, promoted)
+    store.ship(a_batch(an_exchange(1)))
+    week_s = 7 * 86400.0
+    store.ship(a_batch(a_failure(2 + int(week_s / 60), SEED)))
+    found = facts(store, now=START + 2 * week_s).failures
+    assert (found.asked, found.failed) == (2, 1)
 
 
 def test_the_vendor_reads_how_many_requests_an_outage_kept_from_the_provider(store: Store) -> None:

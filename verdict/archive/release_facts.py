@@ -230,11 +230,9 @@ def _timeline(store: Store, found: Dossier) -> Iterator[TimelineEntry]:
     for made in Benchmarks(store).entries(about.candidate, about.baseline):
         yield TimelineEntry(at=made.at, kind="benchmark", who=made.owner, action=made.verdict or "")
     for run in found.runs:
-        ended_at = run.ended_at if run.week_after is None else run.week_after.until
-        until = float("inf") if ended_at is None else ended_at + _LATE_S
         yield from _acts(releases, run, first=run.canary not in _before(found, run))
         yield from _looks(store, run)
-        for page in releases.pages(run.canary, since=run.started_at, until=until):
+        for page in releases.pages(run.canary, since=run.started_at, until=_until(run)):
             yield TimelineEntry(
                 at=page.at, kind="page", canary=run.canary, run=run.run, action=page.event, reason=page.title
             )
@@ -317,12 +315,17 @@ def _failures_of(
     )
 
 
+def _until(run: RunStanding) -> float:
+    """The UTC second of the run's last exchange at the latest. A promoted candidate goes on answering."""
+    over = run.ended_at if run.state != "promoted" else None
+    return float("inf") if over is None else over + _LATE_S
+
+
 def _asked(store: Store, run: RunStanding, failed: list[Mapping[str, Any]], spared: list[float]) -> int:
     """Add the run's failed requests, and the moments of those that the breaker kept from the candidate;
     return how many requests the candidate was asked."""
     import pyarrow.compute as pc  # Arrow takes 80 MiB
 
-    until = float("inf") if run.ended_at is None else run.ended_at + _LATE_S
     of = pc.field
     candidate = (of("canary") == run.canary) & (of("run") == run.run) & (of("arm") == "candidate")
     asked = candidate & of("outcome").isin(_ASKED) & ~of("error_type").isin(_NOT_ASKED)
@@ -330,7 +333,7 @@ def _asked(store: Store, run: RunStanding, failed: list[Mapping[str, Any]], spar
     kept_off = candidate & (of("error_type") == _BREAKER)
     number = 0
     with store.reading() as connection:
-        for source in sources(connection, since=run.started_at - 1.0, until=until):
+        for source in sources(connection, since=run.started_at - 1.0, until=_until(run)):
             if here := source.read(["outcome"], asked).num_rows:
                 number += here
                 failed += source.read(_COLUMNS, wrong).to_pylist()
