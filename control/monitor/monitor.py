@@ -160,6 +160,9 @@ class Monitor:
         for worker, running in events.in_flight:
             if running.canary in self.canaries:
                 self.canaries[running.canary].watch.observe_in_flight(worker, running)
+        for name, known in self.canaries.items():
+            if (state := self._rollouts.state(name)) is not None:
+                known.follow(state.run)  # the first outcomes after a resume come before it is judged
         self.unmatched.take(events)
         self.callers.take(events)
         self._outcomes_heard += events.heard

@@ -602,7 +602,8 @@ class Rollouts:
             state = self.state(name)
             held = state.holdback if state is not None and state.holds_back else None
             if held is not None and held.until <= now:
-                act = Act(at=now, action="holdback_end", who="holdback", reason=held.lasted(now))
+                days = f"{(held.until - held.since) / 86400:.3g} days"
+                act = Act(at=now, action="holdback_end", who="holdback", reason=f"its {days} are over")
                 self.change(name, act, partial(transitions.end_holdback, now=now))
 
     def cap(self, name: str, quota: QuotaStatus, now: float) -> None:

@@ -265,6 +265,19 @@ def test_the_charts_of_a_canary_that_left_stay_through_restarts(desk: Desk) -> N
         assert (run, sum(map(sum, (each["requests"] for each in found.values())))) == (1, sum(shown))
 
 
+def test_the_first_outcomes_after_a_resume_count_in_the_new_run(desk: Desk) -> None:
+    steps = desk.config.canaries["trial"].canary.steps
+    for action, order in (
+        ("rollback", partial(transitions.rollback, reason="r", now=NOW)),
+        ("resume", partial(transitions.resume, steps=steps, reason="r", now=NOW)),
+    ):
+        desk.rollouts.change("trial", Act(at=NOW, action=action, who="w", reason="r"), order)
+    assert desk.rollouts.states["trial"].state.run == 2
+    desk.monitor.take(WorkerEvents(records=[replace(desk.outcome("candidate"), run=2)], heard=1))
+    watched = desk.monitor.canaries["trial"]
+    assert (watched.watch.run, watched.pulse.arms["candidate"].requests) == (2, 1)
+
+
 def requests_shown(monitor: Monitor) -> list[int]:
     arms = monitor.canaries["trial"].pulse.course.document("10min", NOW + 1060)["arms"]
     return [number for arm in arms.values() for number in arm["requests"]]
