@@ -59,7 +59,7 @@ from alerts.rules.rule import (
     rule_key,
 )
 from alerts.rules.scope import SCORED, Growth, Guardrail, Scope, build_scopes, share_budgets, state_key
-from alerts.wording import SAYS, UNNAMED, ArmMeans, ArmNames, Trouble
+from alerts.wording import ERRORS, SAYS, UNNAMED, ArmMeans, ArmNames, Trouble
 from common.clock import Utc
 from common.concentration import CATEGORY, NOWHERE, Concentration
 from records.facts.metric import BUILT_IN, Metric
@@ -561,17 +561,27 @@ class Watch:
         """What people on call are told of this status."""
         counted, error = status.evidence.get("since"), self.state.provider_error
         since = Utc(counted) if counted is not None else self._rising_since(status.key)
+        failures = self._failures_of(status)
+        of_these = status.rule == "outage" or any(error and each.at == error.at for each in failures)
         return replace(
             trouble_of(status),
             baseline=arms.baseline,
             candidate=arms.candidate,
             where="" if status.category or status.segment else status.where.brief,
             since=since,
-            seen=seen_in(self.state.failures, fall_back=arms.fall_back),
-            said=error.words if error is not None and status.rule in SAYS else "",
+            seen=seen_in(failures, fall_back=arms.fall_back),
+            said=error.words if error is not None and status.rule in SAYS and of_these else "",
             means=self._means("candidate"),
             baseline_means=self._means("baseline"),
         )
+
+    def _failures_of(self, status: GuardrailStatus) -> Sequence[FailureSample]:
+        """The candidate's newest failures and faulty answers; of a rule about failures, those it counts."""
+        bad = status.evidence.get("bad")
+        if status.rule not in ERRORS or bad is None:
+            return self.state.failures
+        failed = [each for each in self.state.failures if each.saw]
+        return failed[max(0, len(failed) - int(bad)) :]
 
     def _means(self, arm: ArmName) -> ArmMeans:
         of_session = self.state.sessions.document()[arm]

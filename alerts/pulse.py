@@ -18,6 +18,8 @@ from routing.canary import ArmName
 RECENT_S = 600.0
 _FEW = 10
 """The fewest values for which a mean has an interval."""
+_ALIKE = 1e-12
+"""So small a part of a squared mean is no spread but rounding."""
 
 
 @dataclass(slots=True)
@@ -44,11 +46,14 @@ class SummedValues:
         return self.total / self.count if self.count else None
 
     def interval(self) -> tuple[float, float] | None:
-        """The mean's 95 % interval, as if values were independent; None for fewer than ten."""
+        """The mean's 95 % interval, as if values were independent; None for fewer than ten, and where all are
+        alike: those do not say how far the next one may be off."""
         if self.count < _FEW:
             return None
         mean = self.total / self.count
         variance = max(0.0, self.squares - self.count * mean * mean) / (self.count - 1)
+        if variance <= _ALIKE * mean * mean:
+            return None
         reach = Z * math.sqrt(variance / self.count)
         return mean - reach, mean + reach
 

@@ -91,7 +91,9 @@ class Trouble:
     baseline_means: ArmMeans = ArmMeans()
 
 
-SAYS = ("error_rate", "error_rate_vs_baseline", "outage")
+ERRORS = ("error_rate", "error_rate_vs_baseline")
+"""The rules about the candidate's failures."""
+SAYS = (*ERRORS, "outage")
 """The rules about failures: a provider's last error explains no other."""
 TITLE = 120
 """The most characters of a title."""
@@ -199,7 +201,7 @@ def _hang(trouble: Trouble) -> str:
         verb = "is slow to answer" if _answers_some(trouble) else "does not answer"
         within = f"no answer within {_whole_s(numbers.get('no_answer_s'))}"
         return f"{_who(trouble)} {verb}: {within} ({count(numbers['no_answer'])}{_of(trouble)})"
-    if trouble.rule in _ERRORS and failures and seen.silent > _SILENT_SHARE * failures:
+    if trouble.rule in ERRORS and failures and seen.silent > _SILENT_SHARE * failures:
         within = f"no answer within {_whole_s(seen.silent_s)}"
         return f"{_who(trouble)} does not answer: {within}, {_how_many(trouble)}"
     return ""
@@ -358,9 +360,8 @@ def _sessions_that(words: str) -> Callable[[Trouble], str]:
     return lambda trouble: f"sessions of {trouble.candidate}{_segment(trouble)} {words}: {_sessions(trouble)}"
 
 
-_ERRORS = ("error_rate", "error_rate_vs_baseline")
 _WORDS: Mapping[str, Callable[[Trouble], str]] = {
-    **dict.fromkeys(_ERRORS, _failing("fail")),
+    **dict.fromkeys(ERRORS, _failing("fail")),
     "latency_p95": _slow,
     "latency_vs_baseline": _slower,
     "abandoned": lambda each: f"users leave before {_who(each)} answers: {_how_many(each)}",
@@ -436,12 +437,12 @@ _SIZES = (
 def _saw(trouble: Trouble) -> str:
     """What users saw."""
     rule, seen = trouble.rule, trouble.seen
-    if rule in _ERRORS:
+    if rule in ERRORS:
         return _saw_of_errors(trouble)
     if rule == "throttled":
         return _saw_of_throttled(trouble)
     if rule in ("latency_p95", "latency_vs_baseline"):
-        covered = _is_silent(trouble) and not _answers_some(trouble) and seen.fall_back
+        covered = _is_silent(trouble) and not _answers_some(trouble) and seen.covered
         return _covered(trouble) if covered else "Users waited that long."
     known = _SAW.get(seen.fault if rule == "answer_faults" and seen.fault else rule, "")
     return "Users got its answers." if _words_of_metric(trouble) else known
@@ -469,8 +470,10 @@ _SAW: Mapping[str, str] = {
 
 def _saw_of_errors(trouble: Trouble) -> str:
     seen = trouble.seen
+    if not (seen.errors or seen.broken or seen.covered):
+        return "What users saw is not recorded." if seen.fall_back else "Users got an error."
     if not (seen.errors or seen.broken):
-        return _covered(trouble) if seen.fall_back else "Users got an error."
+        return _covered(trouble)
     if not seen.covered:
         both = "an error, or saw an answer break off" if seen.broken else "an error"
         return f"Users got {both}." if seen.errors else "Users saw answers break off."

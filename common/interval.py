@@ -45,6 +45,12 @@ class Interval:
         ends = sorted((self.low * by, self.high * by))
         return Interval(low=ends[0], estimate=self.estimate * by, high=ends[1])
 
+    def within(self, least: float | None, most: float | None) -> "Interval":
+        """The interval without what lies beyond the ends of its quantity's scale (None: it has none)."""
+        low, high = (-math.inf if least is None else least), (math.inf if most is None else most)
+        ends = [min(max(each, low), high) for each in (self.low, self.estimate, self.high)]
+        return Interval(low=ends[0], estimate=ends[1], high=ends[2])
+
     def shown(self) -> Range:
         """As a report has it: None for an end that is unbounded or undefined."""
         return Range(low=finite(self.low), estimate=self.estimate, high=finite(self.high))

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from alerts.wording import capitalized
 from common.numbers import set_percent
 from console.access.login import Login
 from control.operator.operator import Operator
@@ -57,7 +58,8 @@ class OrderForms:
             if not who or not model:
                 raise BadOrder(400, "Not done: enter the model and your name.")
             done = await self._operator.begin(name, {"model": model}, who=who, reason=reason)
-            return 200, f"{done['canary']}: {status.plain(done['state'])}."
+            early = [capitalized(status.ended_early(each)) for each in done["ended_early"]]
+            return 200, ". ".join([f"{done['canary']}: {status.plain(done['state'])}", *early]) + "."
 
         return await self._done(request, act)
 
@@ -115,6 +117,8 @@ class OrderForms:
                 return 202, f"Not promoted yet: {status.asked(done['promote_asked'], time.time())}."
             state = f"{status.plain(done['state']).capitalize()}, share {set_percent(done['share'])}."
             said = f" The report says {_verdict(report['verdict'])}." if (report := done["report"]) else ""
+            if held := done["held_back"]:
+                said += f" {capitalized(status.held_on(held))}."
             confirmed = status.confirmations(done["confirmed"], done["workers"]).capitalize()
             return 200, f"{state} {confirmed}.{said}"
 

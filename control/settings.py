@@ -16,7 +16,9 @@ from records.facts.metric import Metric
 from records.facts.retirement import LastDay
 from records.facts.standing import TERMS, ArmDocument, Standing, taken_over
 from routing.caller import Caller
-from routing.canary import Canary
+from routing.canary import Canary, arm_names
+from routing.lanes import part_of
+from routing.states import State
 from verdict.terms.judged_canary import JudgedCanary, ReportSettings
 
 
@@ -72,6 +74,17 @@ class CanarySettings:
         return JudgedRun.of(self.canary.name, run, self.judge, redact)
 
 
+def held_back(canary: Canary, state: State | None) -> dict[str, Any] | None:
+    """Who keeps the former baseline of a promoted canary, as JSON types: which `share` of its users, `until`
+    when (UTC seconds) and with which `baseline`; None for nobody."""
+    held = state.holdback if state is not None and state.holds_back else None
+    if state is None or held is None:
+        return None
+    baseline, _ = arm_names(canary.baseline, canary.candidate)
+    share = 1.0 - state.effective_share
+    return {"canary": canary.name, "share": share, "until": held.until, "baseline": baseline}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandingCanary:
     """A standing canary: the terms of every next candidate, whose model is "" in them, and what was begun.
@@ -117,6 +130,18 @@ class StandingCanary:
             for name, each in self.begun.open.items()
             if (newest is None or name != newest.canary) and each.baseline != self.baseline
         ]
+
+    def held_back(
+        self, canaries: Mapping[str, CanarySettings], state: Callable[[str], State | None]
+    ) -> dict[str, Any] | None:
+        """Who keeps the former baseline by a hold-back, as `held_back` says it of all users of its
+        requests; None for nobody."""
+        newest = self.begun.baseline
+        if newest is None or newest.canary not in canaries:
+            return None
+        now = state(newest.canary)
+        found = held_back(canaries[newest.canary].canary, now)
+        return found if found is None or now is None else {**found, "share": found["share"] * part_of(now)}
 
     @property
     def former(self) -> ArmDocument:

@@ -30,16 +30,17 @@ _RESULTS: Mapping[str, Better] = {"candidate": "candidate", "baseline": "baselin
 def kappa(votes: Sequence[tuple[str, str]]) -> Interval | None:
     """Cohen's kappa of two labellers' votes, in [-1, 1], with its 95 % interval.
 
-    None without votes, and where both always give one and the same label: chance alone does that. Cohen,
+    None without votes, and where either labeller always gives the same label: nothing shows that the two look
+    at the same thing, and the estimate is 0 without any width. Cohen,
     Educational and Psychological Measurement 1960; the variance is that of Fleiss, Cohen and Everitt,
     Psychological Bulletin 1969. It is 0 where all votes are alike or none is: there Wilson's interval of the
     share says how far the estimate may be off.
     """
     of = len(votes)
     first, second = Counter(a for a, _ in votes), Counter(b for _, b in votes)
-    by_chance = sum(first[label] * second[label] for label in first)
-    if by_chance == of * of:
+    if min(len(first), len(second)) < 2:
         return None
+    by_chance = sum(first[label] * second[label] for label in first)
     alike, chance = sum(a == b for a, b in votes), by_chance / of**2
     estimate = (alike / of - chance) / (1 - chance)
     if alike in (0, of):
@@ -76,17 +77,15 @@ class LabelAgreement:
 
 
 def agreement(votes: Sequence[tuple[Better, Better]]) -> LabelAgreement:
-    """The share of equal votes with Wilson's 95 % interval, and Cohen's kappa with its own, unless either
-    gives always the same vote."""
+    """The share of equal votes with Wilson's 95 % interval, and Cohen's kappa with its own."""
     if len(votes) < FEWEST_LABELS:
         return LabelAgreement(labels=len(votes), share=None, kappa=None)
     equal = sum(first == second for first, second in votes)
     low, high = wilson(equal, len(votes))
-    differ = min(len(set(voter)) for voter in zip(*votes, strict=True)) > 1
     return LabelAgreement(
         labels=len(votes),
         share=Interval(low=low, estimate=equal / len(votes), high=high),
-        kappa=kappa(votes) if differ else None,
+        kappa=kappa(votes),
     )
 
 

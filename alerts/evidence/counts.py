@@ -16,7 +16,7 @@ USERS = 5_000
 MARKS = 24
 
 
-class Counts(NamedTuple):
+class RuleCounts(NamedTuple):
     """Both arms' outcomes in a run, and how many were bad. `silent`: those of the candidate's bad ones that
     had no answer, or stalled."""
 
@@ -26,9 +26,9 @@ class Counts(NamedTuple):
     baseline_bad: int = 0
     silent: int = 0
 
-    def after(self, before: "Counts") -> "Counts":
+    def after(self, before: "RuleCounts") -> "RuleCounts":
         """What has come since there were `before`."""
-        return Counts(*(max(0, now - then) for now, then in zip(self, before, strict=True)))
+        return RuleCounts(*(max(0, now - then) for now, then in zip(self, before, strict=True)))
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class CountStart:
 
     since: Utc
     words: str
-    before: Counts
+    before: RuleCounts
 
 
 @runtime_checkable
@@ -66,12 +66,12 @@ class CountingRule(Protocol):
     """A rule that counts outcomes. `counts` are those of the whole run. From a start on, its status has what
     came since then."""
 
-    def counts(self) -> Counts: ...
+    def counts(self) -> RuleCounts: ...
 
     def count_from(self, start: CountStart | None) -> None: ...
 
 
-def figures_since(start: CountStart, counts: Counts, harmed: HarmedUsers) -> dict[str, float]:
+def figures_since(start: CountStart, counts: RuleCounts, harmed: HarmedUsers) -> dict[str, float]:
     """The figures of a status from `start` on."""
     found = counts.after(start.before)
     return {
@@ -84,13 +84,13 @@ def figures_since(start: CountStart, counts: Counts, harmed: HarmedUsers) -> dic
     }
 
 
-class Mark(NamedTuple):
+class CountMark(NamedTuple):
     """What every rule had counted at UTC `at`, in the order of the rules, and how many of the candidate's
     exchanges had failed. Since UTC `began` nothing bad had come."""
 
     began: Utc
     at: Utc
-    counts: tuple[Counts, ...]
+    counts: tuple[RuleCounts, ...]
     failing: int
 
 
@@ -104,9 +104,9 @@ class Incidence:
     """
 
     rules: tuple[str, ...] = ()
-    marks: list[Mark] = field(default_factory=list)
+    marks: list[CountMark] = field(default_factory=list)
     since: Utc | None = None
-    before: dict[str, Counts] = field(default_factory=dict)
+    before: dict[str, RuleCounts] = field(default_factory=dict)
     failing: int = 0
     risen: dict[str, Utc] = field(default_factory=dict)
 
@@ -114,15 +114,15 @@ class Incidence:
         """Note the logarithm of each rule's evidence since it last looked healthy, at UTC `at`."""
         self.risen = {key: self.risen.get(key, at) for key, proof in evidence.items() if proof > 0.0}
 
-    def note(self, counts: Mapping[str, Counts], failing: int, at: Utc) -> None:
+    def note(self, counts: Mapping[str, RuleCounts], failing: int, at: Utc) -> None:
         """Note what every rule has counted at UTC `at`."""
         now = tuple(counts.values())
         if self.rules != tuple(counts):
-            self.marks = [] if self.rules else [Mark(Utc(0.0), Utc(0.0), (Counts(),) * len(now), 0)]
+            self.marks = [] if self.rules else [CountMark(Utc(0.0), Utc(0.0), (RuleCounts(),) * len(now), 0)]
             self.rules = tuple(counts)
         last = self.marks[-1] if self.marks else None
         quiet = last is not None and last.failing == failing and _same(last.counts, now)
-        self.marks.append(Mark(self.marks.pop().began if quiet else at, at, now, failing))
+        self.marks.append(CountMark(self.marks.pop().began if quiet else at, at, now, failing))
         if len(self.marks) > MARKS:
             self.marks = [*self.marks[: MARKS // 2 : 2], *self.marks[MARKS // 2 :]]
 
@@ -146,7 +146,7 @@ class Incidence:
         self.since, self.before, self.failing = None, {}, 0
 
 
-def _same(before: Sequence[Counts], now: Sequence[Counts]) -> bool:
+def _same(before: Sequence[RuleCounts], now: Sequence[RuleCounts]) -> bool:
     """True if nothing bad has come of the candidate, or of the baseline."""
     return all(
         (one.bad, one.baseline_bad) == (other.bad, other.baseline_bad)

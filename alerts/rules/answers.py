@@ -6,7 +6,7 @@ They hear every outcome, because a unit counts once however many it has.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from alerts.evidence.counts import Counts
+from alerts.evidence.counts import RuleCounts
 from alerts.evidence.exchanges import GuardrailSample
 from alerts.evidence.statistics import Window, absolute_steps
 from alerts.rules.failures import TOO_HIGH, AwaitedOutcomes
@@ -187,7 +187,7 @@ class StallRule(UnusableAnswerRule):
             self.state.silences.add(at, silent_s)
         return super().hear(outcome, at, slot)
 
-    def counts(self) -> Counts:
+    def counts(self) -> RuleCounts:
         """What people are told of in the run."""
         return super().counts()._replace(silent=self.state.silences.ever)
 

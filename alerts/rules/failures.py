@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from alerts.evidence.counts import Counts, CountStart, HarmedUsers, figures_since
+from alerts.evidence.counts import CountStart, HarmedUsers, RuleCounts, figures_since
 from alerts.evidence.exchanges import FEWEST, REACH_S, GuardrailSample, RecentShare
 from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Evidence, Window, absolute_steps
 from alerts.rules.rule import GuardrailStatus, Rule, decided
@@ -132,10 +132,10 @@ class AbsoluteRule:
             if len(state.units) < self.rule.minimum and each.unit not in state.units:
                 state.units.append(each.unit)
 
-    def counts(self) -> Counts:
+    def counts(self) -> RuleCounts:
         """What it has counted in the run."""
         candidate, baseline = self.state.candidate, self.state.baseline
-        return Counts(candidate.ever, candidate.ever_over, baseline.ever, baseline.ever_over)
+        return RuleCounts(candidate.ever, candidate.ever_over, baseline.ever, baseline.ever_over)
 
     def count_from(self, start: CountStart | None) -> None:
         """Say from now on what was counted since this start; None: in the rule's window."""
@@ -274,9 +274,9 @@ class OutageRule:
                 if each.failed:
                     self.state.harmed.add(each.unit)
 
-    def counts(self) -> Counts:
+    def counts(self) -> RuleCounts:
         """The baseline's outcomes of the run, which are those that this rule is about."""
-        return Counts(self.state.outcomes, self.state.harmed.bad)
+        return RuleCounts(self.state.outcomes, self.state.harmed.bad)
 
     def count_from(self, start: CountStart | None) -> None:
         """Say from now on what was counted since this start; None: the last 50."""

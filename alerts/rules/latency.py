@@ -8,7 +8,7 @@ fast exchange does not count sooner than a slow one that started with it.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from alerts.evidence.counts import Counts
+from alerts.evidence.counts import RuleCounts
 from alerts.evidence.exchanges import ExchangeTime, FirstStartedExchanges, GuardrailSample
 from alerts.evidence.statistics import MINIMUM_UNITS, PAGE_CUSUM, Window
 from alerts.rules.failures import AbsoluteRule, AbsoluteState, bad_of, share_of
@@ -127,7 +127,7 @@ class LatencyRule(AbsoluteRule):
         least_s = cut.quantile(0.0, now)
         return shown | ({"no_answer": float(silent), "no_answer_s": least_s} if silent and least_s else {})
 
-    def counts(self) -> Counts:
+    def counts(self) -> RuleCounts:
         """What it has counted in the run."""
         silent = max(0, self.state.cut.ever_over - self.state.answered.ever)
         return super().counts()._replace(silent=silent)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 
-from alerts.evidence.counts import Counts, CountStart, HarmedUsers, figures_since
+from alerts.evidence.counts import CountStart, HarmedUsers, RuleCounts, figures_since
 from alerts.evidence.exchanges import GuardrailSample, UnitsMet, unit_slot
 from alerts.evidence.statistics import (
     MINIMUM_UNITS,
@@ -183,9 +183,9 @@ class RelativeRule:
         self.state = self.State(events=Window(rule.window_s), evidence=Evidence.of_tests(tests))
         self.start: CountStart | None = None
 
-    def counts(self) -> Counts:
+    def counts(self) -> RuleCounts:
         """What people are told of in the run."""
-        return Counts(self.state.seen, self.state.harmed.bad)
+        return RuleCounts(self.state.seen, self.state.harmed.bad)
 
     def count_from(self, start: CountStart | None) -> None:
         """Say from now on what was counted since this start; None: in the run."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from alerts.evidence.counts import Counts, CountStart
+from alerts.evidence.counts import CountStart, RuleCounts
 from alerts.evidence.exchanges import unit_slot
 from alerts.evidence.sessions import STUCK_AT, LiveSession, SessionStep, quantile
 from alerts.evidence.statistics import MINIMUM_UNITS, Evidence, Steps, Window, absolute_steps
@@ -403,10 +403,10 @@ class StuckRule(SessionRule):
         figures = {"since": self.start.since, "bad": found.bad, "outcomes": found.outcomes}
         return super()._counted() | figures | {"adverse_units": float(users)}
 
-    def counts(self) -> Counts:
+    def counts(self) -> RuleCounts:
         """The sessions of the run, and how many are stuck."""
         mine, theirs = self.state.candidate, self.state.baseline
-        return Counts(mine.count, int(mine.total), theirs.count, int(theirs.total))
+        return RuleCounts(mine.count, int(mine.total), theirs.count, int(theirs.total))
 
     def count_from(self, start: CountStart | None) -> None:
         """Say from now on what was counted since this start; None: in the run."""

@@ -147,7 +147,7 @@ def _listed(read: Config, data: Path, lanes: CurrentLanes) -> Mapping[str, LastD
 def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
     """What a standing canary's users get, since when and by whom, and what the next order does."""
     from pages.words.arms import taken_over
-    from pages.words.status import kept
+    from pages.words.status import held_on, kept, whom
 
     since, name = "by the config", each["name"]
     if each["since"] is not None:
@@ -157,9 +157,10 @@ def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
     when = "once somebody starts it" if each["start"] == "manual" else "once its preflight has passed"
     has = taken_over(each["takes_over"])
     told = [
-        f"{name}: standing, everybody gets {each['in_force']}, {since}",
+        f"{name}: standing, {whom(each['held_back'])} {each['in_force']}, {since}",
         f"canary begin {name} --model MODEL: the candidate gets {shares}{lane}, {when}{has}",
     ]
+    told[0] += f"; {held_on(each['held_back'])}" if each["held_back"] else ""
     told[0] += "".join(f"; but {kept(trial)}" for trial in each["kept"])
     return [*told, *([f"{name} tries {', '.join(each['trials'])}"] if each["trials"] else ())]
 
@@ -300,6 +301,7 @@ def _document(
                 "by": newest.who if newest is not None else None,
                 "canary": newest.canary if newest is not None else None,
                 "kept": each.kept(lanes.sizes.get),
+                "held_back": each.held_back(read.canaries, lanes.states.get),
                 "trials": [trial for trial in each.begun.open if trial not in lanes.over],
                 "start": "manual" if each.terms.canary.start_by_hand else "auto",
                 "shares": [step.share for step in each.terms.canary.steps],

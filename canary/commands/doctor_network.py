@@ -200,16 +200,22 @@ def _mended(kind: str, entry: str, config: Config) -> str:
             right = [f'{each.name}: base_url: "{url}"' for each in entries if (url := with_version(each))]
             see = "`canary doctor --probe` asks each arm's model once"
             return f"{right_words}; {see}" if (right_words := ", ".join(right)) else see
-        case "caller_unauthorized":
-            return "send the provider's own key with each request, or set the entry's `api_key`"
-        case "caller_rejected":
-            return "see what the provider says; `canary doctor --probe` asks each arm's model once"
-        case "no_unit":
-            return "docs/sdks.md says where each SDK puts the user's id"
-        case "stateful":
-            return "docs/sdks.md, requests with provider-side state, says which they are"
         case _:
-            return "change the canary's `match`, or the model that the app asks for"
+            return _HELP[kind]
+
+
+_HELP: Mapping[str, str] = {
+    "caller_unauthorized": "send the provider's own key with each request, or set the entry's `api_key`",
+    "caller_rejected": "see what the provider says; `canary doctor --probe` asks each arm's model once",
+    "provider_throttled": "ask the provider for more quota (docs/guardrails.md says what happens until then)",
+    "no_unit": "docs/sdks.md says where each SDK puts the user's id",
+    "stateful": "docs/sdks.md, requests with provider-side state, says which they are",
+    "prompt_missed": "write the file of `prompt.find` as your app sends the text (docs/arms.md)",
+    "unmatched": "change the canary's `match`, or the model that the app asks for",
+    "unjoined": "send in feedback the same ids as in x-canary-session and as the unit (docs/feedback.md)",
+    "one_sided": "say `per: user` or `per: session` under `metrics:`, or send the other value too",
+}
+"""What would help, by kind (`control.monitor.traffic.AstrayKind`), where that depends on no entry."""
 
 
 def with_version(provider: Provider) -> str:

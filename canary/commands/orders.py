@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from canary.commands import shell
-from pages.words.status import confirmations, plain
+from pages.words.status import confirmations, held_on, plain
 from records.facts.prices import UnpricedArm, said_once
 
 Name = Annotated[str, typer.Argument(help="The canary's name.")]
@@ -156,9 +156,10 @@ def _tell(order: str, name: str, done: Mapping[str, Any]) -> None:
         )
     if order in ("start", "resume", "ramp"):
         warn_of_prices(done)
+    held = f", {held_on(done['held_back'])}" if done["held_back"] else ""
     lane = "" if done["lane"] is None else f" of its lane ({done['lane']:.3%} of the users)"
     return shell.say(
-        f"{name}: {plain(done['state'])}, share {done['share'] * 100:.3g}%{lane}, "
+        f"{name}: {plain(done['state'])}, share {done['share'] * 100:.3g}%{lane}{held}, "
         f"{confirmations(done['confirmed'], done['workers'])}"
     )
 

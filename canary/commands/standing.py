@@ -44,6 +44,10 @@ def begin(
         return shell.print_json(done)
     if done["same_arm"]:
         shell.say(f"warning: both arms are {wanted['model']}: this is an A/A test")
+    from pages.words.status import ended_early
+
+    for held in done["ended_early"]:
+        shell.say(f"warning: {ended_early(held)}")
     warn_of_prices(done)
     waits = f", until `canary start {done['canary']}`" if done["start"] == "manual" else ""
     why = f" ({done['reason']})" if done["reason"] else ""

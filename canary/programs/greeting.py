@@ -13,8 +13,8 @@ from canary.config.server import ServerSettings
 from common.numbers import set_percent
 from common.text import visible
 from console.access.session import LINK, OneTimeLink
-from control.settings import StandingCanary
-from pages.words.status import kept
+from control.settings import CanarySettings, StandingCanary
+from pages.words.status import held_on, kept, whom
 from records.shared.states_file import StatesWatch
 from routing.canary import arm_names
 from routing.states import State, States
@@ -71,7 +71,7 @@ async def say_canaries(config: Config, data: Path) -> None:
 def canaries(config: Config, states: States) -> Iterator[str]:
     """A sentence for each canary and standing canary."""
     for name, standing in config.standing.items():
-        yield _standing(name, standing, states)
+        yield _standing(name, standing, config.canaries, states)
     for name, each in config.canaries.items():
         both = arm_names(each.canary.baseline, each.canary.candidate)
         yield f"{name}: {_doing(name, both[1], states.states.get(name))}"
@@ -79,7 +79,7 @@ def canaries(config: Config, states: States) -> Iterator[str]:
         yield "There is no canary: all requests pass through, and are recorded."
 
 
-def _standing(name: str, each: StandingCanary, states: States) -> str:
+def _standing(name: str, each: StandingCanary, canaries: Mapping[str, CanarySettings], states: States) -> str:
     def lane(trial: str) -> float | None:
         state = states.states.get(trial)
         return state.lane.part if state is not None and state.lane is not None else None
@@ -87,7 +87,9 @@ def _standing(name: str, each: StandingCanary, states: States) -> str:
     arm = each.terms.canary.baseline
     tries = "" if each.begun.open else f"; `canary begin {name} --model MODEL` tries another"
     but = "".join(f"; but {kept(trial)}" for trial in each.kept(lane))
-    return f"{name}: everybody gets {arm_names(arm, arm)[0]}{but}{tries}"
+    held = each.held_back(canaries, states.states.get)
+    rest = f"; {held_on(held)}" if held else ""
+    return f"{name}: {whom(held)} {arm_names(arm, arm)[0]}{rest}{but}{tries}"
 
 
 def _doing(name: str, candidate: str, state: State | None) -> str:

@@ -208,12 +208,13 @@ def week_after_news(stored: StoredEvaluation) -> Announcement | None:
     rows = found["rows"]
     count = {kept: sum(row["kept"] == kept for row in rows) for kept in ("kept", "not_kept", "unknown")}
     broken = [row["metric"] for row in rows if row["kept"] == "not_kept"]
+    early = f" early, by {found['ended_by']}" if found["ended_by"] else ""
     worse = f"; not kept: {', '.join(broken)}" if broken else ""
     return Announcement(
         kind="week_after",
         about={"canary": stored.canary, "rows": len(rows), **count},
-        headline=f"{stored.canary}: its hold-back has ended, and the report of the week after is ready: "
-        f"{promises_kept(**count)}{worse}",
+        headline=f"{stored.canary}: its hold-back has ended{early}, and the report of the week after is "
+        f"ready: {promises_kept(**count)}{worse}",
         at=stored.at,
         offers=("report",),
     )

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -40,18 +40,32 @@ MANY_MISSED, MOST_MISSED = 100, 0.05
 """From so many requests of an hour on, somebody is told when a larger share misses its prompt."""
 
 
+AstrayKind = Literal[
+    "no_unit",
+    "stateful",
+    "prompt_missed",
+    "caller_not_found",
+    "caller_unauthorized",
+    "caller_rejected",
+    "provider_throttled",
+    "unmatched",
+    "unjoined",
+    "one_sided",
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AstrayTraffic:
     """Requests that do a canary no good. `kind`: a reason of `OUTSIDE`, an error type of `REFUSALS`, or
     `unmatched`; or `unjoined`: feedback values about sessions and users of no exchange; or `one_sided`: the
-    values of a metric.
+    values of a metric. Doctor says what would help against each.
 
     `canary` is "" for requests that match none, and for feedback. `entry` is the provider entry that refuses
     them, "" if more than one may. `said` is what the provider says, or which models were asked for: words of
     others, which are not in the sentence.
     """
 
-    kind: str
+    kind: AstrayKind
     canary: str
     requests: int
     of: int
@@ -147,7 +161,7 @@ class UnmatchedTraffic:
         return found
 
     def _outside(self, name: str, of: int, counts: Counter[str]) -> Iterable[AstrayTraffic]:
-        for kind in _OUTSIDE:
+        for kind, words in _OUTSIDE.items():
             found = counts[kind]
             if _worth_saying(found, of):
                 yield AstrayTraffic(
@@ -155,7 +169,7 @@ class UnmatchedTraffic:
                     canary=name,
                     requests=found,
                     of=of,
-                    sentence=f"{_of(found, of)} {_OUTSIDE[kind]}",
+                    sentence=f"{_of(found, of)} {words}",
                 )
 
     def prompt_missed(self, canary: str, now: float) -> list[AstrayTraffic]:
@@ -188,14 +202,14 @@ class UnmatchedTraffic:
     def _refused(self, canary: str, of: int, counts: Counter[str], entry: str) -> Iterable[AstrayTraffic]:
         by = f"provider entry {entry}" if entry else "their provider"
         whose = " that match no canary" if not canary else ""
-        for kind in REFUSALS:
+        for kind, words in _REFUSED.items():
             if _worth_saying(counts[kind], of):
                 yield AstrayTraffic(
                     kind=kind,
                     canary=canary,
                     requests=counts[kind],
                     of=of,
-                    sentence=f"{_of(counts[kind], of, whose)} {_REFUSED[kind].format(by=by)}",
+                    sentence=f"{_of(counts[kind], of, whose)} {words.format(by=by)}",
                     entry=entry,
                     said=self._said.get(canary, ""),
                 )
@@ -267,17 +281,18 @@ class UnmatchedTraffic:
         return found
 
 
-_OUTSIDE: Mapping[str, str] = {
+_OUTSIDE: Mapping[AstrayKind, str] = {
     "no_unit": "name no user, so the baseline serves them, outside the canary: "
     "send the header x-canary-unit, or `user` in the body (docs/sdks.md)",
     "stateful": "name or create state at the baseline's provider entry, so the baseline serves them, outside "
     "the canary: send `store: false` and the conversation itself, or give both arms one entry (docs/sdks.md)",
 }
 
-_REFUSED: Mapping[str, str] = {
-    "caller_not_found": "got 404 from {by}: its `base_url` lacks a part such as /v1, or it has no such model",
-    "caller_unauthorized": "got 401 or 403 from {by}: the key that the app sends, or the entry's `api_key`, "
-    "is missing or wrong",
+_REFUSED: Mapping[AstrayKind, str] = {
+    "caller_not_found": "got 404 from {by}: check how its `base_url` ends (/v1, for instance), and the "
+    "models' names",
+    "caller_unauthorized": "got 401 or 403 from {by}: check the entry's `api_key`, without one the app's own "
+    "key, and what that key may do",
     "caller_rejected": "were refused as invalid by {by}",
     "provider_throttled": "got 429 from {by}: its rate or quota is used up",
 }

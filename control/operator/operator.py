@@ -45,7 +45,7 @@ from control.operator.status import (
     status_of,
     too_few,
 )
-from control.settings import CanarySettings, ControlSettings
+from control.settings import CanarySettings, ControlSettings, held_back
 from control.states.preflights import Preflights
 from control.states.rollouts import (
     OrderOvertaken,
@@ -413,13 +413,14 @@ class Operator:
     async def _answer(
         self, canary: str, state: State, advice: Advice | None, retires: str
     ) -> Mapping[str, Any]:
-        version = self.rollouts.in_force.version
+        version, known = self.rollouts.in_force.version, self.settings().canaries.get(canary)
         confirmed, workers = await self._confirmations(version)
         return {
             "canary": canary,
             "state": state.state,
             "share": state.effective_share,
             "lane": state.lane.part if state.lane is not None else None,
+            "held_back": held_back(known.canary, state) if known is not None else None,
             "version": version,
             "confirmed": confirmed,
             "workers": workers,
@@ -752,6 +753,12 @@ async def _ask_store(act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         return await asyncio.to_thread(act, *args, **kwargs)
 
 
+def _held_until(entry: AuditEntry) -> str | None:
+    """Until when this entry's promotion holds users back, if it does."""
+    held = entry.after.holdback if entry.act.action == "promote" else None
+    return None if held is None else datetime.fromtimestamp(held.until, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def _audit_entry(entry: AuditEntry) -> dict[str, Any]:
     return {
         "time": datetime.fromtimestamp(entry.act.at, UTC).strftime("%Y-%m-%d %H:%M:%S"),
@@ -762,4 +769,5 @@ def _audit_entry(entry: AuditEntry) -> dict[str, Any]:
         "against": entry.act.against or None,
         "share_before": entry.before.effective_share if entry.before is not None else None,
         "share_after": entry.after.effective_share,
+        "held_back_until": _held_until(entry),
     }

@@ -15,7 +15,7 @@ import structlog
 
 from control.fleet.publisher import TrialsFile
 from control.operator.orders import BadOrder, refusing
-from control.settings import ControlSettings, StandingCanary
+from control.settings import ControlSettings, StandingCanary, held_back
 from control.states.rollouts import Rollouts
 from records.errors import StoreDown
 from records.facts.standing import OVER, ArmDocument, BegunTrial, Standing
@@ -74,10 +74,18 @@ class StandingOrders:
                 raise BadOrder(400, f"not begun: {problem}")
             alone = standing.terms.canary.lane is None
             await asyncio.to_thread(self._rollouts.settle)
-            await asyncio.to_thread(self._standings.begin, name, trial, new, reason=reason, alone=alone)
+            left = await asyncio.to_thread(
+                self._standings.begin, name, trial, new, reason=reason, alone=alone
+            )
+            known = self._settings().canaries
+            over = [held_back(known[each].canary, state) for each, state in left.items() if each in known]
             await asyncio.to_thread(self._file.write)
         log.info("standing.begun", canary=name, trial=trial, who=who)
-        return {**await self._taken_up(name, trial), "takes_over": list(standing.taken_over(arm))}
+        return {
+            **await self._taken_up(name, trial),
+            "takes_over": list(standing.taken_over(arm)),
+            "ended_early": [each for each in over if each is not None],
+        }
 
     async def end(self, trial: str, *, who: str, reason: str) -> Mapping[str, Any]:
         """End a trial that never ran."""
@@ -135,6 +143,7 @@ class StandingOrders:
             if last is None or last.withdrawn is None
             else {"canary": last.canary, **asdict(last.withdrawn)},
             "kept": standing.kept(self._lane),
+            "held_back": standing.held_back(self._settings().canaries, self._rollouts.state),
             "trials": [each for each in standing.begun.open if each not in over],
             "over": over,
         }

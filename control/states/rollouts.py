@@ -602,8 +602,7 @@ class Rollouts:
             state = self.state(name)
             held = state.holdback if state is not None and state.holds_back else None
             if held is not None and held.until <= now:
-                days = f"{(held.until - held.since) / 86400:.3g} days"
-                act = Act(at=now, action="holdback_end", who="holdback", reason=f"its {days} are over")
+                act = Act(at=now, action="holdback_end", who="holdback", reason=held.lasted(now))
                 self.change(name, act, partial(transitions.end_holdback, now=now))
 
     def cap(self, name: str, quota: QuotaStatus, now: float) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from common.numbers import count, percent
+from common.numbers import count, percent, set_percent
 from pages.document import BulletList, Document, Section, Table, columns
 from pages.words import verdict
 from pages.words.figures import between, defined, joined, label, signed
@@ -186,7 +186,8 @@ def _warnings(found: SideBySide) -> Iterator[str]:
         if each.rolled_back
     )
     yield from (
-        f"{each.name} is promoted: everybody{'' if each.lane is None else ' in its lane'} gets it."
+        f"{each.name} is promoted: everybody{'' if each.lane is None else ' in its lane'} gets it"
+        f"{f', but for {set_percent(each.held_back)} who are held back' if each.held_back else ''}."
         for each in candidates
         if each.state == "promoted"
     )

@@ -173,7 +173,10 @@ def _quota(canary: Mapping[str, Any]) -> str:
 def _kept_away(canary: Mapping[str, Any]) -> str:
     """Why others answer most of the candidate's users, in a sentence; "" if they do not."""
     if canary["breakers_open"]:
-        return "The candidate failed too often in a row, so the baseline answers its users for now."
+        return (
+            "The candidate failed five requests in a row, or half of twenty, so the baseline answers its "
+            "users for now."
+        )
     recent = canary["arms"]["candidate"]["last_ten_minutes"]
     if recent["errors"] >= FEW and 2 * recent["errors"] > recent["counted"]:
         return "The candidate failed most requests of the last ten minutes."

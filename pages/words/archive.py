@@ -11,7 +11,7 @@ from common.numbers import set_percent
 from pages.words.figures import between, defined, joined, label, look_words, signed
 from pages.words.judge import with_ends
 from pages.words.reasons import sentences
-from pages.words.status import act, day, in_words, moment, plain, shares
+from pages.words.status import act, day, in_words, minute, moment, plain, shares
 from pages.words.verdict import failure_rate
 from records.outcome import ProviderError
 from records.store.releases import is_drift
@@ -214,7 +214,9 @@ def week_after(found: WeekAfter) -> Sequence[str]:
     """How many rows kept their promise, and from whom that is known."""
     lacks = Counter(_UNKNOWN[row.why] for row in found.rows if row.why)
     why = f": {joined([f'of {times} {lack}' for lack, times in lacks.most_common()])}" if lacks else ""
-    early = f" It was ended before {day(found.planned_until)}, too early to tell more."
+    by = f" by {found.ended_by}" if found.ended_by else ""
+    planned = minute(found.planned_until)
+    early = f" It was ended early{by}, before {planned} UTC, too early to tell more."
     return (
         f"{capitalized(promises_kept(*map(found.count, get_args(Kept))))}{why}.",
         f"{set_percent(found.share)} of the users were held back with the former baseline from "
@@ -308,7 +310,17 @@ def _promoted(run: RunStanding) -> str:
     said = "without a report" if run.verdict is None else f"when the verdict was {in_words(run.verdict)}"
     said = f"against the verdict {in_words(run.against)}" if run.against else said
     reason = f": {run.reason.rstrip('.')}" if run.reason else ""
-    return f"Canary {run.canary} was promoted by {run.who} {said}{reason}."
+    last = run.acts[-1].after
+    held = last.holdback if last.holds_back else None
+    kept = (
+        ""
+        if held is None
+        else (
+            f" {set_percent(1.0 - last.effective_share)} of the users are held back with the former "
+            f"baseline until {minute(held.until)} UTC."
+        )
+    )
+    return f"Canary {run.canary} was promoted by {run.who} {said}{reason}.{kept}"
 
 
 def _not_made(found: Dossier) -> Iterator[str]:

@@ -207,8 +207,9 @@ def _of_users(
         case SplitOff():
             p = "" if reason.p_value is None else f", p = {reason.p_value:.2g}"
             return (
-                f"The split does not match the configured share (sample-ratio mismatch{p}): users were "
-                "lost or misrouted, so no comparison can be trusted."
+                f"The split does not match the configured share (sample-ratio mismatch{p}), and why is not "
+                "known: whoever is missing from an arm may differ from the others, so no comparison can be "
+                "trusted."
             )
         case SplitNotChecked(assigned_outside=True):
             return (

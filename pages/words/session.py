@@ -101,8 +101,8 @@ def _lacking(found: StoredSession) -> Iterator[str]:
         yield f"Only the newest {count(shown, 'exchange')} are shown{more}."
     elif found.missing:
         yield (
-            f"The canaries counted {count(found.missing, 'exchange')} that are not stored any more: "
-            "records expire after the config's retention."
+            f"The canaries counted {count(found.missing, 'exchange')} that are not stored: a record is stored"
+            " some seconds after its exchange, and deleted after the config's retention."
         )
     if found.searched_since is not None and found.session:
         yield (

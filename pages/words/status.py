@@ -173,12 +173,14 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
     later one back, what it tries and its owner."""
     arm, trials = canary["baseline"], canary["trials"]
     differs = f" · {arm['request']}" if arm.get("request") else ""
-    text = f"everybody gets {arm['provider']}/{arm['model']}{differs}"
+    held = canary["held_back"]
+    text = f"{whom(held)} {arm['provider']}/{arm['model']}{differs}"
     if canary["since"] is not None:
         ago = span(max(0.0, now - canary["since"]))
         text += f", for {ago}: {canary['by']} promoted {canary['canary']}"
     else:
         text += ", by the config"
+    text += f"; {held_on(held)}" if held else ""
     for each in canary["kept"]:
         text += f"; but {kept(each)}"
     if back := canary["taken_back"]:
@@ -186,6 +188,25 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
         text += f"; {back['who']} took {back['canary']} back {ago} ago ({back['reason']})"
     owner = f"; {canary['owner']} decides" if canary["owner"] else ""
     return f"{text}; it tries {', '.join(trials) or 'nothing'}{owner}"
+
+
+def whom(held: Mapping[str, Any] | None) -> str:
+    """Who gets a promoted arm, before its name: everybody gets; 98 % of the users get."""
+    return "everybody gets" if held is None else f"{set_percent(1.0 - held['share'])} of the users get"
+
+
+def held_on(held: Mapping[str, Any]) -> str:
+    """Who does not: 2 % are held back on openai/first until 2026-11-24 23:05:00 UTC."""
+    until = moment(held["until"])
+    return f"{set_percent(held['share'])} are held back on {held['baseline']} until {until} UTC"
+
+
+def ended_early(held: Mapping[str, Any]) -> str:
+    """That the next trial's begin has ended a hold-back, as a sentence without its full stop."""
+    return (
+        f"this ends the hold-back of {held['canary']} early: {set_percent(held['share'])} of the users were "
+        f"to keep {held['baseline']} until {moment(held['until'])} UTC"
+    )
 
 
 def kept(trial: Mapping[str, Any]) -> str:
@@ -352,6 +373,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         clock,
         text_clock,
         clocked,
+        ended_early,
         day,
         plain,
         decided,

@@ -45,11 +45,15 @@ class Standings:
         with self._store.asking() as connection:
             return all_in(connection)
 
-    def begin(self, name: str, trial: str, begun: BegunTrial, *, reason: str, alone: bool) -> None:
-        """Store a new trial, and let those that are over leave. `alone`: no other one must be there. Raises
-        CannotStand."""
+    def begin(
+        self, name: str, trial: str, begun: BegunTrial, *, reason: str, alone: bool
+    ) -> dict[str, State]:
+        """Store a new trial, and let those that are over leave; their states before, by name, where that has
+        ended a hold-back. `alone`: no other one must be there. Raises CannotStand."""
+        ended: dict[str, State] = {}
 
         def change(connection: Connection) -> None:
+            ended.clear()
             version, standing = standings_in(connection).get(name, (0, Standing()))
             states = states_in(connection)
             if trial in states or trial in standing.trials:
@@ -67,8 +71,10 @@ class Standings:
                 before = states[each].state
                 left = transitions.end_holdback(before, now=begun.at)
                 _must(replace_state(connection, each, states[each].version, left))
-                if left != before:
-                    act = Act(at=begun.at, action="holdback_end", who=begun.who, reason=f"{trial} begins")
+                if before.holdback is not None and left != before:
+                    ended[each] = before
+                    why = f"{before.holdback.lasted(begun.at)}: {trial} begins"
+                    act = Act(at=begun.at, action="holdback_end", who=begun.who, reason=why)
                     log_act(connection, each, act, before.document, left.document)
             after = standing.without(over, begun.at)
             _put(connection, name, version, replace(after, trials={**after.trials, trial: begun}))
@@ -76,6 +82,7 @@ class Standings:
             log_act(connection, trial, act, {}, State().document)
 
         self._changing(change)
+        return ended
 
     def end(self, trial: str, act: Act) -> None:
         """Let a trial leave that never ran. Raises CannotStand."""

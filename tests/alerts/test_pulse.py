@@ -111,6 +111,12 @@ def test_ratings_of_this_run_whose_arm_is_known_have_a_mean() -> None:
     assert told["baseline"]["feedback"] == {}
 
 
+@pytest.mark.parametrize("cost", [0.0, 0.1])
+def test_a_mean_of_values_that_are_all_alike_has_no_interval_without_width(cost: float) -> None:
+    told = pulse_of(*[exchange(cost_usd=cost)] * 30).document(105.0)["candidate"]
+    assert told["intervals"]["cost_per_request_usd"] is None
+
+
 def test_a_mean_has_an_interval_once_there_are_ten_values() -> None:
     pulse = pulse_of(*[exchange(cost_usd=cost) for cost in (0.1, 0.3) * 5])
     told = pulses.from_document(msgspec.to_builtins(pulse, str_keys=True)).document(105.0)["candidate"]

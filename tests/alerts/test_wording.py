@@ -78,6 +78,15 @@ def test_the_sentence_says_what_fails_since_when_what_users_saw_what_was_done_an
             " Users got assistant-1's answers instead.",
         ),
         (
+            about(
+                "latency_p95",
+                numbers={"outcomes": 6.0, "no_answer": 6.0, "no_answer_s": 12.0},
+                seen=FailuresSeen(),
+            ),
+            "within 12 s (6 of 6), since 13:43 UTC. Users waited that long.",
+        ),
+        (about("error_rate", seen=FailuresSeen()), " 13:43 UTC. What users saw is not recorded."),
+        (
             about("latency_p95", numbers={**REFUND.numbers, "no_answer": 4.0, "no_answer_s": 3.0}),
             "assistant-2 is slow to answer: no answer within 3 s (4 of 17), since 13:43 UTC.",
         ),

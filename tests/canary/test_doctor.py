@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -29,9 +30,10 @@ from canary.commands.doctor_machine import (
     store,
     valid,
 )
-from canary.commands.doctor_network import connect, shared, unused, with_version
+from canary.commands.doctor_network import _astray, connect, shared, unused, with_version
 from canary.config import parse
 from canary.python_path import ROOT
+from control.monitor.traffic import AstrayKind, AstrayTraffic
 from records.outcome import Feedback
 from records.spool.writer import SpoolWriter
 from records.store import Store
@@ -379,3 +381,13 @@ def test_a_base_url_that_gets_404_is_written_with_the_version_that_its_api_wants
 ) -> None:
     provider = parse(f"providers: {{it: {entry}}}\n", "canary.yaml", {}).providers["it"]
     assert with_version(provider) == right
+
+
+@pytest.mark.parametrize("kind", get_args(AstrayKind))
+def test_doctor_helps_against_each_trouble_by_what_causes_it(kind: AstrayKind) -> None:
+    config = parse(f'providers: {{it: {{api: openai, base_url: "{LOCAL}"}}}}\n', "canary.yaml", {})
+    found = AstrayTraffic(kind=kind, canary="trial", requests=20, of=20, sentence="s")
+    status = {"traffic": [], "canaries": [{"traffic": [found.document]}]}
+    (diagnosis,) = _astray(status, config)
+    assert ("`match`" in diagnosis.do) == (kind == "unmatched")
+    assert ("`per: user` or `per: session`" in diagnosis.do) == (kind == "one_sided")

@@ -205,7 +205,7 @@ SILENT = rule(state="not_enough_data", value=None)
         ({"arms": lately(0, 0)}, "calm", "It answered no request in the last ten minutes."),
         ({"arms": lately(3, 3)}, "calm", "Running"),
         ({"arms": lately(8, 7)}, "warn", "The candidate failed most requests of the last ten minutes."),
-        ({"breakers_open": 1}, "warn", "so the baseline answers its users for now."),
+        ({"breakers_open": 1}, "warn", "five requests in a row, or half of twenty, so the baseline"),
         ({"guardrails": []}, "calm", "No guardrail watches this canary."),
         ({"guardrails": [SILENT]}, "calm", "Not enough traffic to judge yet."),
         ({}, "good", "No guardrail is near its limit."),

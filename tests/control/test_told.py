@@ -487,6 +487,29 @@ def test_requests_that_hang_are_told_of_before_they_end_and_their_figure_reads_o
     assert re.match(r"candidate: p95 latency over 5\.\d\d s in ", status.sentence)
 
 
+def test_what_users_saw_is_of_the_failures_that_are_counted_alone(store: Store) -> None:
+    watched = Watched(store, "{rule: error_rate}")
+    for _ in range(3):
+        watched.come(40, baseline=GOOD, candidate=GOOD)
+        watched.come(1, baseline=GOOD, candidate=one(**COVERED))
+    watched.come(40, baseline=GOOD, candidate=GOOD)
+    watched.come(60, baseline=GOOD, candidate=one(**FAILED))
+    page = watched.notices[0]
+    assert re.search(
+        r" fail: (\d+) of \1 requests, \1 users, since .* UTC\. Users got an error\. The", page.headline
+    )
+    assert "The provider says" not in page.headline  # what it said was of an earlier failure
+
+
+def test_faulty_answers_do_not_hide_what_users_saw_of_failures(store: Store) -> None:
+    watched = Watched(store, "{rule: error_rate}")
+    watched.come(40, baseline=GOOD, candidate=one(faults=("empty",)))
+    failing = [one(**COVERED), *[one(faults=("empty",))] * 7]
+    for number in range(400):
+        watched.come(1, baseline=GOOD, candidate=failing[number % len(failing)])
+    assert "Users got m1's answers instead." in watched.notices[0].headline
+
+
 def test_from_page_to_resolved_each_message_has_the_figures_of_its_moment(store: Store) -> None:
     watched = Watched(store, "{rule: error_rate}")
     watched.come(40, baseline=GOOD, candidate=GOOD)

@@ -215,8 +215,12 @@ def test_requests_that_stay_with_the_baseline_for_their_state_are_said() -> None
 @pytest.mark.parametrize(
     ("error", "status", "says"),
     [
-        ("caller_not_found", 404, "got 404 from provider entry openai: its `base_url` lacks a part such as"),
-        ("caller_unauthorized", 401, "got 401 or 403 from provider entry openai: the key that the app sends"),
+        ("caller_not_found", 404, "got 404 from provider entry openai: check how its `base_url` ends"),
+        (
+            "caller_unauthorized",
+            401,
+            "got 401 or 403 from provider entry openai: check the entry's `api_key`",
+        ),
         ("caller_rejected", 400, "were refused as invalid by provider entry openai"),
     ],
 )

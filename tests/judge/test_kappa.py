@@ -49,6 +49,12 @@ def test_nothing_is_said_without_votes_or_with_one_label_only() -> None:
     assert kappa([("tie", "tie")] * 40) is None
 
 
+def test_a_labeller_who_always_says_the_same_has_no_kappa_without_width() -> None:
+    votes = [("tie", "tie")] * 53 + [("baseline", "tie")]
+    assert kappa(votes) is None
+    assert kappa([(second, first) for first, second in votes]) is None
+
+
 def test_agreeing_on_all_of_few_is_not_certainty() -> None:
     few, many = (
         kappa([("tie", "tie"), ("baseline", "baseline")] * 5),

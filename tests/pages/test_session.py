@@ -145,7 +145,7 @@ def test_what_stands_out_and_what_is_missing_is_said() -> None:
         "1 exchange is of no canary.",
         "The judge gives it 2 of 5, and the task was not done.",
     ]
-    assert "The canaries counted 3 exchanges that are not stored any more" in told[3]
+    assert "The canaries counted 3 exchanges that are not stored: a record is stored" in told[3]
     more = words.remarks(replace(WHOLE, counted=(counted,), more=True))
     assert "Only the newest 4 exchanges are shown: the canaries counted 3 more." in more
     looping = [an_exchange(n, tool_calls=(SessionToolCall(name="Bash", before=n),)) for n in range(4)]

@@ -141,11 +141,13 @@ def test_other_baselines_a_rollback_and_no_traffic_are_warned_of() -> None:
 
 def test_a_promoted_candidate_and_one_without_a_lane_are_warned_of() -> None:
     refused = standing("c", state="waiting", lane=0.0)
+    held = standing("d", state="promoted", held_back=0.02)
     found = side_by_side(
-        [standing("a", state="promoted", lane=0.5), standing("b", state="promoted"), refused]
+        [standing("a", state="promoted", lane=0.5), standing("b", state="promoted"), refused, held]
     )
     told = " ".join(to_json(found)["warnings"])
     assert "a is promoted: everybody in its lane gets it. b is promoted: everybody gets it." in told
+    assert "d is promoted: everybody gets it, but for 2 % who are held back." in told
     assert "c gets no lane: other canaries have all users of these requests." in told
     text = rendered(found, "markdown")
     assert "| ship, promoted |" in text

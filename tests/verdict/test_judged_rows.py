@@ -17,7 +17,7 @@ from pages.words.plan import chance_cell, next_steps, row_outlook
 from pages.words.reasons import sentences
 from pages.words.verdict import evidence, mark, meaning
 from records.facts.metric import parse_bound
-from records.store.captures import Label
+from records.store.captures import Label, Right
 from tests.console.test_standing import canary as running
 from tests.verdict.judged import answer, drawn, label, pair, sample_of
 from tests.verdict.planned import as_told
@@ -139,6 +139,31 @@ def test_a_judge_who_never_prefers_the_candidate_is_told_first_and_is_never_gree
     shown = verdict_so_far(to_json(without_reasons(report), sentences))
     assert shown.tone == "warn"
     assert standing(running(), shown.tone).tone == "warn"
+
+
+@pytest.mark.parametrize("planned", PLANS)
+@pytest.mark.parametrize("results", [(0.0,), (0.0, 1.0, 0.5), (1.0,)])
+@pytest.mark.parametrize(("right", "value"), [("baseline", 0.0), ("candidate", 1.0), ("both", 0.5)])
+def test_54_labels_that_are_all_alike_have_an_interval_with_a_width(
+    planned: int, results: Sequence[float], right: Right, value: float
+) -> None:
+    """Clopper and Pearson give 0 of 54 up to 6.6 %, at one look; this one may be read at any time."""
+    pairs = _pairs(results, 200)
+    labels = [replace(each, right=right) for each in _labels(pairs, 54)]
+    report = _report(pairs, labels, planned)
+    (row,) = report.metrics
+    low, high = row.candidate_interval
+    assert (row.candidate, low is not None, high is not None) == (pytest.approx(value, abs=0.01), True, True)
+    assert 0.0 <= min(low or 0.0, row.candidate or 0.0) <= max(high or 0.0, row.candidate or 0.0) <= 1.0
+    assert (high or 0.0) - (low or 0.0) >= 0.066
+    assert report.judge is not None
+    people = report.judge.people_prefer
+    assert people is not None
+    assert (people.low, people.high) == (low, high)
+    if row.look is not None:
+        assert row.look.low is not None
+        assert row.look.high is not None
+        assert row.look.high - row.look.low >= 0.066
 
 
 @pytest.mark.parametrize("results", [(0.0, 1.0), (0.0, 1.0, 0.5), (1.0,)])

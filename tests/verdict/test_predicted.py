@@ -61,6 +61,30 @@ def test_the_groups_with_the_fewest_labels_are_one(least: int, sizes: list[int])
     assert np.bincount(found).tolist() == sizes
 
 
+def _misses(prefers: float, right: float, labels: int, worlds: int) -> tuple[float, float]:
+    """How often the 5 % bound of 400 pairs' mean, so many of them labelled, is above or below the truth: with
+    a judge that is `right` so often."""
+    rng, one, missed = np.random.default_rng(3), np.zeros(400, dtype=np.int64), np.zeros(2)
+    for _ in range(worlds):
+        truth = (rng.random(400) < prefers).astype(np.float64)
+        word = np.where(rng.random(400) < right, truth, 1 - truth)
+        known = np.where(np.arange(400) < labels, truth, np.nan)
+        found = rectified(word, known, np.ones(400), one, one, unit=np.arange(400), scale=1.0)
+        reach = 1.645 * math.sqrt(float(np.sum((found - found.mean()) ** 2))) / 400
+        missed += [found.mean() - reach > prefers, found.mean() + reach < prefers]
+    above, below = (missed / worlds).tolist()
+    return above, below
+
+
+@pytest.mark.parametrize("right", [0.5, 0.9, 0.97])
+@pytest.mark.parametrize("prefers", [0.03, 0.1, 0.5, 0.9, 0.97])
+def test_few_labels_that_differ_keep_the_level_of_a_bound(prefers: float, right: float) -> None:
+    """Without the phantom labels up to 20 % of the worlds are beyond the bound. Room: 3 standard errors."""
+    found = _misses(prefers, right, 54, worlds=400)
+    print(prefers, right, found)
+    assert max(found) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
+
+
 @given(st.data())
 def test_no_prediction_moves_the_mean_of_complete_labels(data: st.DataObject) -> None:
     size = data.draw(st.integers(4, 30))

@@ -172,11 +172,13 @@ def test_the_archive_says_how_often_promises_held_from_five_releases_on() -> Non
 
 def test_what_is_not_known_is_never_counted_as_a_promise_that_was_not_kept() -> None:
     """A hold-back that the next model ended after a day."""
-    early = replace(a_week_after("unknown", "unknown"), until=DAY_S)
+    early = replace(a_week_after("unknown", "unknown"), until=DAY_S, ended_by="ann (m3 begins)")
     said, whom = words.week_after(early)
     start = "It cannot be told of any of 2 rows whether it kept what was promised"
     assert said == f"{start}: of 2 the intervals do not tell."
-    assert whom.endswith("It was ended before 1970-01-08, too early to tell more.")
+    assert whom.endswith(
+        "It was ended early by ann (m3 begins), before 1970-01-08 00:00 UTC, too early to tell more."
+    )
     told, _ = words.week_after(a_week_after("kept", "unknown", "not_kept"))
     assert told.startswith("1 of 2 rows kept what was promised; of 1 more it cannot be told")
     stored = to_stored(replace(a_release(1), event="week_after", week_after=early), sentences)

@@ -247,7 +247,10 @@ def _week_after(
     kept = (from_document(each) for each in Evaluations(store).all(entry.canary))
     then = [each.report for each in kept if (each.run, each.event) == (run, "promoted")]
     promised = then[-1] if then else report
-    return week_after(store, judged, run, held, promised, until=entry.act.at, now=now)
+    act = entry.act
+    what = act.reason if act.action == "holdback_end" else f"{act.action}{act.reason and f': {act.reason}'}"
+    ended_by = f"{act.who} ({what})"
+    return week_after(store, judged, run, held, promised, until=act.at, ended_by=ended_by, now=now)
 
 
 def to_stored(evaluation: Evaluation, sentences: Sentences) -> StoredEvaluation:

@@ -70,7 +70,7 @@ class PromisedRow:
 class WeekAfter:
     """What came of a promotion. Times are UTC seconds: users were held back `since`, of whose traffic what
     came after `compared_from` is compared, and `until`, which was `planned_until`. `share` is theirs of the
-    units."""
+    units. `ended_by` says what ended it early, and who; "" for nothing."""
 
     since: float
     compared_from: float
@@ -79,6 +79,7 @@ class WeekAfter:
     share: float
     units: Units
     rows: tuple[PromisedRow, ...]
+    ended_by: str = ""
 
     def count(self, kept: Kept) -> int:
         """The number of these rows."""
@@ -114,6 +115,7 @@ def week_after(
     promised: Report,
     *,
     until: float,
+    ended_by: str = "",
     now: float,
 ) -> WeekAfter:
     """Set what came of a run beside what the report promised. May raise StoreDown."""
@@ -136,6 +138,7 @@ def week_after(
         compared_from=cut[0] if cut else held.since,
         until=until,
         planned_until=held.until,
+        ended_by=ended_by if until < held.until else "",
         share=1.0 - share,
         units=Units(
             baseline=distinct(sample.unit[~sample.candidate]),

@@ -124,7 +124,7 @@ def _people_prefer(liked: Sample, *, planned: float) -> Range | None:
     """What people prefer, by their labels of randomly drawn pairs and the judge's word on the others; None
     while too few labels count. Its interval may be read at any time."""
     comparison = read(liked, _observed(liked, JUDGED_PREFERENCE), planned=planned).comparison
-    return None if comparison is None else comparison.contrast(0, 0).shown()
+    return None if comparison is None else comparison.contrast(0, 0).within(*_SHARE).shown()
 
 
 def _assisted(sample: Sample, canary: JudgedCanary, *, now: float) -> tuple[AssistedMetric, ...]:
@@ -151,8 +151,8 @@ def _beside_plain(
         marked=len(seen.unit),
         rated=seen.labels or 0,
         means=JudgedArms(
-            baseline=turned.contrast(0, 0).shown() if turned else None,
-            candidate=both.contrast(0, 0).shown() if both else None,
+            baseline=turned.contrast(0, 0).within(metric.low, metric.high).shown() if turned else None,
+            candidate=both.contrast(0, 0).within(metric.low, metric.high).shown() if both else None,
             difference=both.contrast(1, 0).shown() if both else None,
         ),
         plain=plain.contrast(1, 0).shown() if plain else None,

@@ -319,7 +319,8 @@ _ORDER: Sequence[Verdict] = ("ship_now", "ship", "ship_with_caveats", "extend", 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateStanding:
     """One candidate with its report. `lane` is its canary's part of the units, None: all, 0: refused, since
-    other canaries have all. `rolled_back` is that of this run."""
+    other canaries have all. `rolled_back` is that of this run; `held_back` the part of the users who keep the
+    former baseline after its promotion, 0 for nobody."""
 
     report: Report
     state: str
@@ -327,6 +328,7 @@ class CandidateStanding:
     baseline: Arm | None
     lane: float | None = None
     rolled_back: bool = False
+    held_back: float = 0.0
 
     @property
     def name(self) -> str:
@@ -419,6 +421,7 @@ def _standing(settings: ReportSettings, name: str, store: Store, *, now: float) 
         baseline=judged.baseline,
         lane=_lane(settings, name, known.state if known is not None else None),
         rolled_back=known is not None and store.was_rolled_back(name, known.state),
+        held_back=1.0 - known.state.share if known is not None and known.state.holds_back else 0.0,
     )
 
 

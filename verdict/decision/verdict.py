@@ -448,9 +448,12 @@ def _since_first(
 
 def _line(row: Row, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
     reading, criterion = row.reading, row.criterion
-    low, high = None, None
+    low, high, candidate = None, None, reading.candidate
     if reading.comparison is not None and reading.measured:
         own = reading.comparison.contrast(0, 0)
+        if criterion.metric == JUDGED_PREFERENCE:
+            own = own.within(0.0, 1.0)
+            candidate = own.estimate
         low, high = finite(own.low), finite(own.high)
     further = further_units(row, gate=GATE, planned=canary.planned_units)
     mde, days_needed = _to_tell(row, further, window)
@@ -458,7 +461,7 @@ def _line(row: Row, canary: JudgedCanary, window: ReportWindow) -> MetricLine:
     return MetricLine(
         metric=criterion.metric,
         baseline=finite(reading.baseline),
-        candidate=finite(reading.candidate),
+        candidate=finite(candidate),
         candidate_interval=(low, high),
         difference=difference(reading),
         state=row.state,

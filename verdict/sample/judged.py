@@ -121,7 +121,7 @@ def _rows(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Said:
     """What a judge said, its `word`, and what people or users said of some of that, NaN without, (n,) each.
-    `cell` are the numbers of what is compared alone."""
+    `cell` are the numbers of what is compared alone, `scale` is the length of the scale of `people`."""
 
     found: Sequence[JudgedExchange]
     candidate: Bools
@@ -129,6 +129,7 @@ class _Said:
     cell: Ints
     word: Floats
     people: Floats
+    scale: float = 1.0
 
 
 def _put_right(said: _Said, sample: Sample, metric: str, arms: Sequence[bool]) -> Sample:
@@ -140,10 +141,19 @@ def _put_right(said: _Said, sample: Sample, metric: str, arms: Sequence[bool]) -
     weight = _weights(said.category, said.candidate, sample)
     if labels >= NEEDED_LABELS:
         counts = [np.bincount(each, minlength=cell.max() + 1) for each in heard]
+        unit = TextColumn.of([each.unit or each.exchange_id for each in said.found]).code
         stratum = coarsened(cell, np.minimum.reduce(counts), _FEWEST_IN_STRATUM)
         for arm in arms:
             of = said.candidate == arm
-            value[of] = rectified(said.word[of], said.people[of], weight[of], cell[of], stratum[of])
+            value[of] = rectified(
+                said.word[of],
+                said.people[of],
+                weight[of],
+                cell[of],
+                stratum[of],
+                unit=unit[of],
+                scale=said.scale,
+            )
     totals = {
         metric: MeasureTotals(count=weight, total=weight * value),
         LABELS: MeasureTotals(count=known.astype(np.float64), total=np.where(known, said.people, 0.0)),
@@ -194,6 +204,7 @@ def _rated(sample: Sample, metric: Metric, now: float) -> Sample:
         cell=np.unique(begun * len(category.names) + category.code, return_inverse=True)[1],
         word=np.array([value_of(each) for each in found], dtype=np.float64),
         people=np.array([_mean(given[each.exchange_id]) for each in found], dtype=np.float64),
+        scale=0.0 if metric.low is None or metric.high is None else metric.high - metric.low,
     )
     return _put_right(said, sample, metric.name, arms=(True, False))
 

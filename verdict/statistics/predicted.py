@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from verdict.statistics.types import Floats, Ints
+from verdict.statistics.types import Bools, Floats, Ints
 
 
 def slope(predicted: Floats, labels: Floats, group: Ints) -> float:
@@ -21,13 +21,23 @@ def slope(predicted: Floats, labels: Floats, group: Ints) -> float:
     return min(1.0, max(0.0, float(f @ y) / spread)) if spread > 0 else 0.0
 
 
-def rectified(predicted: Floats, labels: Floats, weight: Floats, drawn: Ints, group: Ints) -> Floats:
+def rectified(
+    predicted: Floats,
+    labels: Floats,
+    weight: Floats,
+    drawn: Ints,
+    group: Ints,
+    *,
+    unit: Ints | None = None,
+    scale: float = 0.0,
+) -> Floats:
     """The predictions, put right by the labels, (n,): their weighted mean within a group estimates that of
     its labels, and their distance from it is their influence.
 
     A label speaks for the weight of those it was `drawn` from, (n,) numbers of categories: the more labels of
     it there are, the less each. Every group needs a label; its categories without one are taken to be like
-    its others. The labels' spread is corrected for their number, for the groups and for λ.
+    its others. The labels' spread is corrected for their number, for the groups and for λ, and, with the
+    `unit` of each value and the `scale` on which labels lie, for labels that hardly differ (`_phantoms`).
     """
     known = np.isfinite(labels)
     part = slope(predicted, labels, group)
@@ -36,8 +46,46 @@ def rectified(predicted: Floats, labels: Floats, weight: Floats, drawn: Ints, gr
     speaks = np.where(known, np.bincount(drawn, weights=weight)[drawn] / np.maximum(beside, 1)[drawn], 0.0)
     heard = np.bincount(group, weights=speaks)
     mean = np.bincount(group, weights=speaks * rest) / heard
-    off = speaks * (rest - mean[group]) * (np.bincount(group, weights=weight) / heard)[group] / weight
+    apart = np.where(known, rest - mean[group], 0.0)
+    if unit is not None and scale > 0:
+        lacks = _lacking(apart / scale, known, _own_spread(part * predicted / scale, weight))
+        sign = _signs(predicted, known, group, unit)
+        sign = np.where(known, sign - (np.bincount(group, weights=speaks * sign) / heard)[group], 0.0)
+        if (size := float(sign @ sign)) > 0:
+            apart = apart + scale * math.sqrt(lacks / size) * sign
+    off = speaks * apart * (np.bincount(group, weights=weight) / heard)[group] / weight
     return np.asarray(part * predicted + mean[group] + _widened(np.bincount(group[known])) * off)
+
+
+_PHANTOMS, _ENOUGH = 4.0, 10.0
+"""The labels at the far end of the scale that are added where all are alike (Agresti, Coull, American
+Statistician 1998), and the labels' spread, on a scale of length 1, from which on none is."""
+
+
+def _lacking(apart: Floats, known: Bools, own: float) -> float:
+    """The spread that too few different labels leave out, on a scale of length 1: 54 labels that are all
+    alike do not say that all others are. What the predictions' `own` variance adds is not added again."""
+    seen = float(apart @ apart)
+    return max(0.0, _PHANTOMS * (1 - seen / _ENOUGH) - own * float(known.sum()) ** 2)
+
+
+def _own_spread(predicted: Floats, weight: Floats) -> float:
+    """The variance of the predictions' weighted mean."""
+    size = float(weight.sum())
+    off = weight * (predicted - float(weight @ predicted) / size)
+    return float(off @ off) / size**2
+
+
+def _signs(predicted: Floats, known: Bools, group: Ints, unit: Ints) -> Floats:
+    """1 and −1 for as many labels of each prediction and group, one of them for all labels of a unit; 0
+    without a label."""
+    places = np.flatnonzero(known)
+    places = places[np.lexsort((predicted[places], group[places]))]
+    _, first, which = np.unique(unit[places], return_index=True, return_inverse=True)
+    turn = np.argsort(np.argsort(first))
+    sign = np.zeros(len(predicted))
+    sign[places] = np.where(turn[which] % 2 == 0, 1.0, -1.0)
+    return sign
 
 
 def coarsened(group: Ints, count: Ints, least: int) -> Ints:
