@@ -38,6 +38,7 @@ def _audit() -> list[dict[str, Any]]:
         "canary": NAME,
         "who": f"guardrail error_rate[category={'r' * 40}]",
         "against": "dont_ship",
+        "held_back_until": None,
     }
     acts = ("rollback", "promote_asked", "set_share")
     return [

@@ -304,7 +304,7 @@ def test_times_are_the_reader_s_own_and_utc_on_hover(browser: Browser) -> None:
     context = browser.new_context(base_url=ADMIN, timezone_id="Asia/Tokyo", locale="en-GB")
     page = context.new_page()
     entry = {"time": "2026-11-24 23:05:00", "canary": "a", "action": "ramp", "who": "ann", "reason": ""}
-    entry |= {"against": None, "share_before": 0.1, "share_after": 0.2}
+    entry |= {"against": None, "held_back_until": None, "share_before": 0.1, "share_after": 0.2}
     Site(page).paths["/audit"] = Templates().text("audit.html", values_of() | {"audit": [entry]})
     page.goto("/audit")
     expect(page.locator("time")).to_have_text("25 Nov 2026, 08:05")

@@ -44,6 +44,9 @@ SAID = CandidateError(
 )
 WHERE = Concentration(parts=(FailingPart("category", "refund", 12, 12, 0.05),))
 RECENT = {"counted": 240, "errors": 12}
+STANDING = {
+    "name": "support", "canary": "support-gpt-4o", "held_back": None, "despite_retirement": None,
+}  # fmt: skip
 ARM = {**RECENT, "last_ten_minutes": RECENT, "intervals": INTERVALS}
 
 
@@ -109,7 +112,7 @@ def values_of(**changed: Any) -> dict[str, Any]:
         "laneless": "4 of 9 in no lane",
         "callers": {"callers": []},
         "past": [],
-        "standing_canaries": [({"name": "support", "canary": "support-gpt-4o"}, "standing, gpt-4o in force")],
+        "standing_canaries": [(STANDING, "standing, gpt-4o in force")],
         "next_candidates": {"support": "The candidate takes over nothing."},
         "person": Person(role="operator"),
     }
