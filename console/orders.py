@@ -14,6 +14,7 @@ from control.operator.operator import Operator
 from control.operator.orders import ORDERS, BadOrder, Order
 from pages.status.standing import key_of, standing
 from pages.words import status
+from pages.words.arms import in_file
 from records.store.decisions import CHOICES, Choice
 
 _WHO_BOUND, _REASON_BOUND = 200, 2000
@@ -70,8 +71,7 @@ class OrderForms:
             who, reason = self._signed(request, form)
             despite = "despite_retirement" in form
             done = await self._operator.revert(name, who=who, reason=reason, despite_retirement=despite)
-            now = done["baseline"]
-            return 200, f"{done['reverted']} is taken back. Everybody gets {now['provider']}/{now['model']}."
+            return 200, f"{done['reverted']} is taken back. Everybody gets {in_file(done['baseline'])}."
 
         return await self._done(request, act)
 

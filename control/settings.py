@@ -124,9 +124,13 @@ class StandingCanary:
     def kept(self, lane: Callable[[str], float | None]) -> list[dict[str, Any]]:
         """The trials that are there with another baseline than that in force, as JSON types: with that
         baseline, and the `lane` of whose users have it."""
-        newest = self.begun.baseline
+        newest, named = self.begun.baseline, ("provider", "model", "name", "request")
         return [
-            {"canary": name, "lane": lane(name), **{key: each.baseline[key] for key in ("provider", "model")}}
+            {
+                "canary": name,
+                "lane": lane(name),
+                **{key: each.baseline[key] for key in named if key in each.baseline},
+            }
             for name, each in self.begun.open.items()
             if (newest is None or name != newest.canary) and each.baseline != self.baseline
         ]

@@ -71,8 +71,9 @@ def revert(
     """
     order = {"reason": reason, "despite_retirement": despite_retirement}
     done = give(at, name, "revert", order, of="standing")
-    now = done["baseline"]
-    text = f"{name}: everybody gets {now['provider']}/{now['model']}; {done['reverted']} is taken back"
+    from pages.words.arms import in_file
+
+    text = f"{name}: everybody gets {in_file(done['baseline'])}; {done['reverted']} is taken back"
     if at.output != "json":
         warn_of_retirement(done)
     shell.answer(at.output, done, text, by=shell.say)

@@ -319,6 +319,8 @@ def explain(
 
 def _explained(document: Document, unit: str) -> Iterator[str]:
     """What each canary and each standing one has for the unit, and what changes in its requests."""
+    from pages.words.status import named
+
     if document.get("unit", "") != unit.strip():
         yield f"the unit in this text is {document['unit']}"
     for each in document.get("canaries", ()):
@@ -332,16 +334,15 @@ def _explained(document: Document, unit: str) -> Iterator[str]:
         if each["prompt_missed"]:
             yield f"  {each['prompt_missed']:,} requests of this run had not the prompt's text"
     for name, arm in document.get("standing", {}).items():
-        yield f"{name}: {arm['provider']}/{arm['model']} (standing: whatever no trial of it takes)"
+        yield f"{name}: {named(arm)} (standing: whatever no trial of it takes)"
 
 
 def _arm(found: Document) -> str:
     lane = found["lane"]
     if found["arm"] is None or (found["reason"] == "no_lane" and (lane is None or not found["refused"])):
         return str(found["sentence"])
-    if lane is None or found["refused"]:
-        return f"{found['arm']} ({found['sentence']})"
-    return f"{found['arm']} (in its lane, {lane['size']:.1%} of the units; {found['sentence']})"
+    of_lane = "" if lane is None or found["refused"] else f"in its lane, {lane['size']:.1%} of the units; "
+    return f"{found['arm']}, {found['model']} ({of_lane}{found['sentence']})"
 
 
 def _texts_in_words(texts: Document) -> str:

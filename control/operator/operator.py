@@ -35,7 +35,7 @@ from control.operator.orders import (
     transition_for,
 )
 from control.operator.retiring import KnownRetirements, despite, told
-from control.operator.standing import SOON_S, TAKEN_WITHIN_S, StandingOrders
+from control.operator.standing import SOON_S, TAKEN_WITHIN_S, StandingOrders, shown
 from control.operator.status import (
     LastDecisions,
     LastReports,
@@ -230,9 +230,7 @@ class Operator:
         canaries, key = self.settings().canaries, self.assignment_key()
         found = explanation(canaries, self.rollouts, unit, key, self.held, missed)
         standing = {
-            name: {"provider": arm.provider, "model": arm.model}
-            for name, each in self.settings().standing.items()
-            for arm in [each.terms.canary.baseline]
+            name: shown(each.terms.canary.baseline) for name, each in self.settings().standing.items()
         }
         return {"unit": unit, **found, "standing": standing}
 

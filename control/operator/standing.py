@@ -21,6 +21,7 @@ from records.errors import StoreDown
 from records.facts.standing import OVER, ArmDocument, BegunTrial, Standing
 from records.store import Act, Store
 from records.store.standing import CannotStand, Standings
+from routing.canary import Arm
 
 log = structlog.get_logger()
 
@@ -130,11 +131,7 @@ class StandingOrders:
         return {
             "name": name,
             "owner": standing.terms.owner,
-            "baseline": {
-                "provider": baseline.provider,
-                "model": baseline.model,
-                **({"request": baseline.words} if baseline.words else {}),
-            },
+            "baseline": shown(baseline),
             "since": newest.at if newest is not None else None,
             "by": newest.who if newest is not None else None,
             "canary": newest.canary if newest is not None else None,
@@ -180,6 +177,12 @@ class StandingOrders:
             "start": "manual" if by_hand else "auto",
             "same_arm": known is not None and known.canary.baseline == known.canary.candidate,
         }
+
+
+def shown(arm: Arm) -> dict[str, str]:
+    """An arm as JSON types, with what it is more than its model (`request`), if anything."""
+    more = {"request": arm.words} if arm.words else {}
+    return {"provider": arm.provider, "model": arm.model, **more}
 
 
 def _fresh(name: str, model: str, used: set[str]) -> str:

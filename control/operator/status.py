@@ -463,7 +463,8 @@ def _of(
     keeps: Held,
     without_lane: str | None,
 ) -> dict[str, Any]:
-    """One canary's entry. `arm` is None where a flag system decides. A unit of another lane has the reason
+    """One canary's entry. `arm` is None where a flag system decides; `model` is the arm as it is called
+    everywhere, None where this canary does not decide. A unit of another lane has the reason
     `no_lane`, and so has every unit for a canary that gets no lane; `without_lane` says why."""
     canary, name = wanted.canary, wanted.canary.name
     held, place = rollouts.state(name), lane_place(key, unit)
@@ -476,6 +477,7 @@ def _of(
     promoted = state is not None and state.state == "promoted"
     by_flag = canary.assigned_outside and found.reason == "cohort" and not promoted
     assignment = found if mine else Assignment(arm="baseline", reason="no_lane", share=found.share)
+    names = dict(zip(("baseline", "candidate"), arm_names(canary.baseline, canary.candidate), strict=True))
     at, refused = bucket(key, name, unit) / SPACE, redefinition(canary, held) or without_lane
     hashed = (
         f"its hash falls at {at:.2%}, the candidate gets those below {assignment.share:.2%}; "
@@ -493,6 +495,7 @@ def _of(
     return {
         "canary": name,
         "arm": None if by_flag and mine else assignment.arm,
+        "model": None if (by_flag if mine else refused is None) else names[assignment.arm],
         "reason": assignment.reason,
         "share": assignment.share,
         "bucket": at,

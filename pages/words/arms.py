@@ -34,6 +34,13 @@ def next_candidate(candidate: Mapping[str, Any], taken: Mapping[str, Any]) -> st
     return f"The candidate {from_baseline}; the config gives it {joined(own) or 'nothing else'}."
 
 
+def in_file(arm: Mapping[str, Any]) -> str:
+    """An arm as the config file has it, in words: openai/bot · prompt v8; openai/bot · its prompt."""
+    own = [_part(key, arm[key]) for key in ("request", "prompt", "tools") if arm.get(key)]
+    differs = arm.get("name") or joined(own)
+    return f"{arm['provider']}/{arm['model']}{f' · {differs}' if differs else ''}"
+
+
 def _part(key: str, value: Any) -> str:
     """its prompt; its request {"temperature": 0.2}; its tools get_order; the name “prompt v8”."""
     if key == "prompt":

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from alerts.wording import capitalized
 from common.numbers import UNKNOWN, count, dollars, percent, seconds, set_percent, times
 from pages.words import figures
+from pages.words.arms import in_file
 from records.facts.prices import UnpricedArm, said_once
 from routing.assignment import Reason
 
@@ -161,20 +162,20 @@ def mark(state: str) -> str:
 
 def models(canary: Mapping[str, Any]) -> str:
     """The models of a canary of the status document: gpt-4o → gpt-5."""
-    named = {
-        arm: f"{each['provider']}/{each['model']}{' · ' + each['request'] if 'request' in each else ''}"
-        for arm, each in canary["models"].items()
-    }
-    return figures.models(named["baseline"], named["candidate"])
+    found = {arm: named(each) for arm, each in canary["models"].items()}
+    return figures.models(found["baseline"], found["candidate"])
+
+
+def named(arm: Mapping[str, Any]) -> str:
+    """An arm of the status as it is called everywhere: openai/bot · prompt v8 (1a2b3c)."""
+    return f"{arm['provider']}/{arm['model']}{' · ' + arm['request'] if 'request' in arm else ''}"
 
 
 def standing_said(canary: Mapping[str, Any], now: float) -> str:
     """A standing canary's baseline in force, since when and by whom, whose users keep another one, who took a
     later one back, what it tries and its owner."""
-    arm, trials = canary["baseline"], canary["trials"]
-    differs = f" · {arm['request']}" if arm.get("request") else ""
-    held = canary["held_back"]
-    text = f"{whom(held)} {arm['provider']}/{arm['model']}{differs}"
+    held, trials = canary["held_back"], canary["trials"]
+    text = f"{whom(held)} {named(canary['baseline'])}"
     if canary["since"] is not None:
         ago = span(max(0.0, now - canary["since"]))
         text += f", for {ago}: {canary['by']} promoted {canary['canary']}"
@@ -213,8 +214,7 @@ def kept(trial: Mapping[str, Any]) -> str:
     """That a trial's users have another baseline than the one in force."""
     size: float | None = trial["lane"]
     whom = "all users" if size is None else f"{set_percent(size)} of the users"
-    arm = f"{trial['provider']}/{trial['model']}"
-    return f"{trial['canary']} keeps its own baseline, {arm}, for {whom} of these requests"
+    return f"{trial['canary']} keeps its own baseline, {in_file(trial)}, for {whom} of these requests"
 
 
 def retirements(document: Mapping[str, Any], name: str | None = None) -> list[str]:

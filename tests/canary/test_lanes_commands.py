@@ -107,6 +107,7 @@ def test_a_promoted_candidate_in_a_lane_is_not_told_to_have_everybody() -> None:
 def test_explain_says_plainly_that_a_unit_is_in_another_lane() -> None:
     found = {
         "arm": "baseline",
+        "model": "openai/a",
         "reason": "no_lane",
         "sentence": "not its lane: …",
         "refused": None,
@@ -114,8 +115,8 @@ def test_explain_says_plainly_that_a_unit_is_in_another_lane() -> None:
     }
     assert _arm(found) == "not its lane: …"
     mine = found | {"lane": {"size": 0.5, "mine": True}, "sentence": "why", "reason": "cohort"}
-    assert _arm(mine) == "baseline (in its lane, 50.0% of the units; why)"
-    assert _arm(mine | {"lane": None}) == "baseline (why)"
+    assert _arm(mine) == "baseline, openai/a (in its lane, 50.0% of the units; why)"
+    assert _arm(mine | {"lane": None}) == "baseline, openai/a (why)"
     laneless = {"lane": None, "reason": "no_lane", "refused": "canary 'c' gets no lane: …"}
     assert _arm(found | laneless | {"sentence": laneless["refused"]}) == laneless["refused"]
 

@@ -441,6 +441,11 @@ def test_a_standing_canary_takes_a_prompt_with_the_order_and_promotes_the_whole_
             lambda: new in sent(stage, "prompt", user) or None
         )  # workers hear of it within two seconds
         assert new not in sent(stage, "prompt", next(stage.users("baseline", trial, 0.5)))
+        explained = stage.canary("explain", user).stdout
+        assert f"{trial}: candidate, openai/bot · prompt v8 (" in explained
+        assert "support: openai/bot (standing" in explained
+        other = stage.canary("explain", next(stage.users("baseline", trial, 0.5))).stdout
+        assert f"{trial}: baseline, openai/bot (" in other
         assert stage.canary("promote", trial, "--reason", "better", "--against-verdict").returncode == 0
         (file,) = tmp_path.rglob("trials.json")
         file.unlink()
@@ -450,6 +455,7 @@ def test_a_standing_canary_takes_a_prompt_with_the_order_and_promotes_the_whole_
         eventually(lambda: new in sent(stage, "prompt", "anybody") or None)
         assert told(stage, "support")["name"] == "prompt v8"
 
+        assert "support: openai/bot · prompt v8 (" in stage.canary("explain", "anybody").stdout
         checked = check(stage)
         assert "everybody gets openai/bot · prompt v8 (" in checked
         assert "with the prompt of the baseline" in checked

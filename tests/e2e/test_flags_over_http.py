@@ -181,7 +181,7 @@ def test_a_rollback_wins_over_the_flag(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         eventually(lambda: asker.arm(header("unit-0", "candidate")) == "baseline")
         said = stage.canary("explain", "unit-0").stdout
-        assert "baseline (the canary is rolled back" in said
+        assert "baseline, openai/gpt-4o-2024-08-06 (the canary is rolled back" in said
 
 
 @pytest.mark.more
