@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import yaml
 
 from canary.config.errors import ConfigError, ConfigProblem, Path, dotted
+from canary.config.yaml_words import words_of
 
 _NULL = "tag:yaml.org,2002:null"
 _IMPLICIT = frozenset(
@@ -135,13 +136,9 @@ def read(text: str, name: str, environment: Mapping[str, str]) -> ConfigDocument
 def _compose(text: str, name: str) -> yaml.Node | None:
     try:
         return yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = None if mark is None else mark.line + 1
-        message = ", ".join(part for part in (error.context, error.problem) if part)
     except yaml.YAMLError as error:
-        line, message = None, str(error).replace("\n", " ")
-    raise ConfigError([ConfigProblem(file=name, path="", line=line, message=f"this is not YAML: {message}")])
+        line, message = words_of(error, text)
+    raise ConfigError([ConfigProblem(file=name, path="", line=line, message=message)])
 
 
 class _Reader:

@@ -1,4 +1,8 @@
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from canary.config.errors import ConfigError, Path
 from canary.config.yaml_document import ConfigDocument, read
@@ -101,16 +105,74 @@ def test_a_mapping_as_a_key_is_refused() -> None:
     assert messages(read("? {a: 1}\n: 2\n", "canary.yaml", {})) == ["canary.yaml:1: a key must be plain text"]
 
 
-def test_what_is_no_yaml_is_refused_with_its_line() -> None:
-    assert refusal("a: 1\nb: [1, 2\n").startswith("canary.yaml:3: this is not YAML: ")
-    assert refusal("a: 1\n\tb: 2\n").startswith("canary.yaml:2: this is not YAML: ")
-    assert refusal("a: \x00\n").startswith("canary.yaml: this is not YAML: ")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "a:\n  - b: 1\n      c: 2\n",
+            "3: `c: …` is indented by 6 spaces: with 4 it is the next key after `- b: …` (line 2)",
+        ),
+        (
+            "a:\n  - b: 1\n   c: 2\n",
+            "3: `c: …` is indented by 3 spaces: with 4 it is the next key after `- b: …` (line 2)",
+        ),
+        (
+            "a:\n  - b: 1\n  c: 2\n",
+            "3: `c: …` is indented by 2 spaces: with 4 it is the next key after `- b: …` (line 2)",
+        ),
+        (
+            "a:\n  b: 1\n c: 2\n",
+            "3: `c: …` is indented by 1 space: with 2 it is the next key after `b: …` (line 2)",
+        ),
+        (
+            "a:\n  - b: 1\n\n   # c\n   - b: 2\n",
+            "5: `- b: …` is indented by 3 spaces: with 2 it is the next item after `- b: …` (line 2)",
+        ),
+        (
+            "a:\n  b: 1\n  - c: 2\n",
+            "3: `- c: …` is an item of a list, and beside it stand keys: write it as a key",
+        ),
+        ("  a: 1\nb: 2\n", "1: `a: …` is indented: the keys of a file begin at the left"),
+        (
+            "a:\n\tb: 2\n",
+            "2: a tab stands before `b: …`, and YAML is indented by spaces: indent it by 2 spaces",
+        ),
+        (
+            "a:\n  - b: 1\n\tc: 2\n",
+            "3: a tab stands before `c: …`, and YAML is indented by spaces: indent it by 4 spaces",
+        ),
+        ("a:\tb\n", "1: a tab stands in `a: …`: put a space there"),
+        ("a:\n  b:1\n  c: 2\n", "2: a space is missing behind the colon in `b: …`"),
+        ("a\n  c: 2\n", "1: a colon is missing behind `a`"),
+        ("a: 1\nb: [1, 2\nc: 3\n", "2: the `[` in `b: …` is never closed: add `]`"),
+        ("a: {b: 1 c: 2}\n", "1: a comma or a `}` is missing in `a: …`"),
+        ('a: "b\n', "1: a quote that begins in `a: …` is never closed: close it"),
+        ("a: %5\n", "1: a value in `a: …` begins with a percent sign: put it in quotes"),
+        ("a: [*]\n", "1: a value in `a: …` begins with an asterisk: put it in quotes"),
+        ("a: > 4\n", "1: the value of `a: …` begins with > or |: put it in quotes"),
+        ("a: b: c\n", "1: the value of `a: …` has a colon and a space in it: put it in quotes"),
+        ('a: "\\d"\n', "1: a backslash stands in double quotes in `a: …`: use single quotes"),
+        ("a: 1\n---\nb: 2\n", "2: a second document begins here with `---`: a config is one"),
+        ("a: 1\nb: \x00\n", "2: the character #x0000 may not stand in YAML: remove it"),
+        ("a: !<x y>\n", "1: `a: …` cannot be read as YAML: while parsing a tag, expected '>', but found ' '"),
+    ],
+)
+def test_what_is_no_yaml_is_told_by_its_line_what_stands_there_and_what_would_be_right(
+    text: str, said: str
+) -> None:
+    for end in ("\n", "\r\n"):
+        assert refusal(text.replace("\n", end)).replace("\r", "") == f"canary.yaml:{said}"
 
 
-def test_two_documents_in_a_file_are_refused() -> None:
-    assert refusal("a: 1\n---\nb: 2\n").startswith(
-        "canary.yaml:2: this is not YAML: expected a single document"
-    )
+@given(st.text(alphabet="ab:- \t\n[]{}\"'%*&|>?!#,", max_size=40))
+def test_whatever_stands_in_a_file_it_is_refused_in_words_or_read(text: str) -> None:
+    with suppress(ConfigError):
+        read(text, "canary.yaml", {})
+
+
+def test_no_value_of_a_file_that_is_no_yaml_is_repeated() -> None:
+    for line in ("api_key: sk-123: 4", "api_key: %sk-123", "api_key:sk-123\n  b: 1", 'api_key: "sk-123'):
+        assert "sk-123" not in refusal(f"a:\n  {line}\n")
 
 
 @pytest.mark.parametrize("text", ["- a\n", "word\n"])
