@@ -54,14 +54,28 @@ def judge(
     read = at.read()
     shell.must_not_stand(read, name)
     wanted = shell.canary_of(read, name)
-    if wanted.judge is None:
-        shell.fail(f"{name} has no judge in {at.config}; give it one: `judge: {{pairs: 200}}`")
+    ((kind, number),) = asked.items()
+    if missing := _missing(read, wanted, kind):
+        shell.fail(f"no {kind} of {name} can be judged: in {at.config} set {'; '.join(missing)}")
     with shell.opened(read, at.data) as store:
-        run = _run(store, wanted, *asked.popitem())
-        due = more(store, run, time.time()) or _nothing(read, run, store)
+        run = _run(store, wanted, kind, number)
+        due = more(store, run, time.time()) or _nothing(run, store)
         told = asyncio.run(_judged(read.bench, run, due, store))
     shell.answer(at.output, told, judged_now_text(told))
     _end(told, run)
+
+
+def _missing(config: "Config", wanted: "CanarySettings", kind: "Kind") -> list[str]:
+    """What judging needs of the config, and it lacks."""
+    of_file = "`judge: {provider: …, model: …, daily_budget: 5.00}` at the top"
+    found = [of_file] if config.judge is None else []
+    if wanted.judge is None:
+        found.append(f"`judge: {{{kind}s: 200}}` in the canary")
+    if kind == "pair" and not wanted.mirror:
+        found.append("`mirror: 10%`, which copies requests to the candidate")
+    if wanted.capture is None or (kind == "session" and not wanted.capture.rate):
+        found.append("`capture: {rate: 10%}`, which keeps the answers")
+    return found
 
 
 def _run(store: "Store", wanted: "CanarySettings", kind: "Kind", number: int) -> "JudgedRun":
@@ -76,7 +90,7 @@ def _run(store: "Store", wanted: "CanarySettings", kind: "Kind", number: int) ->
     return replace(run, kind=kind, number=number)
 
 
-def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[UnjudgedExchange]":
+def _nothing(run: "JudgedRun", store: "Store") -> "Sequence[UnjudgedExchange]":
     """Exit 1, and say what would bring something to judge."""
     from judge.judgements import Judgements
 
@@ -86,8 +100,6 @@ def _nothing(config: "Config", run: "JudgedRun", store: "Store") -> "Sequence[Un
         shell.fail(f"{told}; a session that `capture: {{rate: …}}` drew is whole after 30 minutes of silence")
     if run.kind == "answer":
         shell.fail(f"{told}; whole answers of both arms are captured as `capture` says")
-    if not config.canaries[run.canary].mirror:
-        shell.fail(f"{told}; pairs come from `mirror`, which this canary has not: set it, or use --answers N")
     shell.fail(f"{told}; pairs are requests that `mirror` copied and `capture` kept, with both answers whole")
 
 

@@ -141,6 +141,46 @@ def test_check_refuses_a_judge_whose_budget_could_not_be_kept(
     assert CliRunner().invoke(app, ["check", "--config", str(file)]).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("written", "kind", "missing"),
+    [
+        (
+            text(judge="", own="", mirror="0%", capture=""),
+            "pairs",
+            "`judge: {provider: …, model: …, daily_budget: 5.00}` at the top; `judge: {pairs: 200}` in the "
+            "canary; `mirror: 10%`, which copies requests to the candidate; `capture: {rate: 10%}`, "
+            "which keeps the answers",
+        ),
+        (
+            text(own="judge: {answers: 9}", mirror="0%"),
+            "pairs",
+            "`mirror: 10%`, which copies requests to the candidate",
+        ),
+        (
+            text(own="", mirror="0%", capture=""),
+            "answers",
+            "`judge: {answers: 200}` in the canary; `capture: {rate: 10%}`, which keeps the answers",
+        ),
+        (
+            text(capture="capture: {per_category: 5}"),
+            "sessions",
+            "`capture: {rate: 10%}`, which keeps the answers",
+        ),
+    ],
+)
+def test_judging_by_hand_is_refused_with_all_that_the_config_lacks_for_it(
+    tmp_path: Path, written: str, kind: str, missing: str
+) -> None:
+    file = tmp_path / "canary.yaml"
+    file.write_text(written)
+    done = CliRunner().invoke(
+        app, ["judge", "trial", f"--{kind}", "5", "--config", str(file), "--data", str(tmp_path / "data")]
+    )
+    assert done.exit_code == 1
+    assert done.stderr == f"no {kind[:-1]} of trial can be judged: in {file} set {missing}\n"
+    assert not (tmp_path / "data").exists()
+
+
 OWN_PRICE = "prices: {own: {input: 1, output: 5}}\n"
 
 
