@@ -274,15 +274,25 @@ def _superseded(found: Dossier) -> Iterator[str]:
 
 
 def _earlier(found: Dossier) -> Iterator[str]:
-    """Which run speaks for a canary whose newest run has had no user."""
-    newest = {run.canary: run for run in found.newest}
+    """Which run speaks for a canary whose newest run has had no user, and what it says if that one took its
+    rollback back."""
+    newest, deciding = ({run.canary: run for run in runs} for runs in (found.newest, found.deciding))
     for run in found.telling:
         last = newest[run.canary]
         if last is not run and run.report is not None:
+            users = number(run.report.units.candidate, "user")
             yield (
                 f"No user is counted in run {last.run} of canary {run.canary}: what users say is of run "
-                f"{run.run}, {number(run.report.units.candidate, 'user')} of the candidate."
+                f"{run.run}, {users} of the candidate.{_but(run, deciding)}"
             )
+
+
+def _but(run: RunStanding, deciding: Mapping[str, RunStanding]) -> str:
+    """What the run says but for its rollback, where that was taken back."""
+    speaks = deciding[run.canary]
+    if speaks.run != run.run or speaks.verdict is None:
+        return ""
+    return f" Its rollback was taken back; without it the verdict is {in_words(speaks.verdict)}."
 
 
 def decided(found: Dossier) -> list[str]:
@@ -346,7 +356,7 @@ def _agreement(found: Dossier) -> Iterator[str]:
 def _open_points(found: Dossier) -> Iterator[str]:
     """What keeps each part from a ship, of a canary its first two reasons; and what a benchmark says beside
     its verdict."""
-    for run in found.newest:
+    for run in found.deciding:
         if run.verdict in ("dont_ship", "extend") and run.state != "rolled_back":
             yield from (f"{run.canary}: {text}" for text in _first(run.report))
     document = found.benchmark or {}

@@ -37,6 +37,7 @@ from verdict.rows.reasons import (
     CostsUnknown,
     DaysDecide,
     DaysMissing,
+    EarlierRun,
     EffectFades,
     FewDaysRequired,
     FewerUsers,
@@ -114,6 +115,7 @@ def sentence(reason: Reason, report: Report) -> str:
             | Unreached()
             | InBothArms()
             | NobodyRead()
+            | EarlierRun()
             | NoRubric()
             | OverQuota()
         ):
@@ -201,7 +203,14 @@ def miss_words(name: str) -> str:
 
 
 def _of_users(
-    reason: SplitOff | SplitNotChecked | Unreached | OverQuota | InBothArms | NobodyRead | NoRubric,
+    reason: SplitOff
+    | SplitNotChecked
+    | Unreached
+    | OverQuota
+    | InBothArms
+    | NobodyRead
+    | EarlierRun
+    | NoRubric,
 ) -> str:
     match reason:
         case SplitOff():
@@ -234,6 +243,11 @@ def _of_users(
             return (
                 "Nobody has read the candidate's answers: text that refuses, wrong language, invention are "
                 "not seen without feedback or a judge."
+            )
+        case EarlierRun():
+            return (
+                f"No user of the candidate is counted in this run. Run {reason.run} had "
+                f"{count(reason.users, 'user')} of it: what they say is in `canary release show`."
             )
         case NoRubric():
             return "The canary has no rubric, so it cannot be judged."

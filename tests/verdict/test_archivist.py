@@ -147,7 +147,7 @@ def test_the_evidence_of_all_runs_belongs_to_the_release(store: Store) -> None:
         assert _archivist(store).turn(at + SETTLE_S + 1) == 1
         _moved(store, "resume", at + 60, partial(transitions.resume, steps=steps, reason="r", now=at + 60))
         resumed = all_releases(store)[0]
-        assert (resumed.state, resumed.verdict) == ("running", "dont_ship")
+        assert (resumed.state, resumed.verdict) == ("running", "extend")  # of 7 days the first
         assert resumed.layers["users"].rows
         _moved(store, "promote", at + 120, partial(transitions.promote, reason="r", now=at + 120))
         _archivist(store).turn(at + 120 + SETTLE_S + 1)

@@ -18,7 +18,7 @@ from routing.states import StateName
 from verdict.archive.evaluations import Evaluation, from_document
 from verdict.archive.trends import promises_of, runs_of
 from verdict.archive.week_after import PromisesHeld, WeekAfter
-from verdict.decision.decide import points
+from verdict.decision.decide import misses, points, undecided
 from verdict.decision.document import MetricLine, Report, Verdict, from_json
 from verdict.decision.reports import GATHERING, report_of
 from verdict.rows.reasons import attempt
@@ -389,9 +389,13 @@ class Dossier:
 
     @property
     def deciding(self) -> tuple[RunStanding, ...]:
-        """The newest run of each canary; the telling one while the newest has no verdict."""
+        """The newest run of each canary; while nobody has tried that one, and unless it was rolled back, the
+        telling one, whose rollback the newest has taken back."""
         telling = {run.canary: run for run in self.telling}
-        return tuple(run if run.verdict is not None else telling[run.canary] for run in self.newest)
+        return tuple(
+            run if run.tried or run.state == "rolled_back" else _resumed(telling[run.canary], by=run)
+            for run in self.newest
+        )
 
     @property
     def state(self) -> ReleaseState:
@@ -423,9 +427,13 @@ class Dossier:
 
     @property
     def report(self) -> Report | None:
-        """The report of the newest run that users tried, else of the newest that has one."""
-        made = [run for run in self.runs if run.report is not None]
-        return max(made, key=lambda run: (run.tried, self.runs.index(run))).report if made else None
+        """The report of the newest run that users tried, else of the newest that has one; without a rollback
+        that was taken back."""
+        runs = (*self.telling, *self.deciding)
+        made = [
+            (run.tried, run.started_at, place) for place, run in enumerate(runs) if run.report is not None
+        ]
+        return runs[max(made)[-1]].report if made else None
 
     @property
     def clock(self) -> ReleaseClock:
@@ -446,6 +454,24 @@ class Dossier:
             minutes=sum(given.values()) if given else None,
             minutes_by_stage=dict(sorted(given.items(), key=lambda each: -each[1])),
         )
+
+
+def _resumed(run: RunStanding, *, by: RunStanding) -> RunStanding:
+    """The run as its values speak without its rollback, which the other run took back: what passes ships with
+    a caveat at best."""
+    report = run.report
+    if run is by or report is None:
+        return run
+    found: Verdict = "ship_with_caveats"
+    if report.srm.blocked or any(misses(report.metrics, report.parts)):
+        found = "dont_ship"
+    elif (
+        not report.metrics
+        or report.window.whole_days < report.window.days_required
+        or any(undecided(report.metrics, report.details.too_few))
+    ):
+        found = "extend"
+    return replace(run, report=replace(report, verdict=found))
 
 
 def verdicts(

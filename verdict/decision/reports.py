@@ -19,7 +19,7 @@ from records.store.benchmarks import Benchmarks
 from records.store.captures import Labels
 from records.store.decisions import Decision, Decisions
 from records.store.drift import DriftStore
-from records.store.reports import LookScope, StoredLook, VerdictLooks
+from records.store.reports import Evaluations, LookScope, StoredLook, VerdictLooks
 from routing.canary import Arm
 from routing.states import State
 from verdict.decision.document import SHIPS, Decided, Report, Verdict
@@ -28,7 +28,7 @@ from verdict.decision.plan_course import PlanCourse, cuts, look_left_out, new_lo
 from verdict.decision.verdict import build, build_with_looks
 from verdict.details import EvaluationCost, Mirror
 from verdict.rows.looks import NO_LOOKS, Look, from_store, to_store
-from verdict.rows.reasons import Reason, left_out
+from verdict.rows.reasons import EarlierRun, Reason, left_out
 from verdict.sample.cohort import from_store as of_run
 from verdict.sample.cohort import mirrored, to_judge
 from verdict.sample.csv_log import from_csv
@@ -122,7 +122,7 @@ def report_of(
     )
     return replace(
         report,
-        reasons=(*report.reasons, *notes),
+        reasons=_with_earlier(report, _earlier(store, name, asked, report), notes),
         mirror=mirror,
         decision=_decided(decision),
         lane=state.lane.part if state is not None and state.lane is not None else None,
@@ -277,6 +277,23 @@ def _unknown(names: Iterable[str], name: str | None = None) -> NoSuchCanary:
 
 def _under(judged: JudgedCanary, retro: Sequence[Criterion], settings: ReportSettings) -> JudgedCanary:
     return replace(judged, criteria=retro, retro=True, metrics={**judged.metrics, **settings.metrics})
+
+
+def _with_earlier(report: Report, earlier: Sequence[Reason], notes: Sequence[Reason]) -> tuple[Reason, ...]:
+    """The report's reasons; before them that an earlier run had users, where that is what is missing."""
+    if report.verdict == "extend":
+        return (*earlier, *report.reasons, *notes)
+    return (*report.reasons, *earlier, *notes)
+
+
+def _earlier(store: Store, name: str, run: int | None, report: Report) -> list[Reason]:
+    """The newest earlier run that users tried, if nobody has tried this one."""
+    if run is None or report.units.candidate:
+        return []
+    kept = [each for each in Evaluations(store).all(name) if each["run"] < run]
+    users = {each["run"]: each["report"]["units"]["candidate"] for each in kept}
+    tried = [known for known, candidates in users.items() if candidates]
+    return [EarlierRun(run=max(tried), users=users[max(tried)])] if tried else []
 
 
 def _outweighed(decision: Decision | None) -> Outweighed:

@@ -50,6 +50,14 @@ class SplitNotChecked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRun:
+    """Nobody has tried the candidate in this run, and so many `users` have in an earlier one."""
+
+    run: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoRubric:
     """The canary has no row to judge."""
 
@@ -513,6 +521,7 @@ Reason: TypeAlias = (
     | SplitOff
     | SplitNotChecked
     | RunRolledBack
+    | EarlierRun
     | NoRubric
     | Unreached
     | OverQuota
