@@ -190,11 +190,21 @@ class Operator:
         name, now = wanted.canary.name, time.monotonic()
         state, asked = self.rollouts.state(name), self.approvals.open(name, time.time())
         users, watched = self.rollouts.step_users(name), self.monitor.canaries[name]
-        unpriced = self._unpriced_of(name)
+        unpriced, back = self._unpriced_of(name), self.rollbacks_known.current(name)
+        found = status_of(
+            wanted,
+            state,
+            watched,
+            now,
+            unpriced=unpriced,
+            laneless=laneless,
+            step_users=users,
+            why=back.why if back is not None else None,
+        )
         return {
-            **status_of(wanted, state, watched, now, unpriced=unpriced, laneless=laneless, step_users=users),
+            **found,
             "preflight": self.preflights.document(wanted, state),
-            "rollback": brief_of(self.rollbacks_known.current(name)),
+            "rollback": brief_of(back),
             "promote_asked": asked.document() if asked is not None else None,
             "decision": self.decisions_known.document(name),
             "held_units": self.held_units(name),

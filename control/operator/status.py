@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from alerts.incidents.incident import RESOLVE_AFTER_S, Incident
-from alerts.incidents.rollback import EvidencePoint, RolledBack, RuleThen, rolled_back
+from alerts.incidents.rollback import EvidencePoint, RollbackEvidence, RolledBack, RuleThen, rolled_back
 from alerts.rules.few_users import FewUsers, few_users
 from alerts.rules.places import to_document
 from alerts.rules.rule import Action, Rule
@@ -103,13 +103,15 @@ def status_of(
     unpriced: Sequence[UnpricedArm] = (),
     laneless: str | None = None,
     step_users: int | None = None,
+    why: RollbackEvidence | None = None,
 ) -> dict[str, Any]:
     """What a canary's state and traffic say of it at monotonic `now`. `state` is None while it is not known;
     `unpriced` are its arms whose price no list and no config names; `laneless` says why it gets no lane;
     `step_users` are the candidate's users in the ramp's step. `refused` in the status says that the config
     redefines the canary, or that it gets no lane; `lane` is its lane's size, None without one; `not_seen`
-    what nobody reads; `few_users` what its users are too few for, None for nothing."""
-    where = watched.watch.where(watched.statuses)
+    what nobody reads; `few_users` what its users are too few for, None for nothing. `why`: the rollback that
+    is in force; rules that counted its incident have the figures of its moment, as its other surfaces do."""
+    where = why.where if why is not None else watched.watch.where(watched.statuses)
     sessions = watched.watch.state.sessions.document()
     arms = {
         name: {**each, "sessions": sessions[name], "feedback": _said_per(each["feedback"], watched)}
@@ -150,7 +152,7 @@ def status_of(
         "where": where.document,
         "where_sentence": where.sentence,
         "provider_error": to_document(watched.watch.state.provider_error),
-        "guardrails": _guardrails(wanted, watched, state),
+        "guardrails": _guardrails(wanted, watched, state, why.rules if why is not None else ()),
         "few_users": few.document if few is not None else None,
     }
 
@@ -245,14 +247,19 @@ def _models(canary: Canary) -> dict[str, dict[str, str]]:
     }
 
 
-def _guardrails(wanted: CanarySettings, watched: WatchedCanary, state: State | None) -> list[dict[str, Any]]:
-    """Each rule with its status. `action` is what the rule may do now, None for a built-in rule;
+def _guardrails(
+    wanted: CanarySettings, watched: WatchedCanary, state: State | None, then: Sequence[RuleThen]
+) -> list[dict[str, Any]]:
+    """Each rule with its status, and with the figures of `then` if it counted an incident then.
+
+    `action` is what the rule may do now, None for a built-in rule;
     `window_s`: the time that its value is of, None for the whole run;
     `waits`: what it waits for ({have, need, of}), None if for nothing;
     `users_needed`: so many of the candidate's users, if all of them meet the event, are enough for that."""
     rules = {each.key: each for each in wanted.guardrails}
     share = state.effective_share if state is not None else 0.0
     pages = watched.only_pages(state)
+    counted = {each.rule: each for each in then if "since" in each.evidence}
     return [
         {
             "rule": key,
@@ -260,14 +267,15 @@ def _guardrails(wanted: CanarySettings, watched: WatchedCanary, state: State | N
             "action": _action(rule, pages) if (rule := rules.get(key)) is not None else None,
             "users_needed": users_needed(rule, share) if rule is not None else None,
             "window_s": rule.window_s if rule is not None else None,
-            "value": status.value,
-            "threshold": status.threshold,
-            "evidence": dict(status.evidence),
-            "sentence": status.sentence,
+            "value": found.value,
+            "threshold": found.threshold,
+            "evidence": dict(found.evidence),
+            "sentence": found.sentence,
             "waits": asdict(status.waits) if status.waits is not None else None,
-            "where": status.where.document,
+            "where": found.where.document,
         }
         for status, key in ((each, each.key) for each in watched.statuses)
+        for found in [counted.get(key, status)]
     ]
 
 

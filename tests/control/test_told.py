@@ -27,6 +27,7 @@ from alerts.wording import TITLE, clock
 from canary.commands.mcp_server import brief_status
 from canary.config import parse
 from control.feed.events import WorkerEvents
+from control.operator.status import document_of
 from pages.status.terminal import picture
 from records.outcome import (
     AttemptRecord,
@@ -590,6 +591,35 @@ def test_all_surfaces_count_one_incident_from_one_moment_and_never_less_than_bef
         assert all(now >= then for now, then in zip(truth, before, strict=True))
         before = truth
     assert seen > 500 and before[0] > 20
+
+
+def test_all_surfaces_of_a_rollback_have_the_figures_of_its_moment_though_more_failures_come(
+    store: Store,
+) -> None:
+    watched = Watched(store, "{rule: error_rate}, {rule: error_rate_vs_baseline}")
+    watched.come(60, baseline=GOOD, candidate=GOOD)
+    failing = one(**FAILED, category="login")
+    while not watched.notices or not watched.notices[-1].rolled_back:
+        watched.come(1, baseline=GOOD, candidate=failing, messages=99)
+    for _ in range(3):  # they were under way
+        watched.comes("candidate", failing)
+        watched.monitor.decide(NOW + watched.mono, watched.mono)
+    (found,) = asyncio.run(watched.operator.rollbacks("trial", 9))
+    document, status = document_of(found), watched.operator.status()["canaries"][0]
+    surfaces = {
+        **watched.seen(),
+        "rules": str([each["sentence"] for each in status["guardrails"]]),
+        "place": status["where_sentence"],
+        **{f"why {name}": document[name] for name in ("headline", "summary", "sentence", "reason")},
+        **{f"status {name}": status["rollback"][name] for name in ("headline", "summary", "sentence")},
+    }
+    for name, text in surfaces.items():
+        assert counted(text), name
+        for values in counted(text):
+            assert {*values} <= {None, watched.bad}, name
+    for each in (document, status["guardrails"][0]):
+        numbers = [each["evidence"][name] for name in ("bad", "outcomes", "adverse_units")]
+        assert numbers == [watched.bad] * 3
 
 
 def test_a_session_s_cost_is_put_down_to_the_tokens_that_grew_and_not_to_its_steps(store: Store) -> None:

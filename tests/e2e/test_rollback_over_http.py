@@ -5,6 +5,7 @@ secret is fixed, so that every run has the same users and the demo provider the 
 """
 
 import json
+import re
 import signal
 import threading
 import time
@@ -18,7 +19,7 @@ import pytest
 
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import ReceivedRequest
-from tests.e2e.crowd import KEY, MOST_REQUESTS, Crowd
+from tests.e2e.crowd import AT_ONCE, KEY, MOST_REQUESTS, Crowd
 from tests.e2e.receivers import Hook, alertmanager, alerts_about, listening_hook
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
@@ -195,6 +196,43 @@ def test_why_it_was_rolled_back_is_kept_and_shown(rolled_back: RolledBack) -> No
     print(
         f"\nfrozen: {len(told['path'])} points, {len(told['rules'])} rules, {len(told['failures'])} failures"
     )
+
+
+COUNTED = re.compile(
+    r"(?<!baseline: )\b(\d+) of (\d+) "
+    r"(?:requests, |outcomes failed since|of the candidate's outcomes failed since)"
+)
+
+
+def test_every_surface_counts_the_same_failures_since_the_same_moment(rolled_back: RolledBack) -> None:
+    stage, hook = rolled_back.scene.stage, rolled_back.scene.hook
+    (told,) = eventually(
+        lambda: found if (found := _rollbacks(stage, "goes-bad")) and found[0]["stored"] else None
+    )
+    update = eventually(lambda: [each for each in hook.events("goes-bad") if "was rolled" in each["done"]])[0]
+    audit = stage.api("GET", "/api/audit").json()
+    (entry,) = [each for each in audit if (each["action"], each["canary"]) == ("rollback", "goes-bad")]
+    status = stage.status("goes-bad")
+    texts = {
+        "webhook": update["headline"],
+        "webhook's details": str(update["details"]),
+        "audit": entry["reason"],
+        "why": told["headline"] + told["sentence"],
+        "status": status["open_incident"]["headline"] + status["rollback"]["summary"],
+        "rules": str([each["sentence"] for each in status["guardrails"] if "[" not in each["rule"]]),
+        "terminal": stage.canary("status").stdout.replace("\n", " "),
+        "page": stage.api("GET", "/canaries/goes-bad/why?run=1").text,
+    }
+    counts = {name: {*COUNTED.findall(text)} for name, text in texts.items()}
+    (bad, of) = (int(told["evidence"][name]) for name in ("bad", "outcomes"))
+    assert counts == {name: {(f"{bad}", f"{of}")} for name in texts}
+    assert (update["requests"], update["users"]) == (of, told["evidence"]["adverse_units"])
+    came = [entry for entry in rolled_back.candidate if entry.mono <= rolled_back.at]
+    failed = [entry.fault == "status" for entry in came]
+    since = failed[failed.index(True) :]
+    print(f"\ntold {bad} of {of}; the provider saw {sum(since)} of {len(since)} since its first failure")
+    assert 0 <= sum(since) - bad <= AT_ONCE  # those under way at the rollback
+    assert abs(len(since) - of) <= AT_ONCE
 
 
 def _rollbacks(stage: Stage, canary: str) -> list[dict[str, Any]]:
