@@ -43,7 +43,7 @@ RESERVED = ("v1", "v1beta", "v1beta1", "canary", "healthz", "readyz")
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _OPERATION = re.compile(
     r"(?P<before>.*?)(?P<version>/v1(?:beta\d*|alpha)?)?/"
-    r"(?:chat/completions|completions|responses|embeddings|messages|messages/count_tokens|models|models/[^/]+:\w+)"
+    r"(?:chat/completions|completions|responses|responses/compact|embeddings|messages|messages/count_tokens|models|models/[^/]+:\w+)"
 )
 """The path of an API's operation. `version` belongs to the base URL of OpenAI's API only."""
 

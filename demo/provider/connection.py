@@ -430,6 +430,9 @@ REDACT = "ANTHROPIC_MAGIC_STRING_TRIGGER_REDACTED_THINKING"
 _SEAL = 16
 
 
+SEALED_ITEMS = ("reasoning", "compaction")
+
+
 def sealed(account: str, text: str) -> str:
     """State that only `account`, a credential, can read."""
     nonce = hashlib.sha256(text.encode()).digest()[:_SEAL]
@@ -450,11 +453,11 @@ def _mark(account: str, nonce: bytes) -> bytes:
 
 
 def refuse_others_reasoning(account: str, body: Mapping[str, Any]) -> None:
-    """Refuse `reasoning` items of another account, in the words of OpenAI's Responses API."""
+    """Refuse another account's `reasoning` and `compaction` items, in the words of OpenAI's Responses API."""
     given = body.get("input")
     for item in given if isinstance(given, list) else ():
         state = item.get("encrypted_content")
-        if item.get("type") == "reasoning" and state and not readable(account, state):
+        if item.get("type") in SEALED_ITEMS and state and not readable(account, state):
             raise RequestRefused(
                 400,
                 f"The encrypted content {state[:4]}...{state[-4:]} could not be verified. "

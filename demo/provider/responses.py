@@ -181,6 +181,22 @@ def _usage(tokens: Tokens) -> dict[str, Any]:
     }
 
 
+def compacted(prompt: Prompt, reply: LocalReply, created: int) -> bytes:
+    """A conversation in one item, which its account can go on with."""
+    item = {
+        "id": f"cmp_{reply.id}",
+        "type": "compaction",
+        "encrypted_content": sealed(prompt.account, reply.id),
+    }
+    found = {"id": response_id(reply), "object": "response.compaction", "created_at": created}
+    return pretty({**found, "output": [item], "usage": _usage(reply.tokens)})
+
+
+def counted(reply: LocalReply) -> bytes:
+    """The tokens of a conversation."""
+    return pretty({"object": "response.input_tokens", "input_tokens": reply.tokens.input})
+
+
 def failure(sent: int) -> bytes:
     """The error event in a stream."""
     fields = {"type": "error", "sequence_number": sent, "code": "server_error", "message": FAILED.message}

@@ -36,7 +36,7 @@ from demo.provider.connection import (
 from demo.provider.gemini import GENERATE
 from demo.provider.interactions import INTERACTIONS, interaction_id
 from demo.provider.openai import CHAT, UploadedFile
-from demo.provider.responses import RESPONSES, response_id
+from demo.provider.responses import RESPONSES, compacted, counted, response_id
 
 CALM = Behaviour()
 
@@ -291,6 +291,8 @@ WIRES = {
     "/v1/interactions": INTERACTIONS,
     "/v1beta/interactions": INTERACTIONS,
 }
+BETWEEN_TURNS = ("/v1/responses/compact", "/v1/responses/input_tokens")
+"""What may be asked of a conversation without its going on."""
 Thing = TypeVar("Thing")
 ADVICE = {"max_tokens": " Use 'max_completion_tokens' instead."}
 """What OpenAI adds to the refusal of a member that has a new name."""
@@ -329,6 +331,8 @@ class ProviderOperations:
         wire = wire_of(request)
         if wire and request.method == "POST":
             return self._generate(wire, request, behaviour, draws, created)
+        if request.method == "POST" and request.path in BETWEEN_TURNS:
+            return self._between_turns(request, behaviour, draws, created)
         if request.path.startswith(ROOTS):
             return self._batches.answer(request, draws, created)
         if request.path == "/v1/messages/count_tokens" and request.method == "POST":
@@ -368,6 +372,18 @@ class ProviderOperations:
         return LocalAnswer(
             content_type=wire.stream_type, events=events, failure=wire.failure(behaviour.after_events)
         )
+
+    def _between_turns(
+        self, request: Request, behaviour: Behaviour, draws: Random, created: int
+    ) -> LocalAnswer:
+        body = parse(request.body)
+        account = RESPONSES.dialect.key(request) or ""
+        prompt = replace(RESPONSES.read(request, body), account=account)
+        RESPONSES.refuse_others(account, body)
+        self._refuse_unknown(prompt)
+        reply = answer(prompt, behaviour, draws)
+        counts = request.path.endswith("/input_tokens")
+        return LocalAnswer(body=counted(reply) if counts else compacted(prompt, reply, created))
 
     def _other(self, request: Request, draws: Random, created: int, models: Sequence[str]) -> bytes:
         match request.method, request.path.strip("/").split("/"):

@@ -419,6 +419,9 @@ class ExchangeRecord:
         target, usage = attempt.target, attempt.usage
         model = target.model or call.facts.model[:_MODEL_BOUND]
         priced = usage if attempt.session is None or attempt.all_text else None
+        cost_usd = self._recorder.price(target.provider, model, priced) if priced is not None else None
+        if call.route.operation.free and attempt.wrong is None:
+            cost_usd = 0.0
         return AttemptRecord(
             arm=target.arm,
             provider=target.provider.name,
@@ -426,7 +429,7 @@ class ExchangeRecord:
             status=attempt.status,
             error_type=attempt.wrong,
             latency_s=attempt.latency_s(attempt.started),
-            cost_usd=self._recorder.price(target.provider, model, priced) if priced is not None else None,
+            cost_usd=cost_usd,
         )
 
     def _fingerprint(self, call: Call, session: str) -> str:

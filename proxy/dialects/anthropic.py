@@ -301,7 +301,9 @@ def expected_output(request: OutputRequest) -> ExpectedOutput:
 _OUTPUT = OutputForm(take=take_output, read=read_output, expected=expected_output)
 _OPERATIONS = {
     "/v1/messages": Operation(name="chat", events=MessageEvents, read_json=read_json, output=_OUTPUT),
-    "/v1/messages/count_tokens": Operation(name="count_tokens", streams=False, read_json=read_json),
+    "/v1/messages/count_tokens": Operation(
+        name="count_tokens", streams=False, read_json=read_json, free=True
+    ),
 }
 
 

@@ -301,7 +301,12 @@ _METHODS = {
     "invoke": _INVOKE,
     "invoke-with-response-stream": replace(_INVOKE, streams=True, events=InvokedEvents),
     "count-tokens": Operation(
-        name="count_tokens", model_in="path", streams=False, read_json=_read_tokens, amazon_errors=True
+        name="count_tokens",
+        model_in="path",
+        streams=False,
+        read_json=_read_tokens,
+        free=True,
+        amazon_errors=True,
     ),
 }
 

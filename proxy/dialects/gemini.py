@@ -323,7 +323,7 @@ _EMBED = Operation(
 _METHODS = {
     "generateContent": _GENERATE,
     "streamGenerateContent": replace(_GENERATE, streams=True, events=GenerateEvents),
-    "countTokens": replace(_EMBED, name="count_tokens"),
+    "countTokens": replace(_EMBED, name="count_tokens", free=True),
     "embedContent": _EMBED,
     "batchEmbedContents": _EMBED,
 }

@@ -448,6 +448,11 @@ _OPERATIONS = {
         creates_state=True,
         over_socket=True,
     ),
+    # What agents ask of a conversation between its turns: its state is that of the arm that has it.
+    "/responses/compact": Operation(name="compact", streams=False, read_json=responses.read_counts),
+    "/responses/input_tokens": Operation(
+        name="count_tokens", streams=False, read_json=responses.read_counts, free=True
+    ),
     "/embeddings": Operation(name="embeddings", streams=False, read_json=read_json),
 }
 

@@ -372,6 +372,8 @@ class Operation:
     """For operations whose answers are a model's output; the others have no `finish`."""
     amazon_errors: bool = False
     """Its SDK reads errors in Amazon's form, whatever the entry's API."""
+    free: bool = False
+    """Its answers cost nothing: it counts tokens."""
     creates_state: bool = False
     """The provider stores the answer unless `store` is false."""
 

@@ -247,6 +247,11 @@ def read_json(body: bytes) -> AnswerSummary:
     )
 
 
+def read_counts(body: bytes) -> AnswerSummary:
+    """Read an answer about a conversation that is no turn of it: a compaction, or its tokens."""
+    return read_counted(body, decode_usage)
+
+
 _MATTERS = (b"response.output_item.done", b"response.completed", b"response.incomplete")
 
 

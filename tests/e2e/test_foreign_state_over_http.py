@@ -1,6 +1,7 @@
 """Conversations begun by a candidate that is then rolled back or promoted, over HTTP and by the SDKs."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -66,6 +67,7 @@ CONFIG = "".join(
         canary("failing-anthropic", "anthropic"),
         canary("failing-gemini", "gemini"),
         canary("by-openai"),
+        canary("compacted"),
         canary("by-anthropic", "anthropic"),
         canary("by-gemini", "gemini"),
     )
@@ -316,6 +318,33 @@ def test_openais_sdk_goes_on_with_its_reasoning_items(stage: Stage, stream: bool
         order(stage, "by-openai", "rollback")
         assert [turn("and then?"), turn("and then?")] == ["by-openai-new"] * 2
         order(stage, "by-openai", "resume")
+
+
+def test_what_openais_sdk_asks_of_a_conversation_between_its_turns_goes_to_the_arm_that_has_it(
+    stage: Stage,
+) -> None:
+    for arm, model in (("candidate", "compacted-new"), ("baseline", "compacted-old")):
+        wants: dict[str, Any] = {
+            "model": "compacted",
+            "extra_headers": {"x-canary-unit": next(stage.users(arm, "compacted", 0.5))},  # type: ignore[arg-type]
+        }
+        said: list[Any] = [{"role": "user", "content": "hello"}]
+        with openai.OpenAI(base_url=f"{stage.server.traffic}/v1", api_key="sk-x", max_retries=0) as sdk:
+            turn = partial(sdk.responses.create, store=False, include=["reasoning.encrypted_content"])
+            for item in turn(input=said, **wants).output:
+                said.append(item.model_dump(exclude_none=True))
+            stage.provider.log.clear()
+            counted = sdk.responses.input_tokens.with_raw_response.count(input=said, **wants)
+            assert counted.parse().input_tokens > 0
+            row = stage.outcome(counted.headers["x-canary-exchange"])
+            assert (row["operation"], row["arm"], row["cost_usd"]) == ("count_tokens", arm, 0.0)
+            compacted = sdk.responses.compact(input=said, **wants)
+            said = [item.model_dump(exclude_none=True) for item in compacted.output]
+            assert [item["type"] for item in said] == ["compaction"]
+            said.append({"role": "user", "content": "and then?"})
+            assert turn(input=said, **wants).status == "completed"
+        asked = [(entry.target.rpartition("/")[2], entry.model) for entry in stage.provider.log.entries]
+        assert asked == [("input_tokens", model), ("compact", model), ("responses", model)]
 
 
 @pytest.mark.parametrize("stream", [in_more(False), True])

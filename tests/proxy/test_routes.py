@@ -37,6 +37,8 @@ def route(
         ("/v1/responses/resp_1/cancel", b"", {}, "openai", "/responses/resp_1/cancel", "other"),
         ("/v1/messages", b"", {}, "anthropic", "/v1/messages", "chat"),
         ("/v1/messages/count_tokens", b"", {}, "anthropic", "/v1/messages/count_tokens", "count_tokens"),
+        ("/v1/responses/compact", b"", {}, "openai", "/responses/compact", "compact"),
+        ("/v1/responses/input_tokens", b"", {}, "openai", "/responses/input_tokens", "count_tokens"),
         ("/v1/messages/batches", b"", {}, "anthropic", "/v1/messages/batches", "other"),
         ("/v1/files", b"", VERSION, "anthropic", "/v1/files", "other"),
         ("/anything", b"", VERSION, "anthropic", "/anything", "other"),
