@@ -93,7 +93,7 @@ def test_the_readmes_five_minutes_go_as_told(
     told = commands(looking) + commands(ending) + commands(promoting)
     status, explain, report, rollback, promote = (["bash", "-c", command] for command in told)
     assert run(status, tmp_path).returncode == 0
-    assert re.match(r"support-nov: (baseline|candidate) \(", run(explain, tmp_path).stdout)
+    assert re.match(r"support-nov: (baseline|candidate), openai/", run(explain, tmp_path).stdout)
     assert run(report, tmp_path).returncode == 4
     assert run(rollback, tmp_path).returncode == 0
     assert run(status, tmp_path).returncode == 5
