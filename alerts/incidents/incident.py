@@ -39,6 +39,10 @@ _WAITS, _ROLLING_BACK = "the canary has not started: it waits", "the candidate i
 _KEEPS = "the candidate keeps its share until it is rolled back"
 _SERVES = "requests are served as before"
 
+_ALONE = "no other model answers: nothing is tried"
+NO_RUN = -1
+"""Stands for the run in an incident of a standing canary, which no trial is about."""
+
 IncidentState = Literal["open", "clearing", "resolved"]
 TroubleOf = Callable[[GuardrailStatus], Trouble]
 
@@ -117,7 +121,7 @@ class Incident:
 
     @property
     def _is_service(self) -> bool:
-        return "/" in self.canary
+        return "/" in self.canary or self.run == NO_RUN
 
 
 def trouble_of(status: GuardrailStatus) -> Trouble:
@@ -286,6 +290,8 @@ def _done_text(calling: Sequence[GuardrailStatus], incident: Incident) -> str:
         return _SERVES
     if any(status.rule == "preflight_failed" for status in calling):
         return _WAITS
+    if incident.run == NO_RUN:
+        return _ALONE
     actions = {status.action for status in calling}
     if "rollback" in actions:
         return _ROLLING_BACK

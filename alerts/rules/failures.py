@@ -259,10 +259,10 @@ class OutageState:
 
 
 class OutageRule:
-    """Watches the baseline of an `error_rate` rule, at that rule's limit."""
+    """Watches the baseline of an `error_rate` rule, at that rule's limit. `alone`: without a candidate."""
 
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
+    def __init__(self, rule: Rule, *, alone: bool = False) -> None:
+        self.rule, self._alone = rule, alone
         self.state = OutageState()
         self.start: CountStart | None = None
 
@@ -336,6 +336,8 @@ class OutageRule:
             evidence=numbers,
             sentence=sentence,
         )
+        if self._alone:
+            return replace(status, rule="outage")
         if status.state == "firing":
             said = f"{status.sentence}; the candidate got none of these requests, and the ramp holds"
             status = replace(status, sentence=said)

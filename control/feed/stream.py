@@ -355,10 +355,11 @@ class StreamPublisher:
         self._outgoing, self._replica = outgoing, replica
 
     def take(self, events: WorkerEvents) -> None:
-        """Publish outcomes of canaries, feedback that is about them or joined nothing, and each worker's last
-        heartbeat. Exchanges in flight go before the outcomes that may end them."""
+        """Publish outcomes of canaries, standing ones too, feedback that is about them or joined nothing, and
+        each worker's last heartbeat. Exchanges in flight go before the outcomes that may end them."""
         self._put_in_flight(events)
-        outcomes = [brief(each) for each in events.records if type(each) is Outcome and each.canary]
+        told = [each for each in events.records if type(each) is Outcome]
+        outcomes = [brief(each) for each in told if each.canary or each.reason == "standing"]
         feedback = [each for each in events.records if type(each) is Feedback]
         beats = _last_of_each(events)
         if not (events.heard or outcomes or feedback or beats):

@@ -14,6 +14,7 @@ from alerts.course import ChartSpan
 from alerts.incidents.notifier import Announcement
 from alerts.incidents.rollback import FailureSample, RolledBack
 from bench.preflight.result import NothingToAsk
+from common.clock import utc_now
 from control.feed.events import WorkerRegistry
 from control.fleet.publisher import looking
 from control.monitor.monitor import Monitor, WatchedCanary
@@ -216,7 +217,8 @@ class Operator:
     def _standing_of(self, document: dict[str, Any]) -> dict[str, Any]:
         now = time.time()
         found = self.retirements.of_standing(self.settings().standing[document["name"]], now)
-        return {**document, "despite_retirement": told(found, now) or None}
+        incident = self.monitor.standing.headline(document["name"], utc_now())
+        return {**document, "despite_retirement": told(found, now) or None, "incident": incident}
 
     def _retiring(self, wanted: CanarySettings, state: State | None, now: float) -> dict[str, str]:
         """The orders that want a person's word, and the retirements that they go against."""

@@ -187,6 +187,7 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
     if back := canary["taken_back"]:
         ago = span(max(0.0, now - back["at"]))
         text += f"; {back['who']} took {back['canary']} back {ago} ago ({back['reason']})"
+    text += f"; {canary['incident'].rstrip('.')}" if canary["incident"] else ""
     owner = f"; {canary['owner']} decides" if canary["owner"] else ""
     return f"{text}; it tries {', '.join(trials) or 'nothing'}{owner}"
 

@@ -209,6 +209,8 @@ class Attempt:
             named = dict(self.response.headers)
             if lacks_model(seen.error, type_in_head=named.get(b"x-amzn-errortype", b"")):
                 self.failure = NO_MODEL
+        if self.failure == "caller_not_found" and self.target.model:  # a session's first event said so
+            self.failure = NO_MODEL
         early = self.failure == "provider_stream_error" and seen.first_token_at is None
         if self.failure == "provider_429" or (early and seen.error):
             headers = self.response.headers if self.response is not None and not early else ()
@@ -298,9 +300,11 @@ class Attempt:
         if not sendable(session.handshake):
             self.failure = "provider_malformed"
         elif covered:
-            wrong = await session.greeted()
-            refused = wrong is not None and wrong.startswith("caller_")
-            self.failure = "candidate_rejects" if refused else wrong
+            self.failure = await session.greeted()
+            if self.failure is not None:
+                self.tell_cause()
+                refused = self.failure.startswith("caller_")
+                self.failure = "candidate_rejects" if refused else self.failure
 
     def silence_s(self, now: float) -> float:
         """The longest time between two reads of a stream's body that the caller did not cause; up to `now`,

@@ -41,10 +41,13 @@ _LEFT_OUT: Mapping[str, Any] = {
 def brief(outcome: Outcome) -> Outcome:
     """The outcome with only what guardrails need: of its attempts the assigned arm's own, where it was asked
     and the other arm answered for it."""
+    # a standing canary's own requests are known by the model that they got
+    named = {"provider": outcome.provider, "model": outcome.model}
+    left_out = _LEFT_OUT if outcome.canary else {**_LEFT_OUT, **named}
     own = [attempt for attempt in outcome.attempts[:1] if attempt.arm == outcome.arm]
     return structs.replace(
         outcome,
-        **_LEFT_OUT,
+        **left_out,
         attempts=tuple(own) if outcome.outcome == "fallback" else (),
         provider_request_id=outcome.provider_request_id if outcome.failed or outcome.faults else "",
     )

@@ -3,6 +3,8 @@ many outcomes there were in all."""
 
 from typing import Any
 
+from msgspec import structs
+
 from control.feed.events import WorkerEvents
 from control.feed.stream import StreamPublisher
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
@@ -29,6 +31,12 @@ def test_outcomes_of_no_canary_are_counted_and_not_told() -> None:
     (dispatch,) = told(WorkerEvents(records=[an_outcome(1), an_outcome(2, canary="")], heard=2))
     assert [each.exchange_id for each in dispatch.outcomes] == ["x1"]
     assert (dispatch.replica, dispatch.heard) == ("r", 2)
+
+
+def test_outcomes_of_a_standing_canary_are_told_with_the_model_that_they_got() -> None:
+    served = structs.replace(an_outcome(1, canary=""), reason="standing", provider="openai", model="m1")
+    (dispatch,) = told(WorkerEvents(records=[served], heard=1))
+    assert [(each.provider, each.model) for each in dispatch.outcomes] == [("openai", "m1")]
 
 
 def test_feedback_of_a_canary_is_told_and_what_joined_none() -> None:

@@ -347,9 +347,11 @@ def test_a_refused_handshake_is_the_provider_s_answer(stage: Stage, status: int,
     assert row["outcome"] == ("error" if status == 503 else "caller_error")
 
 
-@pytest.mark.parametrize("name", ["refused", "unknown-model"])
+@pytest.mark.parametrize(
+    ("name", "why"), [("refused", "candidate_rejects"), ("unknown-model", "provider_no_model")]
+)
 def test_the_baseline_serves_where_the_candidate_refuses(
-    stage: Stage, provider: RealtimeProvider, name: str
+    stage: Stage, provider: RealtimeProvider, name: str, why: str
 ) -> None:
     async def scene(user: str) -> str:
         async with dial(stage, f"model={name}", unit=user) as line:
@@ -361,12 +363,12 @@ def test_the_baseline_serves_where_the_candidate_refuses(
 
     row = stage.outcome(run(scene(next(stage.users("candidate", name, 0.5)))))
     assert known(row, "outcome", "error_type", "arm", "served_by", "input_tokens") == (
-        "fallback", "candidate_rejects", "candidate", "baseline", 100,
+        "fallback", why, "candidate", "baseline", 100,
     )  # fmt: skip
     assert [attempt["arm"] for attempt in json.loads(row["attempts"])] == ["candidate", "baseline"]
 
 
-def test_where_both_refuse_the_caller_was_wrong_and_sees_why(stage: Stage) -> None:
+def test_where_neither_has_the_arms_model_the_arm_has_failed_and_the_caller_sees_why(stage: Stage) -> None:
     async def scene(user: str) -> str:
         async with dial(stage, "model=both-unknown", unit=user) as line:
             assert json.loads(await line.recv())["error"]["code"] == "model_not_found"
@@ -377,7 +379,7 @@ def test_where_both_refuse_the_caller_was_wrong_and_sees_why(stage: Stage) -> No
 
     for arm in ("baseline", "candidate"):
         row = stage.outcome(run(scene(next(stage.users(arm, "both-unknown", 0.5)))))  # type: ignore[arg-type]
-        assert known(row, "outcome", "error_type", "arm") == ("caller_error", "caller_not_found", arm)
+        assert known(row, "outcome", "error_type", "arm") == ("error", "provider_no_model", arm)
 
 
 # An arm's own prompt

@@ -71,3 +71,55 @@ def test_a_retired_candidate_has_failed_also_where_the_baseline_is_gone_too(
         row = stage.outcome(answer.headers["x-canary-exchange"])
         assert (row["outcome"], row["error_type"], row["arm"]) == ("error", "provider_no_model", "candidate")
         eventually(lambda: stage.status("trial")["arms"]["candidate"]["errors"] == 1)
+
+
+STANDING = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+notify: [{{webhook: "HOOK"}}]
+canaries:
+  - name: support
+    standing: true
+    owner: anna@example.com
+    match: {{models: [bot]}}
+    baseline: {{provider: openai, model: gone}}
+    candidate: {{provider: openai}}
+    share: 50%
+    settle: 0s
+"""
+
+
+@pytest.fixture
+def standing(tmp_path: Path, hook: Hook) -> Iterator[Stage]:
+    config = STANDING.replace("HOOK", hook.url)
+    with on_stage(tmp_path, config, provider=LocalProvider({"there": Behaviour()}, other=None)) as stage:
+        yield stage
+
+
+def test_a_retired_baseline_pages_also_while_nothing_is_tried(standing: Stage, hook: Hook) -> None:
+    answers = [ask(standing, f"u{number}") for number in range(40)]
+    assert {each.status_code for each in answers} == {404}
+    row = standing.outcome(answers[0].headers["x-canary-exchange"])
+    assert (row["reason"], row["error_type"]) == ("standing", "provider_no_model")
+    (page,) = eventually(lambda: hook.events("support", "page"))
+    assert (page["rules"], page["owner"]) == (["outage"], "anna@example.com")
+    assert "openai/gone, the baseline, fails itself" in page["headline"], page["headline"]
+    assert "No other model answers: nothing is tried" in page["headline"]
+    shown = " ".join(standing.canary("status").stdout.split())
+    assert "it tries nothing" in shown and "openai/gone, the baseline, fails itself" in shown
+    standing.restart()
+    assert [ask(standing, f"u{number}").status_code for number in range(40)] == [404] * 40
+    for number in range(5):  # the incident is the same one: nobody is paged again
+        assert ask(standing, f"v{number}").status_code == 404
+    assert len(hook.events("support", "page")) == 1
+
+
+def test_a_retired_baseline_pages_also_after_a_rollback(standing: Stage, hook: Hook) -> None:
+    assert standing.canary("begin", "support", "--model", "there").returncode == 0
+    assert standing.canary("start", "support-there").returncode in (0, 1)  # it may have started by itself
+    assert standing.canary("rollback", "support-there", "--reason", "a wrong look").returncode == 0
+    eventually(lambda: ask(standing, "u").status_code == 404 or None)
+    for number in range(40):
+        assert ask(standing, f"u{number}").status_code == 404
+    (page,) = eventually(lambda: hook.events("support", "page"))
+    assert page["rules"] == ["outage"]

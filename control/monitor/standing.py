@@ -1,0 +1,151 @@
+"""The outage of a standing canary's baseline while no trial's guardrails hear of it. Pure but for its memory.
+
+    its requests are           watched by
+    a running trial's          that trial's guardrails: both arms
+    a promoted trial's         the same
+    a rolled-back trial's      this: everybody gets the baseline, and that is no evidence of the trial
+    no trial's (`standing`)    this
+
+The rule is the `outage` of the strictest `error_rate` of its terms, at the same limit. Evidence is of one
+baseline: another one, or a restart, begins anew.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from alerts.evidence.exchanges import GuardrailSample
+from alerts.incidents import incident as incidents
+from alerts.incidents.incident import NO_RUN, Incident
+from alerts.incidents.notice import Notice
+from alerts.rules.failures import OutageRule
+from alerts.rules.places import CandidateError, candidate_error
+from alerts.rules.rule import GuardrailStatus
+from alerts.wording import Trouble
+from common.clock import Utc
+from control.settings import ControlSettings, StandingCanary
+from records.outcome import Outcome
+from routing.canary import Arm, arm_names
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One standing canary: its baseline in force, None of a rule where its terms have no `error_rate`, and
+    what the provider said last."""
+
+    baseline: Arm
+    trials: frozenset[str]
+    owner: str
+    rule: OutageRule | None
+    incident: Incident | None = None
+    error: CandidateError | None = None
+
+    def is_its(self, outcome: Outcome) -> bool:
+        """True for a request that got the baseline as no evidence of a trial."""
+        if outcome.canary:
+            return outcome.reason == "stopped" and outcome.canary in self.trials
+        served = (outcome.provider, outcome.model)
+        return outcome.reason == "standing" and served == (self.baseline.provider, self.baseline.model)
+
+    def take(self, outcome: Outcome) -> None:
+        """Add one of its requests that the baseline answered or failed."""
+        if self.rule is None:
+            return
+        sample = GuardrailSample(
+            completed=outcome.mono + (outcome.latency_s or 0.0),
+            serial=0,
+            started=outcome.mono,
+            unit=outcome.unit or outcome.exchange_id,
+            candidate=False,
+            share=0.0,
+            failed=outcome.failed,
+            latency_s=outcome.latency_s,
+            cost_usd=None,
+        )
+        self.rule.show([sample])
+        self.rule.score(sample)
+        self.error = candidate_error(outcome) or self.error
+
+    def trouble(self, status: GuardrailStatus) -> Trouble:
+        """What people are told of its status."""
+        said = self.error.words if self.error is not None else ""
+        found = incidents.trouble_of(status)
+        return replace(found, baseline=arm_names(self.baseline, self.baseline)[0], said=said)
+
+
+class StandingOutages:
+    """Every standing canary of the config under watch."""
+
+    def __init__(self, settings: ControlSettings) -> None:
+        self._watched: dict[str, _Watched] = {}
+        self._left: list[Incident | None] = []
+        self.configure(settings)
+
+    def configure(self, settings: ControlSettings) -> None:
+        """Watch the standing canaries of a changed config. Evidence of the same baseline stays."""
+        known = self._watched
+        self._watched = {name: _watched(each, known.get(name)) for name, each in settings.standing.items()}
+        self._left += [each.incident for name, each in known.items() if name not in self._watched]
+
+    def take(self, outcomes: Sequence[Outcome]) -> None:
+        """Add those of these outcomes that are no trial's evidence."""
+        for outcome in outcomes:
+            if outcome.reason in ("standing", "stopped") and outcome.measured and not outcome.mirror:
+                for each in self._watched.values():
+                    if each.is_its(outcome):
+                        each.take(outcome)
+
+    def decide(self, now_utc: Utc, now_mono: float) -> list[Notice]:
+        """Judge each. Returns what people are to be told."""
+        told = [notice for incident in self._left for notice in incidents.over(incident, now_utc)]
+        self._left.clear()
+        for name, each in self._watched.items():
+            each.incident, notices = incidents.step(
+                each.incident,
+                [] if each.rule is None else [each.rule.status(now_mono)],
+                canary=name,
+                run=NO_RUN,
+                now=now_utc,
+                rolled_back=False,
+                provider_error=each.error,
+                trouble=each.trouble,
+                owner=each.owner,
+            )
+            told += notices
+        return told
+
+    def headline(self, name: str, now: Utc) -> str | None:
+        """The sentence of a standing canary's incident that is not resolved, without a provider's words."""
+        watched = self._watched.get(name)
+        incident = watched.incident if watched is not None else None
+        if incident is None or incident.state == "resolved":
+            return None
+        return incident.headline(now, quoting=False)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """The incidents, JSON-able."""
+        return {name: incidents.to_document(each.incident) for name, each in self._watched.items()}
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Go on with these incidents. Those of standing canaries that left the config end."""
+        for name, kept in document.items():
+            incident = incidents.from_document(kept)
+            if name in self._watched:
+                self._watched[name].incident = incident
+            else:
+                self._left.append(incident)
+
+
+def _watched(standing: StandingCanary, known: _Watched | None) -> _Watched:
+    terms, trials = standing.terms, frozenset(standing.begun.open)
+    rules = [each for each in terms.guardrails if each.rule == "error_rate" and each.category is None]
+    strictest = min((each for each in rules if not each.segment), key=lambda each: each.limit, default=None)
+    rule = None if strictest is None else OutageRule(strictest, alone=True)
+    found = _Watched(terms.canary.baseline, trials, terms.owner, rule)
+    if known is None:
+        return found
+    before = known.rule.rule if known.rule is not None else None
+    if (known.baseline, before) == (found.baseline, strictest):
+        found.rule, found.error = known.rule, known.error
+    found.incident = known.incident
+    return found
