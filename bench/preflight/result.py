@@ -57,7 +57,7 @@ class PreflightNote:
     others_work    the candidate refuses this operation with this message, and takes others
     """
 
-    kind: Literal["foreign_state", "both_refuse", "others_work"]
+    kind: Literal["foreign_state", "both_refuse", "others_work", "not_compared"]
     operation: str = ""
     message: str = ""
     count: int = 0
@@ -87,7 +87,9 @@ class PreflightResult:
 
     `captured` counts the captured requests among them by canary, or by model without one; empty: there was
     none, so one minimal request of each operation was asked. None: a person's own file. `prompt`: what a look
-    for the arms' prompts found; None where no arm has its own.
+    for the arms' prompts found; None where no arm has its own. `refusals` and `unanswered` begin with those
+    of the main operation, which most requests have, or the API's own chat. `main_unanswered`: the candidate
+    answered none of that one.
     """
 
     canary: str
@@ -98,6 +100,7 @@ class PreflightResult:
     unanswered: tuple[UnansweredRequests, ...] = ()
     notes: tuple[PreflightNote, ...] = ()
     prompt: PromptLook | None = None
+    main_unanswered: bool = False
 
     @property
     def refused(self) -> int:

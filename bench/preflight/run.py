@@ -52,20 +52,22 @@ async def preflight(
 ) -> PreflightResult:
     """Ask the candidate each request once; `captured` counts them by source. Raises NothingToAsk."""
     found, notes = _readable(client, await _asked(client, requests))
-    result = await _result(client, found, captured, notes)
+    operations = Counter(reply.operation for _, reply in found).most_common(1)
+    result = await _result(client, found, captured, notes, operations[0][0] if operations else "")
     return replace(result, prompt=prompt_look(client.trial, requests))
 
 
 async def preflight_of_operations(client: ArmClient) -> PreflightResult:
     """Ask the candidate one minimal request of each operation that the canary can take.
 
-    Without paths in `match`, a refused operation counts if the baseline takes it: a chat model has no
-    embeddings. Raises NothingToAsk.
+    Without paths in `match`, an operation that it does not take counts if the baseline takes it: a chat model
+    has no embeddings. Raises NothingToAsk.
     """
-    found, notes = await _asked(client, list(_smallest(client).values())), list[PreflightNote]()
+    smallest, notes = _smallest(client), list[PreflightNote]()
+    found, main = await _asked(client, list(smallest.values())), next(iter(smallest), "")
     if not client.trial.canary.match.paths:
-        found, notes = await _offered(client, found)
-    return await _result(client, found, {}, notes)
+        found, notes = await _offered(client, found, main)
+    return await _result(client, found, {}, notes, main)
 
 
 async def preflight_of_captured(
@@ -155,15 +157,18 @@ def _readable(client: ArmClient, found: _Found) -> tuple[_Found, list[PreflightN
     return kept, [PreflightNote(kind="foreign_state", count=left)] if left else []
 
 
-async def _offered(client: ArmClient, found: _Found) -> tuple[_Found, list[PreflightNote]]:
-    """The replies without those to operations that the baseline refuses too, and a note of each. If none
-    were left, all are: then it is not the operation that is refused."""
+async def _offered(client: ArmClient, found: _Found, main: str) -> tuple[_Found, list[PreflightNote]]:
+    """The replies without those to operations that the candidate does not take and the baseline refuses too,
+    and a note of each. If none were left, all are: then it is not the operation that is refused. No answer to
+    the main operation counts in any case."""
     works = any(reply.taken and reply.operation not in COUNTING for _, reply in found)
     counted, notes = [], []
     for request, reply in found:
         note = None
-        if reply.status in NOT_OFFERED:
-            note = await _without_baseline(client, request, reply, works=works)
+        is_main = reply.operation == main
+        unanswered = not (reply.taken or reply.refused or reply.unsent or is_main)
+        if reply.status in NOT_OFFERED or unanswered:
+            note = await _without_baseline(client, request, reply, works=works, is_main=is_main)
         if note is not None:
             notes.append(note)
         else:
@@ -172,23 +177,33 @@ async def _offered(client: ArmClient, found: _Found) -> tuple[_Found, list[Prefl
 
 
 async def _without_baseline(
-    client: ArmClient, request: WireRequest, reply: ArmReply, *, works: bool
+    client: ArmClient, request: WireRequest, reply: ArmReply, *, works: bool, is_main: bool
 ) -> PreflightNote | None:
-    """Why a refused operation is none that callers use; None when the baseline takes it, or when it cannot be
-    asked and no other operation works."""
+    """Why an operation that is not taken is none that callers use; None when the baseline takes it, or when
+    that cannot be asked about the main operation, and no other one works."""
     operation = reply.operation
     try:
         baseline = await client.ask(request, client.trial.baseline)
     except NoKey:
-        unlike = PreflightNote(kind="others_work", operation=operation, message=reply.message)
-        return unlike if works else None
+        if is_main and not works:
+            return None
+        return PreflightNote(
+            kind="others_work" if works else "not_compared", operation=operation, message=reply.message
+        )
     note = PreflightNote(kind="both_refuse", operation=operation, message=baseline.message)
     return note if baseline.status in NOT_OFFERED else None
 
 
 async def _result(
-    client: ArmClient, found: _Found, captured: Mapping[str, int] | None, notes: Sequence[PreflightNote]
+    client: ArmClient,
+    found: _Found,
+    captured: Mapping[str, int] | None,
+    notes: Sequence[PreflightNote],
+    main: str,
 ) -> PreflightResult:
+    """What came of the requests, of the main operation first."""
+    found = sorted(found, key=lambda each: each[1].operation != main)
+    of_main = [reply for _, reply in found if reply.operation == main]
     refused: dict[tuple[object, ...], list[tuple[WireRequest, ArmReply]]] = {}
     broken: dict[tuple[str, str], list[ArmReply]] = {}
     for request, reply in found:
@@ -216,6 +231,7 @@ async def _result(
             for replies in broken.values()
         ),
         notes=tuple(notes),
+        main_unanswered=bool(of_main) and not any(reply.taken or reply.refused for reply in of_main),
     )
 
 
@@ -339,8 +355,12 @@ def _probed(trial: Trial, target: ArmTarget, replies: _Replies, others: _Replies
     if isinstance(replies, NoKey):
         return ProbedArm(canary=trial.canary.name, arm=target.arm, model=name, no_key=str(replies))
     works = any(each.taken for each in replies.values() if each.operation not in COUNTING)
-    strict = bool(trial.canary.match.paths) or not works
-    taken = () if isinstance(others, NoKey) else {name for name, each in others.items() if each.taken}
+    main = next(iter(replies.values()), None)
+    hangs = main is not None and not (main.taken or main.refused)
+    strict = bool(trial.canary.match.paths) or not (works or hangs)
+    theirs = {} if isinstance(others, NoKey) else others
+    taken = {name for name, each in theirs.items() if each.taken}
+    lacking = {name for name, each in theirs.items() if each.status in NOT_OFFERED}
     return ProbedArm(
         canary=trial.canary.name,
         arm=target.arm,
@@ -348,7 +368,9 @@ def _probed(trial: Trial, target: ArmTarget, replies: _Replies, others: _Replies
         answers=tuple(
             ProbeAnswer(
                 reply=reply,
-                needed=strict or reply.status not in NOT_OFFERED or operation in taken,
+                needed=strict
+                or operation in taken
+                or not (reply.status in NOT_OFFERED or operation in lacking),
             )
             for operation, reply in replies.items()
         ),

@@ -50,7 +50,8 @@ def preflight(
         shell.say(f"warning: {each.sentence}")
     shell.answer(at.output, document(result), text(result))
     missed = result.prompt is not None and result.prompt.too_few
-    raise typer.Exit(REFUSED if result.refused or missed else 0 if result.taken else 1)
+    worked = result.taken and not result.main_unanswered
+    raise typer.Exit(REFUSED if result.refused or missed else 0 if worked else 1)
 
 
 def _requests(file: Path, config: Config, name: str) -> "list[WireRequest]":

@@ -1,8 +1,10 @@
 """Preflights: a canary that starts by itself waits until its candidate was asked, and while it refuses.
 
     waits, "preflight: …"          all but 1 % taken, or none answered   → starts
-                                   more refused, or under 95 % of the
-                                   captured ones have a prompt's text    → waits, "preflight_failed: …"
+                                   more refused, only others than the
+                                   main operation answered, or under
+                                   95 % of the captured ones have a
+                                   prompt's text                         → waits, "preflight_failed: …"
     waits, "preflight_failed: …"   asked again after a change of the config, and every five minutes
 
 A person may start it at any time. A candidate that cannot be asked is not waited for. Only the leader asks.
@@ -85,10 +87,12 @@ class PreflightStanding:
 
 
 def _failed(result: PreflightResult) -> bool:
-    """True when too many requests were refused, too few have a prompt's text, or none could be sent."""
+    """True when too many requests were refused, only others than those of the main operation were answered,
+    too few have a prompt's text, or none could be sent."""
     share, prompt = result.refused_share, result.prompt
     missed = prompt is not None and prompt.too_few
-    return bool(result.unsent) or missed or (share is not None and share > REFUSED_SHARE)
+    refused = share is not None and (share > REFUSED_SHARE or result.main_unanswered)
+    return bool(result.unsent) or missed or refused
 
 
 def _not_asked(problem: str) -> PreflightStanding:

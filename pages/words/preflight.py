@@ -1,6 +1,6 @@
 """A preflight's result in words: one line, or all of it for a terminal or a page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
 from bench.preflight.result import PreflightNote, PreflightResult, RefusalKind, UnansweredRequests, named
@@ -19,8 +19,10 @@ def sentence(result: PreflightResult, *, failed: bool) -> str:
     if not failed:
         return f"preflight: {_headline(result)}"
     counts = f"{result.refused} of {result.asked} requests refused"
-    says = f"preflight_failed: {counts}: {_refusal(result.refusals[0])}"
-    return "; ".join(filter(None, (says, _source(result))))
+    says = [f"{counts}: {_refusal(result.refusals[0])}"] if result.refusals else []
+    if result.main_unanswered:
+        says.insert(0, f"{result.unanswered[0].operation}: {_message(result.unanswered[0])}")
+    return f"preflight_failed: {'; '.join(filter(None, (*says, _source(result))))}"
 
 
 def text(result: PreflightResult) -> str:
@@ -50,15 +52,24 @@ def _prompt(result: PreflightResult) -> str:
 
 
 def _details(result: PreflightResult) -> Iterator[str]:
-    for refusal in result.refusals:
+    """Each trouble: the main operation's first."""
+    refused, unanswered = _refusals(result.refusals), _unanswered(result.unanswered)
+    yield from (*unanswered, *refused) if result.main_unanswered else (*refused, *unanswered)
+    yield from (f"  {_note(note)}" for note in result.notes)
+
+
+def _refusals(found: Sequence[RefusalKind]) -> Iterator[str]:
+    for refusal in found:
         yield f"✗ {refusal.count} × {_refusal(refusal)}"
         yield from (f"    {line}" for line in _cure(refusal))
         yield from _ids(refusal)
-    for each in result.unanswered:
+
+
+def _unanswered(found: Sequence[UnansweredRequests]) -> Iterator[str]:
+    for each in found:
         what = f"{each.count} × {each.operation}: " if each.count else ""
         yield f"! {what}{_message(each)}"
         yield from _ids(each)
-    yield from (f"  {_note(note)}" for note in result.notes)
 
 
 def _ids(found: RefusalKind | UnansweredRequests) -> Iterator[str]:
@@ -117,7 +128,10 @@ def _note(found: PreflightNote) -> str:
         case "both_refuse":
             return f"{found.operation} does not count: the baseline refuses it too ({found.message})"
         case "others_work":
-            return f"{found.operation} does not count: refused ({found.message}), and others work"
+            return f"{found.operation} does not count: not taken ({found.message}), and others work"
+        case "not_compared":
+            said = f"not taken ({found.message}), and the baseline cannot be asked"
+            return f"{found.operation} does not count: {said}"
     assert_never(found.kind)
 
 

@@ -1,7 +1,11 @@
 """`canary preflight` asks the candidate before any user does, as the proxy would."""
 
 import json
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +213,76 @@ def test_state_that_only_the_baselines_account_reads_does_not_count(
     assert (found["asked"], found["taken"], found["refused"]) == (1, 1, 0)
     assert found["notes"][-1] == "1 that carry state of the baseline's account do not count"
     assert Counter(each.model for each in provider.log.entries) == {"new": 2}
+
+
+@contextmanager
+def hanging(baseline_status: int) -> Iterator[str]:
+    """A provider whose chat hangs for `new`; /responses and /embeddings are 404 and 503 there, and for `old`
+    this status and 404."""
+    over = threading.Event()
+    answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "pong"}}]}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            ours = asked["model"] == "new"
+            status, said = 404, {"error": {"message": "Not Found"}}
+            if self.path == "/v1/chat/completions":
+                if ours:
+                    over.wait(60)
+                status, said = 200, answer
+            elif self.path == "/v1/responses" and not ours:
+                status, said = baseline_status, {"output": []} if baseline_status == 200 else said
+            elif self.path == "/v1/embeddings" and ours:
+                status, said = 503, {"error": {"message": "no workers"}}
+            body = json.dumps(said).encode()
+            with suppress(OSError):
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            over.set()
+            server.shutdown()
+            serving.join()
+
+
+@pytest.mark.parametrize(
+    ("baseline_status", "key", "code", "refused"),
+    [
+        (200, ", api_key: k", 3, ["✗ 1 × /responses: 404 Not Found"]),
+        (404, ", api_key: k", 1, []),
+        (404, "", 1, []),
+    ],
+    ids=["the baseline takes it", "the baseline refuses it", "the baseline has no key"],
+)
+def test_where_chat_hangs_that_is_named_first_and_what_does_not_count_is_not_blamed(
+    tmp_path: Path, baseline_status: int, key: str, code: int, refused: list[str]
+) -> None:
+    config = tmp_path / "canary.yaml"
+    with hanging(baseline_status) as url:
+        config.write_text(
+            CONFIG.format(api="openai", url=url, match="{models: [m]}", key=key)
+            .replace(
+                "canaries:",
+                f'  ours: {{api: openai, base_url: "{url}", api_key: k, timeout: {{total: 1s}}}}\ncanaries:',
+            )
+            .replace("candidate: {provider: it,", "candidate: {provider: ours,")
+        )
+        env = dict.fromkeys(KEYS)
+        done = CliRunner().invoke(app, ["preflight", "trial", "--config", str(config)], env=env)
+    assert done.exit_code == code, done.output
+    said = [each for each in done.stdout.splitlines() if each[:1] in "✗!"]
+    assert said[0].startswith("! 1 × /chat/completions: ")
+    assert said[1:] == refused
+    assert "  /embeddings does not count: " in done.stdout
