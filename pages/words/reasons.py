@@ -58,6 +58,7 @@ from verdict.rows.reasons import (
     OutageLeftOut,
     OverQuota,
     PartTooFew,
+    PartTooWide,
     PartUnseen,
     PartWorse,
     PlanUsedUp,
@@ -132,7 +133,7 @@ def sentence(reason: Reason, report: Report) -> str:
             return _without_data(reason, _line(report, reason.metric, reason.acceptable))
         case RowNotComputed() | CostsUnknown() | LabelsWanted() | OneSided() | TooFewEvents():
             return _held_open(reason)
-        case PartWorse() | WorseInParts() | PartUnseen() | PartTooFew():
+        case PartWorse() | WorseInParts() | PartUnseen() | PartTooFew() | PartTooWide():
             return _of_part(reason, report)
         case MissesOutweighed():
             names = joined([miss_words(name) for name in reason.names])
@@ -520,7 +521,7 @@ def _judge_against(found: JudgeAgainst | None) -> str:
     )
 
 
-def _of_part(reason: PartWorse | WorseInParts | PartUnseen | PartTooFew, report: Report) -> str:
+def _of_part(reason: PartWorse | WorseInParts | PartUnseen | PartTooFew | PartTooWide, report: Report) -> str:
     match reason:
         case PartWorse():
             missed = "misses the acceptable bound" if reason.below_floor else "is worse"
@@ -537,6 +538,12 @@ def _of_part(reason: PartWorse | WorseInParts | PartUnseen | PartTooFew, report:
                 for part in reason.parts
             ]
             return f"{title(reason.metric)} is worse than the baseline's in {joined(where)}."
+        case PartTooWide():
+            have = joined([_users_of(users) for users in reason.users])
+            return (
+                f"Critical {_place(reason.by, reason.value)} may still miss an acceptable bound by twice the "
+                f"room that it leaves, which takes more users to rule out: {have}."
+            )
         case PartUnseen():
             place = _place(reason.by, reason.value)
             return f"No exchange of critical {place} was seen, so it cannot be judged."

@@ -1,17 +1,18 @@
 """Candidates that are worse in some categories only, and what the verdict says of them by day."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from tests.verdict.simulated import DAY_S, World, failing, usual, visits
-from tests.verdict.simulated_looks import METRICS, row
+from tests.verdict.simulated_looks import METRICS, passes_by_users, row
 from verdict.decision.decide import decide
 from verdict.decision.document import Verdict
-from verdict.decision.plan_course import new_looks
+from verdict.decision.plan_course import PlanCourse, new_looks
 from verdict.decision.verdict import find
-from verdict.rows.looks import NO_LOOKS, KeptLooks
+from verdict.rows.looks import NO_LOOKS, KeptLooks, may_be_far_beyond, worse_since
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
 
@@ -78,3 +79,37 @@ def candidate_users(world: World, day: int) -> int:
     of = world.visits
     assert world.category is not None
     return len(np.unique(of.user[(of.day < day) & of.candidate & (world.category == 0)]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstDays:
+    """The first days of a world, by its looks alone; ∞ for never.
+
+    `passes`: the row does, whatever its critical category. `unguarded`: the category has users enough and is
+    not found worse, too. `ships`: nor may it miss the bound by twice its room. `blocked`: it is found worse.
+    """
+
+    passes: float
+    unguarded: float
+    ships: float
+    blocked: float
+
+
+def first_days(case: PartsCase, seed: int) -> FirstDays:
+    """A world's first days."""
+    canary, plan = case.canary, case.canary.plan
+    assert plan is not None
+    course = PlanCourse(case.world(seed).until(DAYS), canary, plan, NO_LOOKS, DAYS * DAY_S + 1)
+    inside = course.rows(case.criterion)[1]
+    rows, looks = course.all_looks(case.criterion).values()
+    passes, unguarded, ships, blocked = ([math.inf] for _ in range(4))
+    for day in range(1, DAYS + 1):
+        seen, worse = looks[day - 1].seen, worse_since(looks[:day]) is not None
+        enough = seen is not None and seen.boundary is not None
+        far = may_be_far_beyond(inside, looks[:day])
+        blocked += [day] if worse else []
+        if passes_by_users(rows[:day]):
+            passes.append(day)
+            unguarded += [day] if enough and not worse else []
+            ships += [day] if enough and not worse and not far else []
+    return FirstDays(passes=min(passes), unguarded=min(unguarded), ships=min(ships), blocked=min(blocked))

@@ -1,6 +1,19 @@
 """A critical category under a plan: what a look found there stands, and twice the bound seldom ships."""
 
-from tests.verdict.simulated_parts import PartsCase, candidate_users, verdicts
+import math
+import os
+
+import pytest
+
+from pages.words.reasons import sentences
+from records.facts.metric import BUILT_IN, parse_bound
+from tests.verdict.simulated import DAY_S
+from tests.verdict.simulated_parts import PartsCase, candidate_users, first_days, verdicts
+from verdict.decision.verdict import build
+from verdict.terms.plan import REFUSAL_RISK, STANDARD_RISK
+from verdict.terms.rubric import scale_of, twice
+
+RUNS = int(os.environ.get("CANARY_SIMULATED_RUNS", "500"))
 
 
 def test_a_critical_category_found_worse_before_its_hundredth_user_stays_so_after_it() -> None:
@@ -10,3 +23,61 @@ def test_a_critical_category_found_worse_before_its_hundredth_user_stays_so_afte
     first = next(day for day, verdict in found.items() if verdict == "dont_ship")
     assert candidate_users(world, first) < 100 < candidate_users(world, 14)
     assert {verdict for day, verdict in found.items() if day >= first} == {"dont_ship"}
+
+
+STRICT = PartsCase(acceptable="< 2%", ideal="< 0.5%")
+
+
+def test_a_critical_category_that_may_miss_the_bound_by_twice_its_room_waits_for_more_users() -> None:
+    report = build(STRICT.world(0).until(8), STRICT.canary, now=8 * DAY_S + 1)
+    (line,) = [each for each in report.categories if each.value == "c0"]
+    assert (report.verdict, line.state) == ("extend", "TOO_FEW")
+    assert sentences(report)[0] == (
+        "Critical category c0 may still miss an acceptable bound by twice the room that it leaves, which "
+        "takes more users to rule out: error rate 123 candidate users."
+    )
+    assert verdicts(STRICT.world(0), STRICT.canary)[14] == "ship"
+
+
+def test_twice_the_room_of_a_bound_is_counted_from_the_baseline_or_from_the_best_value() -> None:
+    def far(metric: str, bound: str) -> tuple[float, float] | None:
+        found = twice(parse_bound(bound), scale_of(metric, BUILT_IN))
+        return None if found is None else found.terms
+
+    assert far("error_rate", "< 5%") == (0, 0.1)
+    assert far("task_completed", ">= 85%") == (0, pytest.approx(0.7))
+    assert far("latency_p95", "< 2s") == (0, 4)
+    assert far("cost_per_request", "<= 1.2x baseline") == (pytest.approx(1.4), 0)
+    assert far("csat", ">= baseline - 0.1") == (1, -0.2)
+    assert far("csat", ">= baseline") is None
+    assert far("error_rate", "< 60%") is None
+
+
+CASES = {
+    "10 % against < 5 %": PartsCase(bad_rate=0.1),
+    "4 % against < 2 %": PartsCase(bad_rate=0.04, acceptable="< 2%", ideal="< 0.5%"),
+    "4 % against < 2 %, 20 % of the users": PartsCase(
+        bad_rate=0.04, acceptable="< 2%", ideal="< 0.5%", share=0.2
+    ),
+    "equal, < 5 %": PartsCase(),
+    "equal, < 2 %": STRICT,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("name", CASES)
+def test_twice_the_bound_in_a_critical_category_seldom_ships_and_equal_arms_are_seldom_blocked(
+    name: str,
+) -> None:
+    case = CASES[name]
+    found = [first_days(case, seed) for seed in range(RUNS)]
+
+    def part(what: str) -> float:
+        return sum(getattr(each, what) <= 14 for each in found) / RUNS
+
+    figures = ", ".join(f"{what} {part(what):.1%}" for what in ("passes", "unguarded", "ships", "blocked"))
+    print(f"\n{name}: {figures} of {RUNS}")
+    equal = case.bad_rate == case.rate
+    risk, most = (REFUSAL_RISK, part("blocked")) if equal else (STANDARD_RISK, part("ships"))
+    assert most <= risk + 3 * math.sqrt(risk * (1 - risk) / RUNS)

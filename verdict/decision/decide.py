@@ -35,6 +35,7 @@ from verdict.rows.reasons import (
     OneUser,
     OverQuota,
     PartTooFew,
+    PartTooWide,
     PartUnseen,
     PartWorse,
     Reason,
@@ -297,6 +298,8 @@ def _too_few(findings: Findings) -> Mapping[str, list[Reason]]:
         ]
         users = tuple(_fewer(part) for part in metrics if not part.uncomputed and min(part.carrying) < GATE)
         found += [PartTooFew(by=by, value=value, users=users)] if users else []
+        users = tuple(_fewer(part) for part in metrics if part.compared)
+        found += [PartTooWide(by=by, value=value, users=users)] if users else []
     return named
 
 

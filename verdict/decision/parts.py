@@ -21,7 +21,7 @@ from verdict.sample.sample import Sample, TextColumn
 from verdict.statistics import sequence
 from verdict.statistics.ratio import distinct
 from verdict.statistics.sequence import e_bh
-from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.judged_canary import JudgedCanary, PartPlace
 from verdict.terms.rubric import Criterion
 
 # Segments and categories where the candidate is better or worse, which the average hides.
@@ -47,7 +47,8 @@ class Part:
     None: no test is possible. `below_floor`: it misses an absolute bound. `carrying` is the effective number
     of the candidate's and the baseline's units, `events` their events by which a cost is divided, None for
     another metric; `seen`: any exchange is of this part. `uncomputed`: why nothing can be computed of it.
-    `looks` are those of the plan at a critical part.
+    `looks` are those of the plan at a critical part; `may_be_far_beyond`: they have not ruled out that it
+    misses the bound by twice its room.
     """
 
     by: str | None
@@ -64,6 +65,11 @@ class Part:
     seen: bool = True
     uncomputed: str = ""
     looks: tuple[Look, ...] = ()
+    may_be_far_beyond: bool = False
+
+    @property
+    def where(self) -> PartPlace:
+        return self.by, self.value
 
     @property
     def place(self) -> Place:
@@ -187,7 +193,7 @@ def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
     def state(part: Part) -> PartState:
         if part.place in worse:
             return "WORSE"
-        if not part.compared:
+        if not part.compared or part.may_be_far_beyond:
             return "TOO_FEW"
         return "BETTER" if part.place in better else "NO_DIFFERENCE"
 

@@ -15,7 +15,7 @@ from verdict.decision.figures import since_first
 from verdict.decision.parts import Part, in_part, parts_of
 from verdict.details import LookPoint, RowCourse, SinceFirst
 from verdict.rows.comparison import ArmSums
-from verdict.rows.looks import KeptLooks, Look, RowPlan, looks_at
+from verdict.rows.looks import KeptLooks, Look, RowPlan, looks_at, may_be_far_beyond
 from verdict.rows.margins import Contrast, contrast
 from verdict.rows.reading import MetricReading
 from verdict.rows.reasons import LogEnds, NotExpected, PlanUsedUp, Reason, RiskTaken
@@ -28,7 +28,7 @@ from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.measures import Unit, source
 from verdict.terms.plan import LIGHT_RISK, ShareChange, VerdictPlan, log_end, midnights
-from verdict.terms.rubric import Bound, Criterion, parse_bound
+from verdict.terms.rubric import Bound, Criterion, parse_bound, scale_of, twice
 
 _LARGE = 100_000
 """From so many rows on, only the samples of a few looks are kept in memory."""
@@ -70,7 +70,9 @@ def _rows(canary: JudgedCanary, plan: VerdictPlan, criterion: Criterion) -> list
     """
     row = RowPlan(criterion=criterion, plan=plan, rows=len(canary.criteria))
     places = () if criterion.metric in JUDGED else canary.critical_parts
-    inside = replace(criterion, ideal=criterion.acceptable.as_baseline, assisted=False)
+    equal = criterion.acceptable.as_baseline
+    far = twice(criterion.acceptable, scale_of(criterion.metric, canary.metrics)) or equal
+    inside = replace(criterion, acceptable=far, ideal=equal, assisted=False)
     of_part = replace(row, criterion=inside, rows=row.rows * max(len(places), 1))
     return [row, *(replace(of_part, part=place) for place in places)]
 
@@ -139,11 +141,15 @@ class PlanCourse:
         """The criterion's looks that are due: those that are kept, the others taken now."""
         return self.all_looks(criterion)[criterion.metric]
 
+    def rows(self, criterion: Criterion) -> Sequence[RowPlan]:
+        """The criterion's row, then that in each critical part."""
+        return _rows(self.canary, self.plan, criterion)
+
     def all_looks(self, criterion: Criterion) -> Mapping[str, tuple[Look, ...]]:
         """The same, by the row's name, with those at the row in every critical part."""
         if criterion.metric not in self._looks:
-            rows = _rows(self.canary, self.plan, criterion)
-            self._looks[criterion.metric] = looks_at(rows, self.due, self.kept, self._measure)
+            rows = looks_at(self.rows(criterion), self.due, self.kept, self._measure)
+            self._looks[criterion.metric] = rows
         return self._looks[criterion.metric]
 
     def sample_until(self, moment: float) -> Sample:
@@ -157,11 +163,12 @@ class PlanCourse:
         """This row in every segment and category, at the latest look's data."""
         if not self.due:
             return parts_of(self.sample, self.canary, criterion, observed)
-        rows, taken = _rows(self.canary, self.plan, criterion), self.all_looks(criterion)
-        looks = {row.part: taken[row.name] for row in rows if row.part is not None}
+        taken, rows = self.all_looks(criterion), self.rows(criterion)[1:]
+        looks = {row.part: taken[row.name] for row in rows}
+        far = {row.part for row in rows if may_be_far_beyond(row, taken[row.name])}
         seen = self._seen(criterion, max(self.due.values()))
         return [
-            replace(part, looks=looks.get((part.by, part.value), ()))
+            replace(part, looks=looks.get(part.where, ()), may_be_far_beyond=part.where in far)
             for part in parts_of(seen.sample, self.canary, criterion, seen.observed)
         ]
 
@@ -191,7 +198,7 @@ class PlanCourse:
         )
 
     def _row(self, criterion: Criterion) -> RowPlan:
-        return _rows(self.canary, self.plan, criterion)[0]
+        return self.rows(criterion)[0]
 
     def _measure(self, row: RowPlan, moment: float) -> Contrast | None:
         seen = self._seen(row.criterion, moment)

@@ -75,8 +75,9 @@ Told: TypeAlias = Sequence[tuple[int, float]]
 class RowPlan:
     """One row of the rubric under the plan, or that row in one critical `part` (None: in all).
 
-    `rows` is the number of those that share the risk of a refusal. A row is refused at its acceptable bound;
-    in a part, where its ideal bound is the baseline's value, at that one: with few users by the exact test.
+    `rows` is the number of those that share the risk of a refusal. A row is refused at its acceptable bound.
+    In a part, that one has twice its room, and the ideal one is the baseline's value (both are without room);
+    it is refused at the latter: with few users by the exact test.
     """
 
     criterion: Criterion
@@ -189,6 +190,15 @@ def worse_since(looks: Sequence[Look]) -> int | None:
     if not seen or seen[-1][1].estimate >= 0:
         return None
     return next((day for day, each in seen if each.high < 0), None)
+
+
+def may_be_far_beyond(row: RowPlan, looks: Sequence[Look]) -> bool:
+    """True if no look at the part that may ship has ruled out that it misses the bound by twice its room."""
+    seen = [look.seen for look in looks if look.seen is not None]
+    without_room = row.criterion.acceptable == row.criterion.ideal
+    if without_room or not seen or seen[-1].boundary is None:
+        return False
+    return min(seen[-1].acceptable.estimate, max(each.acceptable.low for each in seen)) < 0
 
 
 def _information(contrast: Contrast, bound: Bound) -> float:

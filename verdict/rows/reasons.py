@@ -244,6 +244,15 @@ class PartTooFew:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartTooWide:
+    """A critical part in which these metrics may still miss their bound by twice its room."""
+
+    by: str | None
+    value: str
+    users: tuple[FewerUsers, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanUsedUp:
     """The plan and its extension are over, with these rows open."""
 
@@ -539,6 +548,7 @@ Reason: TypeAlias = (
     | RowOpen
     | PartUnseen
     | PartTooFew
+    | PartTooWide
     | PlanUsedUp
     | NotExpected
     | DaysMissing

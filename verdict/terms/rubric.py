@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from records.facts.metric import (
     BUILT_IN,
@@ -214,6 +214,22 @@ def _declared(metric: Metric) -> MetricRange:
         units = _SHARE_UNITS if high <= 1 else frozenset[str]()
         return MetricRange(better=better, low=low, high=high, units=units, example=middle)
     return MetricRange(better=better, low=low, high=high, units=None, example="10")
+
+
+def twice(bound: Bound, scale: MetricRange | None) -> Bound | None:
+    """The bound with twice its room: what it allows beyond the baseline, or beyond the best value; beyond
+    none, half of the bound. None without room, or where no value misses it."""
+    towards = -1.0 if bound.higher_is_better else 1.0
+    if bound.relative:
+        factor = bound.factor + towards * abs(bound.factor - 1)
+        offset = bound.offset + towards * abs(bound.offset)
+        same = (factor, offset) == (bound.factor, bound.offset)
+        return None if same or factor <= 0 else replace(bound, factor=factor, offset=offset)
+    low, high = (-math.inf, math.inf) if scale is None else (scale.low, scale.high)
+    best = high if bound.higher_is_better else low
+    room = abs(best - bound.value) if math.isfinite(best) else abs(bound.value) / 2
+    value = bound.value + towards * room
+    return replace(bound, value=value) if room and low < value < high else None
 
 
 def wrong_with(row: Criterion, metrics: Mapping[str, Metric]) -> Iterator[tuple[tuple[str, ...], str]]:
