@@ -750,6 +750,11 @@ def _whose_units(reason: UnitsNotUsers) -> str:
             f"The users of {reason.known:,} of {units} are known: {reason.users:,}, and each counts as one."
         )
         return f"{users} The others count as one each, so {likelier}." if reason.understated else users
+    if reason.fleeting:
+        return (
+            f"Hardly any unit of this log comes back after hours, as users do: if its {units} are no users, "
+            f"one person is several, in both arms, so {likelier}. Name the users in a column `user`."
+        )
     if reason.sure:
         return (
             f"{units} count as a user each: one person is several, in both arms, so {likelier}. "

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -23,7 +24,7 @@ from tests.verdict.conftest import World as Visitors
 from tests.verdict.shipping import Shipper, records
 from tests.verdict.simulated import DAY_S, World, failing, joined, rating, usual, visits
 from tests.verdict.simulated_cases import FAILS_SELDOM
-from tests.verdict.simulated_looks import PLAN, jobs
+from tests.verdict.simulated_looks import PLAN, jobs, row
 from tests.verdict.simulated_people import (
     CSAT,
     ESCALATED,
@@ -289,6 +290,65 @@ def test_units_that_are_no_users_are_said(
     assert [each[: len(said)] for each in told] == [said] * len(units)
     fixed = FixedRubric(sha256="", document=terms_of(canary), fixed_at=0.0)
     assert judged_by("people", fixed).by_session is by_session
+
+
+def _sessions_log(
+    folder: Path, rng: np.random.Generator, *, of: Literal["user", "session"], named: bool = False
+) -> Path:
+    """600 users with four sessions of three exchanges each over 14 days, each with a rate of errors of its
+    own: exactly at the bound with the candidate. A unit is a user, or a session, which draws its own arm.
+    `named`: a column has the sessions."""
+    lines = ["unit,arm,at,error_type" + ",session" * named]
+    for user in range(600):
+        habit, arm = rng.beta(0.2, 1.8), rng.random() < 0.5
+        for visit in range(4):
+            begins = 1.8e9 + rng.random() * 14 * DAY_S
+            ours = arm if of == "user" else rng.random() < 0.5
+            for exchange in range(3):
+                failed = rng.random() < (habit if ours else habit / 10)
+                unit = f"u{user}" if of == "user" else f"u{user}-{visit}"
+                cells = [unit, "candidate" if ours else "baseline", f"{begins + 60 * exchange:.0f}"]
+                cells += ["provider_5xx" if failed else ""] + [f"u{user}-{visit}"] * named
+                lines.append(",".join(cells))
+    path = folder / "sessions.csv"
+    path.write_text("\n".join([lines[0], *sorted(lines[1:], key=lambda line: line.split(",")[2])]) + "\n")
+    return path
+
+
+AT_BOUND = row("error_rate", "< 10%", "< 1%")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_log_whose_units_are_sessions_has_the_caveat_though_nobody_said_so(
+    tmp_path: Path, named: bool
+) -> None:
+    path = _sessions_log(tmp_path, np.random.default_rng(3), of="session", named=named)
+    canary = JudgedCanary(name="people", criteria=[AT_BOUND], minimum_days=7, planned_days=14)
+    found = find(from_csv(path), canary, now=1.8e9 + 15 * DAY_S)
+    units = [each for each in (*found.caveats, *found.notes) if isinstance(each, UnitsNotUsers)]
+    assert [(each.of, each.units, each.known, each in found.caveats) for each in units] == [
+        ("session", 2400, 0, True)
+    ]
+    report = build(from_csv(path), canary, now=1.8e9 + 15 * DAY_S)
+    said = "2,400 sessions count as a user each" if named else "Hardly any unit of this log comes back"
+    assert any(each.startswith(said) for each in sentences(report))
+
+
+def test_users_who_come_back_are_no_sessions(tmp_path: Path) -> None:
+    path = _sessions_log(tmp_path, np.random.default_rng(3), of="user", named=True)
+    assert from_csv(path).behind is None
+
+
+@pytest.mark.slow
+def test_sessions_in_a_log_never_ship_at_the_bound_without_a_caveat(tmp_path: Path) -> None:
+    """A candidate exactly at its bound, judged by looks: users' sessions are alike, and count as users."""
+    canary = JudgedCanary(name="people", criteria=[AT_BOUND], minimum_days=7, planned_days=14)
+    found: Counter[str] = Counter()
+    for seed in range(100):
+        path = _sessions_log(tmp_path, np.random.default_rng(seed), of="session")
+        found[build(from_csv(path), canary, now=1.8e9 + 15 * DAY_S).verdict] += 1
+    print(f"\nsessions in a log, at the bound: {dict(found)} of 100")
+    assert found["ship"] == found["ship_now"] == 0
 
 
 def test_the_store_knows_units_that_are_sessions_because_callers_named_no_user(tmp_path: Path) -> None:

@@ -420,13 +420,15 @@ class SessionsDiffer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitsNotUsers:
     """The units are sessions or requests, not users. So many have `known` users: `users` of them, each of
-    which counts as one. `sure`: not only by the looks of a log."""
+    which counts as one. `sure`: not only by the looks of a log. `fleeting`: by none that comes back, as users
+    do."""
 
     of: Literal["session", "request"]
     units: int
     known: int
     users: int
     sure: bool
+    fleeting: bool = False
 
     @property
     def understated(self) -> bool:

@@ -509,6 +509,7 @@ def units_not_users(sample: Sample, *, by_session: bool) -> UnitsNotUsers | None
         known=found.known,
         users=found.users,
         sure=by_session or found.known > 0 or not found.single,
+        fleeting=found.fleeting and not by_session,
     )
 
 

@@ -28,6 +28,7 @@ from routing.identity import unit_of
 from verdict.details import EXAMPLES, CountedKind, FailureMode
 from verdict.sample.outages import outside_outages
 from verdict.sample.sample import (
+    FEW_SESSIONS,
     NEWEST,
     RATINGS,
     SESSIONS,
@@ -400,8 +401,38 @@ def from_csv(
     single = len(set(table.text("unit"))) == len(table.lines)
     if any(table.text("user")):
         return _by_user(sample, table, single=single)
-    behind = UnitsBehind(units=len(sample.units), known=0, users=0, single=True)
-    return replace(sample, behind=behind) if single else sample
+    return replace(sample, behind=_behind(sample, table, single=single))
+
+
+_BACK_AFTER_S = 6 * 3600.0
+"""Who comes after so long a silence comes back: a session is over by then."""
+_COME_BACK = 0.02
+"""Where fewer of the units come back, they are taken for sessions."""
+_LONG_ENOUGH_S, _MANY_ENOUGH = 3 * DAY_S, 100
+"""How long a log and how many units show whether users come back."""
+
+
+def _behind(sample: Sample, table: "_Table", *, single: bool) -> UnitsBehind | None:
+    """Whose units they are where no line names a user; None where they may well be users."""
+    named = zip(table.text("unit"), table.text("session"), strict=True)
+    own = {unit for unit, session in named if unit == session}
+    if len(own) > FEW_SESSIONS * len(sample.units):
+        return UnitsBehind(units=len(own), known=0, users=0, single=single)
+    fleeting = not single and _is_fleeting(sample)
+    if not (single or fleeting):
+        return None
+    return UnitsBehind(units=len(sample.units), known=0, users=0, single=single, fleeting=fleeting)
+
+
+def _is_fleeting(sample: Sample) -> bool:
+    """True if hardly any unit comes back, though the log is long enough for many to."""
+    at, unit = sample.first_at, sample.unit
+    if len(sample.units) < _MANY_ENOUGH or np.ptp(at) < _LONG_ENOUGH_S:
+        return False
+    order = np.lexsort((at, unit))
+    silence, same = np.diff(at[order]), np.diff(unit[order]) == 0
+    back = np.unique(unit[order][1:][same & (silence > _BACK_AFTER_S)])
+    return len(back) < _COME_BACK * len(sample.units)
 
 
 def _by_user(sample: Sample, table: "_Table", *, single: bool) -> Sample:

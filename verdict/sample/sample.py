@@ -385,15 +385,20 @@ class _Later(Mapping[str, _Measure]):
         return len(self._whole)
 
 
+FEW_SESSIONS = 0.05
+"""Up to this part of the units may be sessions without a word."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitsBehind:
     """The units that are sessions or requests, of which so many have `known` users: `users` of them.
-    `single`: each has one exchange."""
+    `single`: each has one exchange. `fleeting`: that they are sessions shows only by none coming back."""
 
     units: int
     known: int
     users: int
     single: bool
+    fleeting: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

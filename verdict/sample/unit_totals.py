@@ -17,6 +17,7 @@ from records.store.database import rows_of
 from records.store.sums import unpack
 from records.store.tables import sessions, unit_days
 from verdict.sample.sample import (
+    FEW_SESSIONS,
     SESSIONS,
     Codes,
     MeasureTotals,
@@ -206,9 +207,6 @@ SESSIONLESS = {
 
 _OWN = sessions.c
 
-_FEW_SESSIONS = 0.05
-"""Up to this part of the units may be sessions without a word."""
-
 
 def session_units(connection: sa.Connection, canary: str, run: int, units: int) -> UnitsBehind | None:
     """Those of the run's units that are sessions, because their callers named no user; None for few of so
@@ -216,7 +214,7 @@ def session_units(connection: sa.Connection, canary: str, run: int, units: int) 
     own = _OWN.unit == _OWN.session  # one text has one hash, whatever it names
     of_run = (_OWN.canary == canary) & (_OWN.run == run)
     found = connection.scalar(sa.select(sa.func.count(sa.distinct(_OWN.unit))).where(of_run & own)) or 0
-    if found <= _FEW_SESSIONS * units:
+    if found <= FEW_SESSIONS * units:
         return None
     return UnitsBehind(units=found, known=0, users=0, single=False)
 
