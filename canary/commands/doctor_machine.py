@@ -82,11 +82,12 @@ _OPTIONAL = {
 
 
 def prices(read: Config) -> list[Diagnosis]:
-    """The arms without a known price."""
+    """The arms, judges and embeddings without a known price, as `canary prices` has them."""
     missing = [
         warning(f"{each.says}{each.meant.replace(';', ':')}", each.do) for each in said_once(read.unpriced())
     ]
-    return missing or [fine("every arm has a known price")]
+    every = "every arm has a known price" if read.asked_models else "there is no model to price"
+    return missing or [fine(every)]
 
 
 def tls(path: Path, read: Config) -> list[Diagnosis]:

@@ -71,7 +71,7 @@ def _list(read: "Config") -> dict[str, Any]:
 
 def _models(read: "Config") -> Iterator[dict[str, Any]]:
     known = read.known_prices()
-    for (provider, model), uses in _uses(read).items():
+    for (provider, model), uses in read.asked_models.items():
         found = known.found(read.providers[provider], model)
         yield {
             "provider": provider,
@@ -84,23 +84,6 @@ def _models(read: "Config") -> Iterator[dict[str, Any]]:
             **_rates(found.rates),
             "tiers": _tiers(found),
         }
-
-
-def _uses(read: "Config") -> dict[tuple[str, str], list[str]]:
-    """Each model of the config at its entry, with who asks it."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for name, each in read.known.items():
-        for arm, of in (("baseline", each.canary.baseline), ("candidate", each.canary.candidate)):
-            if of.model:  # the candidate of a standing canary has none yet
-                found.setdefault((of.provider, of.model), []).append(f"{arm} of {name}")
-    for use, helper in (("judge", read.judge), ("embeddings", read.embeddings)):
-        if helper is not None:
-            found.setdefault((helper.provider, helper.model), []).append(use)
-    for dataset in read.datasets:
-        provider, _, model = (dataset.judge or "").partition("/")
-        if provider in read.providers:
-            found.setdefault((provider, model), []).append(f"judge of {dataset.name}")
-    return found
 
 
 def _rates(rates: "TokenPrices | None") -> dict[str, float | None]:

@@ -29,7 +29,7 @@ from records.captures.capture import CaptureRule, strictest
 from records.facts.feedback_mapping import FeedbackMapping
 from records.facts.metric import Metric
 from records.facts.price_list import PriceList
-from records.facts.prices import Prices, TokenPrices, UnpricedArm, unpriced_arms
+from records.facts.prices import Prices, TokenPrices, UnpricedArm, unpriced_arms, unpriced_model
 from records.facts.retirement import LastDay
 from routing.caller import Caller
 from routing.canary import ArmName
@@ -163,15 +163,8 @@ class Config:
             notify=self.notify,
             retires=self.retires,
             uses=self.uses,
-            own=frozenset(self._own_models()),
+            own=frozenset(f"{provider}/{model}" for _, provider, model in self._own_uses()),
         )
-
-    def _own_models(self) -> Iterator[str]:
-        """The models that canary asks for itself, as `provider/model`: judges, and the one for embeddings."""
-        yield from (
-            f"{each.provider}/{each.model}" for each in (self.judge, self.embeddings) if each is not None
-        )
-        yield from (each.judge for each in self.datasets if each.judge is not None)
 
     @property
     def uses(self) -> Uses:
@@ -182,11 +175,42 @@ class Config:
         """Prices by entry and model, by the list of now."""
         return Prices(self.prices, self.price_as, self.price_list)
 
+    @property
+    def asked_models(self) -> Mapping[tuple[str, str], Sequence[str]]:
+        """Each model at its entry, with who asks it: the arms, those of standing canaries too, and the models
+        that canary asks for itself."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, each in self.known.items():
+            for arm, of in (("baseline", each.canary.baseline), ("candidate", each.canary.candidate)):
+                if of.model:  # the candidate of a standing canary has none yet
+                    found.setdefault((of.provider, of.model), []).append(f"{arm} of {name}")
+        for use, provider, model in self._own_uses():
+            if provider in self.providers:
+                found.setdefault((provider, model), []).append(use)
+        return found
+
+    def _own_uses(self) -> Iterator[tuple[str, str, str]]:
+        """What canary itself asks a model for, with its entry and name."""
+        for use, each in (("judge", self.judge), ("embeddings", self.embeddings)):
+            if each is not None:
+                yield use, each.provider, each.model
+        for dataset in self.datasets:
+            if dataset.judge is not None:
+                provider, _, model = dataset.judge.partition("/")
+                yield f"judge of {dataset.name}", provider, model
+
     def unpriced(self) -> tuple[UnpricedArm, ...]:
-        """The arms without a known price, those of standing canaries too. Not a part of loading: the price
-        list takes half a second."""
-        canaries = (each.canary for each in self.known.values())
-        return tuple(unpriced_arms(canaries, self.providers, self.known_prices()))
+        """The models of `asked_models` without a known price, by what they are asked for. Not a part of
+        loading: the price list takes half a second."""
+        prices = self.known_prices()
+        arms = unpriced_arms((each.canary for each in self.known.values()), self.providers, prices)
+        own = (
+            found
+            for use, provider, model in self._own_uses()
+            if (entry := self.providers.get(provider)) is not None
+            for found in unpriced_model(entry, model, prices, arm=use)
+        )
+        return (*arms, *own)
 
     def judge_is_priced(self) -> bool:
         """False if the budget of the judge cannot be kept, because no price of its model is known."""

@@ -394,7 +394,7 @@ def said_once(arms: Iterable[UnpricedArm]) -> list[UnpricedArm]:
     whose: dict[str, list[str]] = {}
     for each in plain:
         whose.setdefault(f"{each.provider}/{each.model}{each.meant.replace(';', ',')}", []).append(
-            f"{each.arm} of {each.canary}"
+            f"{each.arm} of {each.canary}" if each.canary else each.arm
         )
     named = "; ".join(f"{model} ({', '.join(uses)})" for model, uses in whose.items())
     models = {each.model: None for each in plain}

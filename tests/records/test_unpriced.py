@@ -86,6 +86,53 @@ def test_the_help_is_yaml_for_any_name() -> None:
     assert '`price_as: {"a: b": MODEL}`' in found.do
 
 
+EVERYBODY = """\
+providers:
+  openai: {api: openai, base_url: "https://api.openai.com/v1", api_key: k}
+canaries:
+  - name: support
+    standing: true
+    match: {models: [m]}
+    baseline: {provider: openai, model: A}
+    candidate: {provider: openai}
+    share: 5%
+  - name: move
+    match: {models: [n]}
+    baseline: {provider: openai, model: B}
+    candidate: {provider: openai, model: C}
+    share: 5%
+datasets: {users: {file: u.jsonl, layer: real, judge: openai/D}}
+embeddings: {provider: openai, model: E}
+"""
+
+
+@pytest.mark.parametrize("unpriced", ["", "A", "B", "C", "D", "E", "AC", "DE", "ABCDE"])
+def test_doctor_and_canary_prices_know_the_same_models_without_a_price(tmp_path: Path, unpriced: str) -> None:
+    config = EVERYBODY
+    for each in "ABCDE":
+        model = f"own-{each}" if each in unpriced else "gpt-4o"
+        config = config.replace(f"model: {each}}}", f"model: {model}}}").replace(
+            f"openai/{each}", f"openai/{model}"
+        )
+    file = tmp_path / "canary.yaml"
+    file.write_text(config)
+    where = ["--config", str(file), "--data", str(tmp_path / "data"), "-o", "json"]
+    listed = json.loads(CliRunner().invoke(app, ["prices", *where]).stdout)["models"]
+    unknown = {each["model"] for each in listed if each["by"] == "unknown"}
+    assert unknown == {f"own-{each}" for each in unpriced}
+    found = doctor.prices(parse(config, "canary.yaml", {}))
+    assert [each.state for each in found] == ["warning" if unpriced else "ok"]
+    assert {f"own-{each}" for each in "ABCDE" if f"openai/own-{each}" in found[0].says} == unknown
+    checked = json.loads(CliRunner().invoke(app, ["check", "--config", str(file), "-o", "json"]).stdout)
+    assert {f"own-{each}" for each in "ABCDE" if f"own-{each}" in str(checked["warnings"])} == unknown
+
+
+def test_without_any_model_nobody_says_that_every_arm_has_a_price() -> None:
+    alone = 'providers: {openai: {api: openai, base_url: "https://api.openai.com/v1"}}\n'
+    (found,) = doctor.prices(parse(alone, "canary.yaml", {}))
+    assert (found.state, found.says) == ("ok", "there is no model to price")
+
+
 def test_check_warns(tmp_path: Path) -> None:
     file = tmp_path / "canary.yaml"
     file.write_text(config("azure", "prod-chat"))
