@@ -464,7 +464,7 @@ _SAW: Mapping[str, str] = {
     "outage": "Users got its errors.",
     "preflight_failed": "No user has met it.",
     "prompt_missed": "Their requests went as they came.",
-    **dict.fromkeys(("records_dropped", "shipping_lags"), "Users notice nothing."),
+    **dict.fromkeys(("records_dropped", "shipping_lags", "config_refused"), "Users notice nothing."),
 }
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from alerts.incidents.notifier import deliver, notifier_client
+from alerts.incidents.notifier import Announcement, deliver, notifier_client
 from bench.settings import BenchSettings
 from common.clock import every, utc_now
 from control.feed.events import MetricsListener, WorkerRegistry
@@ -31,10 +31,10 @@ from control.monitor.monitor import DECIDE_EVERY_S, Monitor
 from control.operator.operator import Operator
 from control.operator.retiring import KnownRetirements
 from control.operator.standing import Misfit, StandingOrders
-from control.settings import ControlSettings
+from control.settings import ControlSettings, LeftBaseline
 from control.states.activity import UnitActivity
 from control.states.preflights import PreflightCandidates, Preflights
-from control.states.rollouts import PendingRollbacks, Rollouts
+from control.states.rollouts import REMOVED, PendingRollbacks, Rollouts, redefinitions
 from judge.runs.job import JudgeJob
 from judge.runs.metrics import JudgeMetrics, JudgeStatus
 from judge.terms import JudgedRun
@@ -44,6 +44,7 @@ from records.facts.prices import UnpricedArm
 from records.store import Store
 from records.store.leader import COURSES, Checkpoints, StoredCheckpoint
 from records.store.reports import StoredEvaluation
+from records.store.standing import Standings
 from routing.cohort import unit_hash
 from routing.states import NO_STATES, State, States
 from verdict.archive.archivist import Archivist, NightlyLooks
@@ -58,6 +59,8 @@ log = structlog.get_logger()
 TURN_EVERY_S = 1.0
 COURSES_EVERY_S = 60.0
 """Charts lose at most so much where a process is killed."""
+TOLD_FOR_S = 86_400.0
+"""So long a page says that a promoted baseline has left with its entry."""
 OUTRUN_FOR_S = 3.0
 """So long another admin's change or rollback may be on its way into the store."""
 SAVE_WITHIN_S = 2.0
@@ -84,6 +87,7 @@ class Controller:
         sentences: "Sentences",
         aftermath: AftermathWords,
         unpriced: Callable[[], Sequence[UnpricedArm]] = tuple,
+        config_problem: Callable[[], str] = str,
         candidates: PreflightCandidates | None = None,
         judge: Callable[[], BenchSettings] | None = None,
         environment: Mapping[str, str] = {},
@@ -95,13 +99,15 @@ class Controller:
         who judges real answers; its key may stand in the `environment`. `last` are the states in force until
         the store answers; `own_url` is the page's address where the config names none; `roller` rolls
         outcomes; `trials` is the file with what was begun of standing canaries, and `misfit` says why the
-        config cannot take a trial; `troubles` says what else does not work in this process; `unpriced` are
+        config cannot take a trial; `config_problem` says why the file is
+        refused; `troubles` says what else does not work in this process; `unpriced` are
         the arms without a price; `sentences` puts a report's reasons in words, `aftermath` what follows a
         drift.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings
         self._own_url, self._other_troubles = own_url, troubles
+        self._config_problem = config_problem
         self.stored = ServiceAvailability("store")
         self.workers = WorkerRegistry()
         self.meters = Meters(
@@ -193,6 +199,7 @@ class Controller:
         self._begun: int | None = None
         """The term for which the source has restored what earlier leaders learnt."""
         self._reconciled: ControlSettings | None = None
+        self._left: list[LeftBaseline] = []
         self._turned_at = time.monotonic()
         self._outrun_since: float | None = None
         self._has_notices = asyncio.Event()
@@ -269,8 +276,17 @@ class Controller:
             self._has_notices.set()
 
     async def _decide(self) -> None:
-        if self.watches and self.monitor.decide(utc_now(), time.monotonic()):
+        if not self.watches:
+            return
+        now_utc, now = utc_now(), time.monotonic()
+        refused = self.monitor.watch_config("; ".join(self._refused()), now_utc, now)
+        if self.monitor.decide(now_utc, now) or refused:
             self._has_notices.set()
+
+    def _refused(self) -> list[str]:
+        """Why the config file is not in force, wholly or for some canaries."""
+        problem = self._config_problem()
+        return [problem] if problem else redefinitions(self.settings.canaries, self.rollouts.states)
 
     async def _notify(self) -> None:
         """Save the memory, then send notices: after a crash, a notice that was sent is known."""
@@ -436,10 +452,29 @@ class Controller:
     def _reconcile(self, settings: ControlSettings) -> None:
         """Only the leader does this: two configs must not fight. May raise StoreDown; the next turn tries
         again."""
+        left = [each for each in settings.left(Standings(self._store).all()) if not each.taken_by]
+        news = [
+            each
+            for each in left
+            if each.is_in_force({name: known.state for name, known in self.rollouts.states.items()})
+        ]
         problems = self.rollouts.reconcile(settings, time.time(), awaits=self.preflights.awaits)
         self._reconciled = settings
+        self._left = [each for each in left if self._left_lately(each)]
+        for each in news:
+            log.warning("standing.left", canary=each.name, problem=each.sentence)
+            about = {"canary": each.name}
+            self._announcer.put(
+                Announcement(kind="baseline_left", about=about, headline=each.sentence, at=time.time())
+            )
         for problem in problems:
             log.error("config.refused", problem=problem)
+
+    def _left_lately(self, baseline: LeftBaseline) -> bool:
+        """True for a day after its entry left the config."""
+        state = self.rollouts.state(baseline.promoted.canary)
+        since = None if state is None or state.reason != REMOVED else state.changed_at
+        return since is not None and time.time() - since < TOLD_FOR_S
 
     def _tell_week_after(self, stored: StoredEvaluation) -> None:
         if (news := week_after_news(stored)) is not None:
@@ -464,6 +499,7 @@ class Controller:
     def _troubles(self) -> Sequence[str]:
         """What does not work at the moment, in plain words."""
         found = [*self._other_troubles(), *self.monitor.record_alarm.troubles, *self._report_job.troubles]
+        found += [each.sentence for each in self._left if self._left_lately(each)]
         found += [*self._nightly_looks.troubles, *self.drift_job.troubles]
         if self._judge_job and self._judge_job.trouble:
             found.append(self._judge_job.trouble)

@@ -1,6 +1,6 @@
 """What the config says of canaries, as the control room takes it. Only `canary/config` knows the file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from pathlib import Path
@@ -14,7 +14,7 @@ from judge.terms import JudgedRun, JudgeTerms
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
 from records.facts.retirement import LastDay
-from records.facts.standing import TERMS, ArmDocument, Standing, taken_over
+from records.facts.standing import TERMS, ArmDocument, PromotedBaseline, Standing, taken_over
 from routing.caller import Caller
 from routing.canary import Canary, arm_names
 from routing.lanes import part_of
@@ -155,6 +155,39 @@ class StandingCanary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftBaseline:
+    """A promoted baseline whose standing entry `name` is not in the config any more. `taken_by`: the canaries
+    of the config that take the requests of that entry."""
+
+    name: str
+    promoted: PromotedBaseline
+    taken_by: tuple[Canary, ...]
+
+    @property
+    def arm(self) -> tuple[str, str]:
+        """Its provider and model."""
+        return self.promoted.arm["provider"], self.promoted.arm["model"]
+
+    @property
+    def words(self) -> str:
+        """Which it is, and by whom."""
+        return f"{'/'.join(self.arm)} ({self.promoted.who} promoted {self.promoted.canary})"
+
+    @property
+    def sentence(self) -> str:
+        """That nobody gets it, for an entry whose requests no canary takes."""
+        return (
+            f"{self.name} is not in the config any more: its promoted baseline {self.words} is not in force, "
+            "and its requests go to the models that apps ask for"
+        )
+
+    def is_in_force(self, states: Mapping[str, State]) -> bool:
+        """True while the config without its entry has not been taken."""
+        known = states.get(self.promoted.canary)
+        return known is not None and known.state == "promoted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:
     """All canaries by name, the standing ones beside them, the feedback metrics, who is paged, who may call
     (nobody named: everybody), and for how long records are kept.
@@ -188,9 +221,25 @@ class ControlSettings:
         wanted = self.canaries.get(name)
         return None if wanted is None else wanted.canary
 
+    def left(self, begun: Mapping[str, Standing]) -> Iterator[LeftBaseline]:
+        """The promoted baselines of standing canaries that are not in the config."""
+        known = [*(each.terms.canary for each in self.standing.values())]
+        known += [each.canary for each in self.canaries.values()]
+        for name, standing in begun.items():
+            if (promoted := standing.baseline) is not None and name not in self.standing:
+                match = standing.trials[promoted.canary].terms.get("match", {})
+                models = frozenset(match.get("models", ()))
+                takers = [each for each in known if _asked_alike(models, each.match.models)]
+                yield LeftBaseline(name=name, promoted=promoted, taken_by=tuple(takers))
+
     @property
     def reports(self) -> ReportSettings:
         """What reports take of it."""
         return ReportSettings(
             canaries={name: each.judged for name, each in self.canaries.items()}, metrics=self.metrics
         )
+
+
+def _asked_alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    """True where apps ask for the same models, or neither entry names one."""
+    return bool(one & other) or not (one or other)

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from routing.canary import HoldbackTerms, Step
+from routing.canary import Canary, HoldbackTerms, Step, definition
 from routing.states import Holdback, Lane, State, StateName
 
 Action = Literal["start", "ramp", "pause", "resume", "rollback", "promote", "end"]
@@ -261,4 +261,23 @@ def _changed(before: State, after: State, now: float) -> State:
         phase=phase,
         step_phase=before.step_phase if same_step else phase,
         highest_share=max(before.highest_share, share_before, share),
+    )
+
+
+def redefinition(canary: Canary, state: State | None, *, in_force: bool = True) -> str | None:
+    """Why this canary of a config cannot be the one of this state; None if it has not started, or is what
+    started. `in_force`: the config is, so that the sentence says who serves. Without "; ", which separates
+    problems in `/readyz`."""
+    if state is None or state.state == "waiting":
+        return None
+    if state.state == "ended":
+        return f"canary {canary.name!r} has ended: give the next one a new name"
+    if state.definition == definition(canary):
+        return None
+    whom = "everybody" if state.lane is None else "all users of its lane"
+    serves = f"Its baseline serves {whom}. " if in_force else ""
+    return (
+        f"canary {canary.name!r} is not the one that started: its match, arms, request changes, unit or "
+        "session rule or lane differ in the file (`lane:` added after the start counts too). "
+        f"{serves}Revert the change, or use a new name"
     )

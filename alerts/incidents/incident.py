@@ -399,9 +399,12 @@ SPOOL_FULL = (
 DROPPED_WITHIN_S = 60.0
 LAGS_AFTER_S = 300.0
 MANY_WAITING = 10_000
+REFUSED_FOR_S = 60.0
+"""So long a config may be refused before somebody is told: who edits it sees it sooner."""
 
 DROPPED: ServiceRule = "records_dropped"
 LAGS: ServiceRule = "shipping_lags"
+REFUSED: ServiceRule = "config_refused"
 _SERVICE = "service"
 """The canary field of these incidents is "service/…". A canary's name has no slash."""
 
@@ -421,26 +424,39 @@ class RecordState:
 class RecordAlarm:
     """Opens and resolves the incidents. Times are CLOCK_MONOTONIC seconds, except in incidents."""
 
-    incidents: dict[str, Incident | None] = field(default_factory=lambda: {DROPPED: None, LAGS: None})
+    incidents: dict[str, Incident | None] = field(
+        default_factory=lambda: {DROPPED: None, LAGS: None, REFUSED: None}
+    )
     statuses: tuple[GuardrailStatus, ...] = ()
     _dropped: int = 0
     _dropped_at: float = float("-inf")
     _late_since: float | None = None
+    _refused_since: float | None = None
 
     def decide(self, records: RecordState, *, now_utc: Utc, now_mono: float) -> list[Notice]:
         """Judge the state of the records. Returns the notices to send."""
         self.statuses = (self._drops(records, now_mono), self._lag(records, now_mono))
-        notices: list[Notice] = []
-        for status in self.statuses:
-            self.incidents[status.rule], new = step(
-                self.incidents[status.rule],
-                [status],
-                canary=f"{_SERVICE}/{status.rule.partition('_')[0]}",
-                run=1,
-                now=now_utc,
-                rolled_back=False,
-            )
-            notices += new
+        return [notice for status in self.statuses for notice in self._step(status, now_utc)]
+
+    def decide_config(self, refused: str, *, now_utc: Utc, now_mono: float) -> list[Notice]:
+        """Judge why the config file is refused ("": it is in force). Returns the notices to send."""
+        if not refused:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = now_mono
+        late_s = 0.0 if self._refused_since is None else now_mono - self._refused_since
+        sentence = f"the config file is refused, and changes nothing: {refused}"
+        return self._step(_status(REFUSED, sentence, late_s >= REFUSED_FOR_S, late_s, REFUSED_FOR_S), now_utc)
+
+    def _step(self, status: GuardrailStatus, now: Utc) -> list[Notice]:
+        self.incidents[status.rule], notices = step(
+            self.incidents[status.rule],
+            [status],
+            canary=f"{_SERVICE}/{status.rule.partition('_')[0]}",
+            run=1,
+            now=now,
+            rolled_back=False,
+        )
         return notices
 
     @property

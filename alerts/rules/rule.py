@@ -189,7 +189,7 @@ FURTHER_RULES: tuple[Rule, ...] = (
 
 
 StatusState = Literal["ok", "warn", "firing", "latched", "not_enough_data", "not_applicable"]
-ServiceRule = Literal["records_dropped", "shipping_lags"]
+ServiceRule = Literal["records_dropped", "shipping_lags", "config_refused"]
 StatusName = RuleName | Literal["outage", "preflight_failed", "prompt_missed", "throttled"] | ServiceRule
 """The rules; `outage`: the baseline itself is over the candidate's error limit; the service's own rules
 (`alerts.incidents.incident`). These are not configurable."""

@@ -15,6 +15,7 @@ from canary.commands import shell
 from canary.commands.plan import CurrentLanes, data_of, lanes_now, recorded_traffic
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
+from canary.config.load import begun_in, refusals
 from common.numbers import set_percent
 from control.jobs.retirements import urgent
 from judge.terms import without_price
@@ -69,7 +70,14 @@ def check(
     lanes = lanes_now(read, data)
     retired = urgent(_listed(read, data, lanes), read.retires, read.uses, today)
     warnings += [each.sentence(today) for each in retired]
-    warnings += lanes.refused.values()
+    begun = begun_in(data, read.store) if lanes.known else {}
+    kept = refusals(read, lanes.states, begun)
+    warnings += [each for each in lanes.refused.values() if each not in kept] + kept
+    warnings += [
+        f"{config}: {each.sentence}"
+        for each in read.control.left(begun)
+        if each.is_in_force(lanes.states) and not each.taken_by
+    ]
     warnings += _older(config, read)
     warnings += [
         f"{config}: {trial} keeps {' and '.join(changed)} of its begin; the file's are for the next trial of "
@@ -94,7 +102,8 @@ def check(
     given = USUAL_REQUESTS if requests is None else (requests,)
     document = _document(read, lanes, prospects, given, warnings)
     if output == "json":
-        return shell.print_json(document)
+        shell.print_json(document)
+        return _exit(kept)
     from pages.words.status import users_needed_sentence
 
     for each in [*document["canaries"], *document["standing"]]:
@@ -131,8 +140,19 @@ def check(
     if said := _open_to_all(read):
         shell.print_text(said)
     refused = ", ".join(lanes.refused)
-    shell.print_text(f"{config}: valid, but the server refuses {refused}" if refused else f"{config}: fine")
-    return None
+    if kept:
+        shell.print_text(f"{config}: valid, but the server refuses it and keeps the config that it has")
+    else:
+        shell.print_text(
+            f"{config}: valid, but the server refuses {refused}" if refused else f"{config}: fine"
+        )
+    return _exit(kept)
+
+
+def _exit(kept: Sequence[str]) -> None:
+    """Exit 2 where the server would keep the config that it has."""
+    if kept:
+        raise typer.Exit(2)
 
 
 def _listed(read: Config, data: Path, lanes: CurrentLanes) -> Mapping[str, LastDay]:

@@ -181,7 +181,8 @@ def lanes_now(read: Config, data: Path) -> CurrentLanes:
     states = None if not data.is_dir() else _states(read, data)
     if states is None:
         return CurrentLanes(sizes=read.lanes, refused={}, known=False)
-    from control.states.rollouts import allotment, redefinition
+    from control.states.rollouts import allotment
+    from routing.transitions import redefinition
 
     held = {
         # One that is no longer in the file has ended, as the server takes it.
@@ -195,7 +196,7 @@ def lanes_now(read: Config, data: Path) -> CurrentLanes:
         lane = cut.lanes.get(name) if state is None or state.state == "waiting" else state.lane
         if lane is not None:
             sizes[name] = lane.part
-        if problem := redefinition(wanted.canary, state):
+        if problem := redefinition(wanted.canary, state, in_force=False):
             refused[name] = problem
         if name in cut.refused or (state is not None and state.state == "ended"):
             sizes[name] = 0.0

@@ -15,6 +15,8 @@ from common.whole_file import read_document
 from records.facts.arm_texts import FILE as TEXTS
 from records.facts.arm_texts import NOTHING_KEPT, KeptTexts
 from records.facts.standing import FILE, Standing
+from routing.states import State
+from routing.transitions import redefinition
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -41,11 +43,14 @@ def load(
     *,
     anew: bool = False,
     data: Path | None = None,
+    text: str | None = None,
 ) -> Config:
-    """Read a config file, with what was begun of its standing canaries: as `begun` says, or as the server of
-    this data folder, by default `data` or else the file's, or with `anew` first as the store; and with the
-    texts of the canaries that started, likewise. Raises ConfigError, also if the file cannot be read."""
-    text = _text(path, or_else="; give its path with --config, or write it with `canary init`")
+    """Read a config file, or this `text` in its place, with what was begun of its standing canaries: as
+    `begun` says, or as the server of this data folder, by default `data` or else the file's, or with `anew`
+    first as the store; and with the texts of the canaries that started, likewise. Raises ConfigError, also
+    if the file cannot be read."""
+    if text is None:
+        text = read_text(path)
     given = begun if isinstance(begun, Path) else data or environment.get("CANARY_DATA")
 
     def kept_in(find: "Callable[[Path, str, bool], T]") -> Callable[[str, str], T]:
@@ -131,6 +136,26 @@ def _kept_in(
         return found
 
 
+def refusals(config: Config, states: Mapping[str, State], begun: Mapping[str, Standing]) -> list[str]:
+    """Why a server with these states keeps the config that it has: with this one, users would get another arm
+    though nobody ordered it. A canary that started is another one, or the requests of a promoted baseline
+    whose entry left go to an entry with another baseline."""
+    changed = [
+        redefinition(each.canary, states[name], in_force=False)
+        for name, each in config.canaries.items()
+        if name in states and states[name].state != "ended"
+    ]
+    taken = [
+        f"canary {other.name!r} takes the requests of {each.name!r}, whose baseline {each.words} would not "
+        f"be in force any more: keep the name {each.name!r}, or begin with this baseline"
+        for each in config.control.left(begun)
+        if each.is_in_force(states)
+        for other in each.taken_by
+        if (other.baseline.provider, other.baseline.model) != each.arm
+    ]
+    return [each for each in changed if each is not None] + taken
+
+
 def data_folder(config: Path, environment: Mapping[str, str]) -> Path:
     """The folder that `data` in the file names, relative to the file's folder, wherever a command is started.
     It is `canary-data` if the file names none, or cannot be read."""
@@ -187,6 +212,11 @@ def _wrong(
             yield document.problem(("rubric", place, "metric"), message)
         for key, message in wrong_with(row, metrics):
             yield document.problem(("rubric", place, *key), message)
+
+
+def read_text(path: Path) -> str:
+    """A config file's text. Raises ConfigError."""
+    return _text(path, or_else="; give its path with --config, or write it with `canary init`")
 
 
 def _text(path: Path, *, or_else: str = "") -> str:

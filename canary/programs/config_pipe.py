@@ -19,15 +19,20 @@ import structlog
 
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import Certificate, certificate_of
-from common.whole_file import Stamp, file_stamp
+from canary.config.load import read_text, refusals
+from common.whole_file import Stamp, file_stamp, read_document, write_whole
 from records.facts.arm_texts import FILE as TEXTS
-from records.facts.standing import FILE
+from records.facts.standing import FILE, Standing
+from routing.states import NO_STATES, States
 
 log = structlog.get_logger()
 
 _SIZE_BYTES = 4
 _FIXED = ("store", "outcomes", "shared")
 """Settings that take effect at the start of the server only, and in commands at once."""
+
+PLAN, TAKEN = "plan.json", "taken.yaml"
+"""In the data folder: the states in force, and the config file as it was taken last."""
 
 _USES = "which still uses the old one, while commands use the new one"
 
@@ -89,10 +94,11 @@ class WatchedConfig:
         self._path, self._data = path, data
         self._file = _Files(path)
         self._trials = () if data is None else _stamps([data / FILE, data / TEXTS])
-        config = load(path, os.environ, data, anew=data is not None and ask_store)
+        config, problem = self._first(anew=data is not None and ask_store)
         self._texts = _Files(*config.text_files)
         self._pair = _Files(*_pair(config))
-        self.reading = ConfigReading(config, certificate=certificate_of(config, path, time.time()))
+        certificate = certificate_of(config, path, time.time())
+        self.reading = ConfigReading(config, problem, certificate=certificate)
 
     def check(self, *, force: bool = False) -> bool:
         """Reread what has changed, and the config always with `force` (SIGHUP). True if there is a new
@@ -115,15 +121,53 @@ class WatchedConfig:
             self._trials = _stamps([self._data / FILE, self._data / TEXTS])
         return self._trials != before
 
+    def _first(self, *, anew: bool) -> tuple[Config, str]:
+        """The config to start with, and why it is not the file's ("": it is): where that would change what
+        users have, the last one that was taken. Where there is none, the workers serve the baselines of the
+        canaries that changed. Raises ConfigError."""
+        text = read_text(self._path)
+        config = load(self._path, os.environ, self._data, anew=anew, text=text)
+        if not (problem := self._refused(config)):
+            self._keep(text)
+            return config, ""
+        log.error("config.refused", file=str(self._path), problem=problem)
+        assert self._data is not None  # noqa: S101 - states are in it
+        try:
+            kept = read_text(self._data / TAKEN)
+            return load(self._path, os.environ, self._data, anew=anew, text=kept), problem
+        except ConfigError:
+            return config, ""  # status and page say whom the workers serve the baseline
+
     def _reread_config(self) -> None:
         """A canary missing from a half-written file would be ended for good."""
         loads = self.reading.loads + 1
         try:
-            config = load(self._path, os.environ, self._data)
-            self.reading = replace(self.reading, config=config, problem="", loads=loads)
+            text = read_text(self._path)
+            config = load(self._path, os.environ, self._data, text=text)
+            problem = self._refused(config)
+            self.reading = replace(
+                self.reading, config=self.reading.config if problem else config, problem=problem, loads=loads
+            )
+            if not problem:
+                self._keep(text)
         except (ConfigError, OSError) as error:
             self.reading = replace(self.reading, problem=str(error), loads=loads)
+        if self.reading.problem:
             log.error("config.refused", file=str(self._path), problem=self.reading.problem)
+
+    def _refused(self, config: Config) -> str:
+        """Why the states that this machine has forbid this config; "" if they do not."""
+        if self._data is None:
+            return ""
+        known = read_document(self._data / PLAN, States) or NO_STATES
+        begun = read_document(self._data / FILE, dict[str, Standing]) or {}
+        return "\n".join(f"{self._path}: {each}" for each in refusals(config, known.states, begun))
+
+    def _keep(self, text: str) -> None:
+        """Keep the text of the file that was taken, for a start with one that cannot be."""
+        if self._data is not None:
+            with suppress(OSError):  # a full disk: the older one stays
+                write_whole(self._data / TAKEN, text.encode(), durable=False)
 
     def _reread_certificate(self) -> None:
         before = self.reading

@@ -87,6 +87,7 @@ class AdminProcess:
             ids_keys=self._ids_keys,
             own_url=own_url(args, tls=config.certificate is not None),
             troubles=self._troubles,
+            config_problem=lambda: self.config.problem,
             unpriced=lambda: self._unpriced,
             sentences=_sentences,
             aftermath=AftermathSentences(),

@@ -266,5 +266,5 @@ class TrialsFile:
 
     def follow(self) -> None:
         """Write what has changed, if the config needs it. May raise StoreDown."""
-        if self._wanted():
+        if self._wanted() or self._path.exists():  # an entry that left may come back
             self.write()

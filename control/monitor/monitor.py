@@ -261,6 +261,12 @@ class Monitor:
         self.outbox.put(told, now_utc)
         return bool(told)
 
+    def watch_config(self, refused: str, now_utc: Utc, now_mono: float) -> bool:
+        """Check how long the config file is refused. True when there are new notices, as for `judge`."""
+        told = self.record_alarm.decide_config(refused, now_utc=now_utc, now_mono=now_mono)
+        self.outbox.put(told, now_utc)
+        return bool(told)
+
     def astray(self, now_utc: float) -> list[AstrayTraffic]:
         """What is wrong with most requests, though no guardrail sees it."""
         canaries, metrics = self._settings.canaries, self._settings.metrics

@@ -19,7 +19,7 @@ from common.numbers import set_percent
 from control.monitor.monitor import WatchedCanary
 from control.operator.orders import ORDERS
 from control.settings import CanarySettings
-from control.states.rollouts import NEVER_REFUSED, Rollouts, laneless, redefinition, refusal
+from control.states.rollouts import NEVER_REFUSED, Rollouts, laneless, refusal
 from records.errors import StoreDown
 from records.facts.prices import UnpricedArm
 from records.store import Store
@@ -117,7 +117,7 @@ def status_of(
         name: {**each, "sessions": sessions[name], "feedback": _said_per(each["feedback"], watched)}
         for name, each in watched.pulse.document(now).items()
     }
-    refused = redefinition(wanted.canary, state) or laneless
+    refused = transitions.redefinition(wanted.canary, state) or laneless
     few = _too_few(wanted, state, watched)
     quota = watched.pulse.quota.status(state.cap if state is not None else None, now)
     return {
@@ -486,7 +486,7 @@ def _of(
     by_flag = canary.assigned_outside and found.reason == "cohort" and not promoted
     assignment = found if mine else Assignment(arm="baseline", reason="no_lane", share=found.share)
     names = dict(zip(("baseline", "candidate"), arm_names(canary.baseline, canary.candidate), strict=True))
-    at, refused = bucket(key, name, unit) / SPACE, redefinition(canary, held) or without_lane
+    at, refused = bucket(key, name, unit) / SPACE, transitions.redefinition(canary, held) or without_lane
     hashed = (
         f"its hash falls at {at:.2%}, the candidate gets those below {assignment.share:.2%}; "
         f"reason: {assignment.reason}"

@@ -128,7 +128,9 @@ def _read(file: Path) -> dict[str, PendingRollback]:
 def redefinitions(canaries: Mapping[str, CanarySettings], states: Mapping[str, VersionedState]) -> list[str]:
     """A sentence for each. Such a canary serves its baseline."""
     known = (
-        redefinition(each.canary, states[name].state) for name, each in canaries.items() if name in states
+        transitions.redefinition(each.canary, states[name].state)
+        for name, each in canaries.items()
+        if name in states
     )
     return [sentence for sentence in known if sentence is not None]
 
@@ -164,25 +166,6 @@ def allotment(canaries: Mapping[str, CanarySettings], states: Mapping[str, Versi
     return allot([each.canary for each in canaries.values()], held)
 
 
-def redefinition(canary: Canary, state: State | None) -> str | None:
-    """The sentence for this canary of the config; None if it has not started, or is what started.
-
-    Without "; ", which separates problems in `/readyz`.
-    """
-    if state is None or state.state == "waiting":
-        return None
-    if state.state == "ended":
-        return f"canary {canary.name!r} has ended: give the next one a new name"
-    if state.definition == definition(canary):
-        return None
-    whom = "everybody" if state.lane is None else "all users of its lane"
-    return (
-        f"canary {canary.name!r} is not the one that started: its match, arms, request changes, unit or "
-        "session rule or lane differ in the file (`lane:` added after the start counts too). Its baseline "
-        f"serves {whom}. Revert the change, or use a new name"
-    )
-
-
 NEVER_REFUSED = ("rollback", "pause")
 """Neither raises the exposure, now or when the file is as it was."""
 
@@ -194,7 +177,7 @@ def refusal(order: str, canary: Canary, state: State) -> str | None:
         return None
     if state.state == "waiting" and state.definition != definition(canary):
         return f"{order} is refused: canary {canary.name!r} changed in the file a moment ago: order it again"
-    problem = redefinition(canary, state)
+    problem = transitions.redefinition(canary, state)
     return f"{order} is refused: {problem}" if problem is not None and state.state != "ended" else None
 
 
@@ -523,7 +506,7 @@ class Rollouts:
             if name not in self.states:
                 awaited = cut.refused.get(name) or awaits(wanted)
                 self._begin(wanted, now, awaited, cut.lanes.get(name))
-            elif redefinition(wanted.canary, self.state(name)) is None:
+            elif transitions.redefinition(wanted.canary, self.state(name)) is None:
                 self._redefine(wanted, now)
                 act = Act(at=now, action="configure", who=CONFIG, reason="the share in the config changed")
                 self.change(name, act, partial(transitions.configure, steps=wanted.canary.steps, now=now))
@@ -582,7 +565,7 @@ class Rollouts:
                 current.state,
                 wanted.canary.steps,
                 passed_s=passed_s,
-                held=name in holding or redefinition(wanted.canary, current.state) is not None,
+                held=name in holding or transitions.redefinition(wanted.canary, current.state) is not None,
                 now=now,
                 enough=name not in staying,
                 users=self.step_users(name) or 0,
@@ -692,7 +675,7 @@ class Rollouts:
         Later changes are shown as such. May raise StoreDown.
         """
         canary, state = wanted.canary, self.state(wanted.canary.name)
-        if state is None or state.started_at is None or redefinition(canary, state) is not None:
+        if state is None or state.started_at is None or transitions.redefinition(canary, state) is not None:
             return
         if (canary.name, state.run) not in self._entered:
             baseline, candidate = arm_names(canary.baseline, canary.candidate)

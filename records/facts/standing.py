@@ -94,16 +94,18 @@ class Standing:
         newest = self.baseline
         return frozenset(self.open) | ({newest.canary} if newest is not None else frozenset())
 
-    def elsewhere(self, states: Mapping[str, str]) -> list[str]:
-        """Of the trials that are over in these states, those whose users have another arm than the baseline
-        that was promoted last."""
-        newest = self.baseline
+    def leaving(self, states: Mapping[str, str]) -> list[str]:
+        """The trials that leave in these states: those that have ended, and those that are over and would
+        leave their users another arm than the baseline that was promoted last."""
         return [
-            name
-            for name, each in self.open.items()
-            if newest is not None and name != newest.canary and states.get(name) in OVER
-            if states[name] == "promoted" or each.baseline != newest.arm
+            name for name in self.open if (state := states.get(name)) in OVER and self._leaves(name, state)
         ]
+
+    def _leaves(self, name: str, state: str | None) -> bool:
+        newest = self.baseline
+        if state == "ended" or newest is None or name == newest.canary:
+            return state == "ended"
+        return state == "promoted" or self.trials[name].baseline != newest.arm
 
     def without(self, names: Sequence[str], at: float) -> "Standing":
         """After these trials have left."""

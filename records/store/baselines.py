@@ -18,14 +18,14 @@ def follow(
     trials leave whose lanes would keep what is no baseline any more. `ordered` says by whom. False if
     somebody else changed them meanwhile."""
     was_promoted = before is not None and before.state == "promoted"
-    if after.state == "ended" or not (was_promoted or after.state in OVER):
+    if not (was_promoted or after.state in OVER):
         return True
     for name, (version, standing) in standings_in(connection).items():
         if canary not in standing.trials:
             continue
         changed = _brought(standing, canary, was_promoted, after, ordered)
         states = {row.canary: row.document["state"] for row in connection.execute(select(tables.states))}
-        changed = changed.without(changed.elsewhere(states), ordered.at)
+        changed = changed.without(changed.leaving(states), ordered.at)
         return changed == standing or replace_standing(connection, name, version, changed)
     return True
 
@@ -34,7 +34,7 @@ def _brought(
     standing: Standing, canary: str, was_promoted: bool, after: State, ordered: Withdrawal
 ) -> Standing:
     """With the baseline that the trial's promotion brings, or without the one that it takes back."""
-    if was_promoted == (after.state == "promoted"):
+    if after.state == "ended" or was_promoted == (after.state == "promoted"):
         return standing
     if was_promoted:
         return standing.withdrawn(canary, after.run, ordered)

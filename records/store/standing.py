@@ -5,6 +5,7 @@
     promoted      running → promoted   its candidate is the newest baseline; the trials that are over, and
                                        have another arm for their lane, leave (`follow`)
     rolled back   promoted → …         its baseline is withdrawn; likewise
+    ended         … → ended            it leaves, if the file let it go (`follow`)
     rolled back   running → …          it leaves if its baseline is no longer in force
     revert        promoted → …         the newest baseline is withdrawn, every trial ends and leaves
     end           never ran            the trial leaves

@@ -4,6 +4,7 @@ from alerts.incidents.incident import (
     LAGS_AFTER_S,
     LEAST_ROOM_BYTES,
     MANY_WAITING,
+    REFUSED_FOR_S,
     RESOLVE_AFTER_S,
     RecordAlarm,
     RecordState,
@@ -25,6 +26,11 @@ class Clock:
         self.now += after_s
         told: list[Notice] = self.alarm.decide(facts, now_utc=UTC + self.now, now_mono=self.now)
         return [(notice.event, notice.rules[0]) for notice in told]
+
+    def read(self, refused: str, after_s: float = 1.0) -> list[tuple[str, str]]:
+        self.now += after_s
+        told = self.alarm.decide_config(refused, now_utc=UTC + self.now, now_mono=self.now)
+        return [(notice.event, notice.headline) for notice in told]
 
 
 def facts(dropped: int = 0, room: int | None = 1 << 30, waiting: int = 3, down: str = "") -> RecordState:
@@ -94,3 +100,24 @@ def test_what_was_paged_is_known_after_a_restart() -> None:
     assert again.look(facts(dropped=1)) == []
     assert again.look(FINE, 61.0) == []
     assert again.look(FINE, RESOLVE_AFTER_S) == [("resolved", "records_dropped")]
+
+
+def test_a_config_that_stays_refused_for_a_minute_pages_once_until_it_is_mended() -> None:
+    clock, why = Clock(), "canary 'trial' is not the one that started"
+    assert clock.read(why) == []
+    assert clock.read("", 59.0) == []  # mended in time
+    assert clock.read(why) == []
+    assert clock.read(why, REFUSED_FOR_S - 1.0) == []
+    ((event, headline),) = clock.read(why)
+    assert event == "page"
+    assert headline.startswith(
+        "The config file is refused, and changes nothing: canary 'trial' is not the one that started"
+    )
+    assert clock.read(why, 3600.0) == []
+    assert clock.alarm.troubles == []  # `/readyz` says it by itself
+    again = Clock()
+    again.alarm.restore(clock.alarm.snapshot())
+    again.now = clock.now
+    assert again.read("") == []
+    ((event, _),) = again.read("", RESOLVE_AFTER_S)
+    assert event == "resolved"

@@ -12,6 +12,9 @@ from structlog.testing import capture_logs
 
 from canary.config import Config
 from canary.programs.config_pipe import FollowedConfig, WatchedConfig
+from common.whole_file import write_document
+from routing.canary import definition
+from routing.states import State, States
 from tests.canary.handed import Hand
 
 CONFIG = """\
@@ -81,6 +84,25 @@ def test_a_bad_file_keeps_the_last_good_config_and_is_told_of_once(path: Path) -
     watched.check()
     assert watched.check()
     assert watched.reading.problem == ""
+
+
+def test_an_edit_of_a_canary_that_started_keeps_the_last_config_after_a_restart_too(path: Path) -> None:
+    data = path.parent / "data"
+    data.mkdir()
+    watched = WatchedConfig(path, data)
+    state = State(state="promoted", definition=definition(watched.reading.config.canaries["first"].canary))
+    write_document(data / "plan.json", States(version=2, states={"first": state}))
+    path.write_text(CONFIG.replace("[one]", "[one, more]") + SECOND)
+    watched.check()
+    assert watched.check()
+    for each in (watched, WatchedConfig(path, data)):
+        assert names(each.reading.config) == ["first"]
+        assert "canary 'first' is not the one that started" in each.reading.problem
+        assert "use a new name" in each.reading.problem
+    path.write_text(CONFIG.replace("5%", "9%") + SECOND)
+    watched.check()
+    assert watched.check()
+    assert (names(watched.reading.config), watched.reading.problem) == (["first", "second"], "")
 
 
 def test_a_child_takes_each_config_that_it_is_handed(hand: Hand) -> None:

@@ -1,11 +1,17 @@
-"""A started canary whose `request:` changes in the file: nothing says that users get the candidate."""
+"""A started canary whose definition changes in the file: nobody gets another arm by it, and all is said."""
 
+import html
 import json
 import signal
 from pathlib import Path
 
 import httpx2
+import pytest
+from typer.testing import CliRunner
 
+from canary.cli import app
+from tests.e2e.mailbox import Mailbox, smtp_server
+from tests.e2e.receivers import listening_hook
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
 
@@ -24,18 +30,70 @@ canaries:
 WHY = "trial' is not the one that started"
 
 
-def configure(stage: Stage, old: str, new: str) -> None:
-    """Change the file, and wait until worker and admin process have taken it."""
-    reloads = stage.server.log_file.read_text().count("config.reloaded")
+def configure(stage: Stage, old: str, new: str, event: str = "config.reloaded", times: int = 2) -> None:
+    """Change the file, and wait until worker and admin process have taken it, or the supervisor has not."""
+    seen = stage.server.log_file.read_text().count(event)
     stage.configure(stage.server.config.read_text().replace(old, new))
     stage.server.process.send_signal(signal.SIGHUP)
-    eventually(lambda: stage.server.log_file.read_text().count("config.reloaded") >= reloads + 2)
+    eventually(lambda: stage.server.log_file.read_text().count(event) >= seen + times)
 
 
 def arm(stage: Stage, user: str) -> str:
     url = f"{stage.server.traffic}/v1/chat/completions"
     key = {"authorization": "Bearer sk-caller"}
     return httpx2.post(url, json=chat("gpt-4o", user), headers=key, trust_env=False).headers["x-canary-arm"]
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [("[gpt-4o]", "[gpt-4o, gpt-4]"), ("share: 20%", "share: 20%\n    no_unit: random"),
+     ("share: 20%", "share: 20%\n    lane: 50%"), ("08-06", "05-13")],
+    ids=["a model more", "who has no unit", "a lane", "the baseline"],
+)  # fmt: skip
+def test_an_edit_of_a_canary_that_started_changes_nothing_and_is_told(
+    tmp_path: Path, edited: tuple[str, str]
+) -> None:
+    with on_stage(tmp_path, CONFIG) as stage:
+        assert stage.canary("start", "trial").returncode == 0
+        assert stage.canary("promote", "trial", "--reason", "good", "--against-verdict").returncode == 0
+        eventually(lambda: arm(stage, "anybody") == "candidate")
+        configure(stage, *edited, "config.refused", 1)
+        eventually(lambda: any(WHY in each for each in stage.api("GET", "/api/status").json()["degraded"]))
+        assert {arm(stage, f"user-{n}") for n in range(20)} == {"candidate"}
+        assert stage.status("trial")["refused"] is None
+        assert WHY in html.unescape(stage.api("GET", "/").text)
+        where = {"CANARY_DATA": str(stage.server.data)}
+        checked = CliRunner().invoke(app, ["check", "--config", str(stage.server.config)], env=where)
+        assert (checked.exit_code, WHY in checked.output, "use a new name" in checked.output) == (
+            2,
+            True,
+            True,
+        )
+        stage.restart()
+        assert {arm(stage, f"user-{n}") for n in range(20)} == {"candidate"}
+        configure(stage, *reversed(edited))
+        assert stage.api("GET", "/api/status").json()["degraded"] == []
+
+
+@pytest.mark.more
+def test_a_file_that_stays_refused_for_a_minute_is_told_by_webhook_and_mail(tmp_path: Path) -> None:
+    mailbox = Mailbox()
+    with listening_hook() as hook, smtp_server(mailbox) as smtp:
+        receivers = (
+            f'{{webhook: "{hook.url}"}}, {{apprise: "mailto://{smtp}/a@example.com?from=c@example.com"}}'
+        )
+        config = f"{CONFIG}notify: [{receivers.replace('{', '{{').replace('}', '}}')}]\n"
+        with on_stage(tmp_path, config) as stage:
+            assert stage.canary("start", "trial").returncode == 0
+            configure(stage, "[gpt-4o]", "[gpt-4o, gpt-4]", "config.refused", 1)
+            (told,) = eventually(lambda: hook.bodies or None, within_s=100.0)
+            assert (told["event"], told["rules"], told["canary"]) == (
+                "page",
+                ["config_refused"],
+                "service/config",
+            )
+            assert WHY in told["headline"]
+            assert any(WHY in " ".join(text.split()) for text in eventually(mailbox.texts, within_s=30.0))
 
 
 def test_a_refused_canary_takes_no_order_for_its_candidate_until_the_file_is_as_it_was(
@@ -46,7 +104,9 @@ def test_a_refused_canary_takes_no_order_for_its_candidate_until_the_file_is_as_
         assert stage.canary("start", "trial").returncode == 0
         eventually(lambda: arm(stage, user) == "candidate")
 
-        configure(stage, "[seed]", "[seed, top_p]")
+        stage.server.stop()
+        (stage.server.data / "taken.yaml").unlink()  # as on a new machine: no earlier file is known
+        stage.restart(stage.config_text.replace("[seed]", "[seed, top_p]"))
         assert arm(stage, user) == "baseline"
         for order in (["ramp", "trial", "50%"], ["promote", "trial", "--reason", "good"]):
             told = stage.canary(*order)

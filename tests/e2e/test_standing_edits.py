@@ -1,12 +1,15 @@
 """A standing entry that is edited after a promotion: everybody keeps what they have."""
 
+import html
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from canary.cli import app
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.e2e.test_standing_canaries import CONFIG, canary, check, given
 from tests.serving import eventually
@@ -80,3 +83,38 @@ def test_an_edit_leaves_a_running_trial_as_it_began_and_the_check_says_so(stage:
     told = " ".join(check(stage).split())
     assert "support-second keeps match of its begin; the file's are for the next trial of support" in told
     assert stage.status("support-second")["refused"] is None
+
+
+RENAMED = ("name: support", "name: helpdesk")
+
+
+def test_a_rename_after_a_promotion_is_refused_and_everybody_keeps_the_promoted_model(stage: Stage) -> None:
+    promote(stage, "second")
+    edit(stage, *RENAMED)
+    assert models(stage) == {"second": 50}
+    where = {"CANARY_DATA": str(stage.server.data)}
+    checked = CliRunner().invoke(app, ["check", "--config", str(stage.server.config)], env=where)
+    why = "canary 'helpdesk' takes the requests of 'support', whose baseline openai/second"
+    assert (checked.exit_code, why in checked.output) == (2, True), checked.output
+    assert why in " ".join(stage.canary("status").stderr.split())
+    assert why in html.unescape(stage.api("GET", "/").text)
+    stage.restart()
+    assert models(stage) == {"second": 50}
+    edit(stage, *reversed(RENAMED))
+    assert stage.api("GET", "/api/status").json()["degraded"] == []
+
+
+def test_a_promoted_baseline_that_leaves_with_its_entry_is_told_everywhere(stage: Stage) -> None:
+    promote(stage, "second")
+    entry = stage.config_text.partition("canaries:")[2]
+    other = entry.replace("support", "other").replace("    standing: true\n", "").replace(
+        "{provider: openai}", "{provider: openai, model: x}"
+    )  # fmt: skip
+    edit(stage, entry, other)
+    why = "support is not in the config any more: its promoted baseline openai/second"
+    eventually(lambda: why in stage.server.log_file.read_text())
+    eventually(lambda: any(why in each for each in stage.api("GET", "/api/status").json()["degraded"]))
+    assert why in " ".join(stage.canary("status").stderr.split())
+    edit(stage, other, entry)
+    eventually(lambda: models(stage) == {"second": 50})
+    eventually(lambda: stage.api("GET", "/api/status").json()["degraded"] == [])
