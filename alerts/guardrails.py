@@ -255,6 +255,12 @@ def _key_of(guardrail: Guardrail) -> str:
     return rule_key(outage, rule.category, rule.segment) if isinstance(guardrail, OutageRule) else rule.key
 
 
+def _about(key: str) -> str:
+    """What the rule of this key is about: both rules about failures count the same, in any part."""
+    rule = key.partition("[")[0]
+    return "failures" if rule in ERRORS else rule
+
+
 def counts_units(rule: Rule) -> bool:
     """True for error rules over the whole canary: their minimum counts users."""
     about_errors = rule.rule in ("error_rate", "error_rate_vs_baseline")
@@ -459,7 +465,7 @@ class Watch:
     def _statuses(self, now: float, at: Utc | None) -> list[GuardrailStatus]:
         """Every rule's status, with its figures since the incident's start if there is one."""
         for key, rule in self._counting.items():
-            rule.count_from(self.state.incidence.start(key, at))
+            rule.count_from(self.state.incidence.start(key, _about(key), at))
         return [guardrail.status(now) for guardrail in self.guardrails]
 
     def _count_incident(
@@ -470,31 +476,28 @@ class Watch:
         counts = {key: rule.counts() for key, rule in self._counting.items()}
         found.note(counts, self.state.failing.failed, at)
         found.rise({each.key: each.evidence.get("ln_cusum", 0.0) for each in statuses}, at)
-        calling = [each for each in statuses if each.action in CALLS]
-        if not calling and not told and found.since is not None:
+        calling, before = [each for each in statuses if each.action in CALLS], len(found.starts)
+        for each in sorted(calling, key=lambda each: each.action != "rollback"):
+            about = _about(each.key)
+            if about not in found.starts and (rising := self._arrived_since(each.key)) is not None:
+                found.begin(about, rising)
+        if not calling and not told:
             found.end()
-        elif calling and found.since is None:
-            leading = min(calling, key=lambda each: each.action != "rollback")
-            rising = self._arrived_since(leading.key)
-            if rising is None:
-                return statuses
-            found.begin(rising)
-        else:
-            return statuses
-        return self._statuses(now, at)
+        return statuses if len(found.starts) == before else self._statuses(now, at)
 
     def _located(self, statuses: Sequence[GuardrailStatus]) -> list[GuardrailStatus]:
         """The statuses with the parts of the traffic in which their failing exchanges lie."""
-        kinds = [kind_of(status.rule, status.threshold) for status in statuses]
-        found = {kind: self.concentration(kind) for kind in {*kinds} if kind}
+        kinds = [(kind_of(status.rule, status.threshold), _about(status.rule)) for status in statuses]
+        found = {each: self.concentration(*each) for each in {*kinds} if each[0]}
         return [
             located(status, found.get(kind, NOWHERE)) for kind, status in zip(kinds, statuses, strict=True)
         ]
 
-    def concentration(self, kind: str = ANY) -> Concentration:
-        """Where the candidate's exchanges that fail in this way are concentrated; by default in any way."""
-        found = self.state.incidence
-        after = found.failing if found.since is not None else None
+    def concentration(self, kind: str = ANY, about: str = "") -> Concentration:
+        """Where the candidate's exchanges that fail in this way are concentrated; by default in any way.
+        `about`: of an incident, from where rules about this count."""
+        start = self.state.incidence.start_of(about)
+        after = start.failing if start is not None else None
         return self.state.failing.concentration(kind, (CATEGORY, *self.segments), after)
 
     def where(self, statuses: Sequence[GuardrailStatus], rule: str = "") -> Concentration:

@@ -1,7 +1,7 @@
 """What rules have counted in a run, and since when an incident counts it. For people: no rule decides by it.
 
-While a rule calls for a person, every rule counts from the same moment: that at which the evidence of the one
-that called first began to grow. Every surface says these figures, so none of them disagree.
+While a rule calls for a person, rules count from the same moment: that at which the evidence of the one that
+called first began to grow. Every surface says these figures, so none of them disagree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,19 +95,28 @@ class CountMark(NamedTuple):
 
 
 @dataclass(slots=True)
+class IncidentStart:
+    """From where on rules about one thing count an incident, JSON-able: UTC seconds, and what each rule had
+    counted before, and the failing exchanges."""
+
+    since: Utc
+    before: dict[str, RuleCounts]
+    failing: int
+
+
+@dataclass(slots=True)
 class Incidence:
-    """The moments from which an incident may count, and that from which one does (`start`), JSON-able.
+    """The moments from which an incident may count, and those from which one does, JSON-able.
 
     `rules` are the keys of the rules that the marks have. Of old marks, every other one is dropped: the first
-    is of the run's beginning. `before` is kept by rule, since rules may come and go meanwhile. `risen` says
-    since when each rule is seen to have evidence.
+    is of the run's beginning. `starts` are by what the rules are about, the first one's first: what begins to
+    fail while an incident about something else is open counts from its own beginning. `risen` says since when
+    each rule is seen to have evidence.
     """
 
     rules: tuple[str, ...] = ()
     marks: list[CountMark] = field(default_factory=list)
-    since: Utc | None = None
-    before: dict[str, RuleCounts] = field(default_factory=dict)
-    failing: int = 0
+    starts: dict[str, IncidentStart] = field(default_factory=dict)
     risen: dict[str, Utc] = field(default_factory=dict)
 
     def rise(self, evidence: Mapping[str, float], at: Utc) -> None:
@@ -118,7 +127,8 @@ class Incidence:
         """Note what every rule has counted at UTC `at`."""
         now = tuple(counts.values())
         if self.rules != tuple(counts):
-            self.marks = [] if self.rules else [CountMark(Utc(0.0), Utc(0.0), (RuleCounts(),) * len(now), 0)]
+            none = CountMark(Utc(0.0), Utc(0.0), (RuleCounts(),) * len(now), 0)
+            self.marks = [] if self.rules else [none]
             self.rules = tuple(counts)
         last = self.marks[-1] if self.marks else None
         quiet = last is not None and last.failing == failing and _same(last.counts, now)
@@ -126,24 +136,31 @@ class Incidence:
         if len(self.marks) > MARKS:
             self.marks = [*self.marks[: MARKS // 2 : 2], *self.marks[MARKS // 2 :]]
 
-    def begin(self, rising: Utc) -> None:
-        """Count from the last moment before UTC `rising` at which nothing bad had come yet."""
+    def begin(self, about: str, rising: Utc) -> None:
+        """Let rules about this count from the last moment before UTC `rising` at which nothing bad had come
+        yet."""
         before = [each for each in self.marks if each.began < rising]
         mark = before[-1] if before else self.marks[0]
-        start = mark.at if mark.at and mark.began >= rising else min(rising, mark.at or rising)
-        self.since, self.failing = Utc(start), mark.failing
-        self.before = dict(zip(self.rules, mark.counts, strict=True))
+        since = mark.at if mark.at and mark.began >= rising else min(rising, mark.at or rising)
+        self.starts[about] = IncidentStart(
+            Utc(since), dict(zip(self.rules, mark.counts, strict=True)), mark.failing
+        )
 
-    def start(self, key: str, now: Utc | None) -> CountStart | None:
+    def start_of(self, about: str) -> IncidentStart | None:
+        """Where rules about this count from: with the incident, unless it began later."""
+        return self.starts.get(about) or next(iter(self.starts.values()), None)
+
+    def start(self, key: str, about: str, now: Utc | None) -> CountStart | None:
         """From where on the rule of this key counts, at UTC `now`; None for the whole run."""
-        before = self.before.get(key)
-        if self.since is None or before is None or now is None:
+        found = self.start_of(about)
+        before = found.before.get(key) if found is not None else None
+        if found is None or before is None or now is None:
             return None
-        return CountStart(self.since, f"since {clock(self.since, now)}", before)
+        return CountStart(found.since, f"since {clock(found.since, now)}", before)
 
     def end(self) -> None:
         """Count the whole run again."""
-        self.since, self.before, self.failing = None, {}, 0
+        self.starts = {}
 
 
 def _same(before: Sequence[RuleCounts], now: Sequence[RuleCounts]) -> bool:

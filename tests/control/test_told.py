@@ -18,6 +18,7 @@ from alerts.incidents.notice import (
     Notice,
     alertmanager_payload,
     apprise_payload,
+    describe,
     pagerduty_payload,
     slack_payload,
     webhook_payload,
@@ -591,6 +592,43 @@ def test_all_surfaces_count_one_incident_from_one_moment_and_never_less_than_bef
         assert all(now >= then for now, then in zip(truth, before, strict=True))
         before = truth
     assert seen > 500 and before[0] > 20
+
+
+def test_the_next_incident_counts_from_its_own_beginning(store: Store) -> None:
+    watched = Watched(store, "{rule: error_rate, action: page}")
+    failing = one(**FAILED)
+    watched.come(40, baseline=GOOD, candidate=GOOD)
+    watched.come(60, baseline=GOOD, candidate=failing)
+    watched.come(20, baseline=GOOD, candidate=failing, messages=99)
+    watched.come(300, baseline=GOOD, candidate=GOOD, messages=99)
+    watched.quiet(RESOLVE_AFTER_S + 20.0)
+    assert [each.event for each in watched.notices] == ["page", "resolved"]
+    watched.come(20, baseline=GOOD, candidate=GOOD, messages=99)
+    began, before = NOW + watched.mono, watched.bad
+    watched.come(60, baseline=GOOD, candidate=failing, messages=3)
+    bad = watched.bad - before
+    since = clock(began, NOW)
+    assert watched.notices[-1].headline.startswith(
+        f"Answers of m2 fail: {bad} of {bad} requests, {bad} users, since {since}."
+    )
+
+
+def test_what_begins_during_another_incident_counts_from_its_own_beginning(store: Store) -> None:
+    watched = Watched(store, "{rule: latency_p95, action: page}, {rule: error_rate}")
+    watched.come(60, baseline=GOOD, candidate=GOOD)
+    watched.come(60, baseline=GOOD, candidate=one(latency_s=4.0))
+    watched.come(120, baseline=GOOD, candidate=one(latency_s=4.0), messages=99)
+    assert watched.notices[0].rules == ("latency_p95",)
+    before, began = watched.bad, NOW + watched.mono
+    while not watched.notices[-1].rolled_back:
+        watched.come(1, baseline=GOOD, candidate=one(**FAILED), messages=99)
+    bad, since = watched.bad - before, clock(began, NOW)
+    assert watched.notices[-1].headline.startswith(
+        f"Answers of m2 fail: {bad} of {bad} requests, {bad} users, since {since}."
+    )
+    assert f"error_rate: candidate: {bad} of {bad} outcomes failed since {since}" in describe(
+        watched.notices[-1]
+    )
 
 
 def test_all_surfaces_of_a_rollback_have_the_figures_of_its_moment_though_more_failures_come(
