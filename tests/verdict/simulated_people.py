@@ -177,6 +177,26 @@ def even(rng: Rng, sigma: float) -> World:
     return World(visits=of, totals={"errors": failing(rng, of, (0.01, 0.01))})
 
 
+def activity(rng: Rng, sigma: float) -> World:
+    """Halfway between the bounds, errors and how active users are have nothing to do with each other."""
+    of = visits(rng, uneven(rng, 16_000, sigma), share=0.1)
+    return World(
+        visits=of, totals={"errors": failing(rng, of, (0.03, 0.035)), "cost": paying(rng, of, (0.02, 0.02))}
+    )
+
+
+FOUR = (
+    FAILS_SELDOM,
+    row("error_rate", "<= baseline + 1.5pp", "<= baseline - 1pp"),
+    row("cost_per_request", "<= 1.15x baseline", "<= 0.9x baseline"),
+    row("cost_per_request", "< 0.023", "< 0.015"),
+)
+
+
+def told_of_activity(sigma: float, rows: int, seed: int) -> Told:
+    return told(activity(np.random.default_rng(seed), sigma), FOUR[:rows])
+
+
 WORLDS: Mapping[str, tuple[Callable[[Rng], World], Sequence[Criterion]]] = {
     "one user has 8 % of the traffic": (lambda rng: whale(rng, 0.08), [FAILS_SELDOM]),
     "one user has 15 % of the traffic": (lambda rng: whale(rng, 0.15), [FAILS_SELDOM]),

@@ -22,7 +22,7 @@ from routing.states import State
 from tests.verdict.conftest import START, exchanges
 from tests.verdict.conftest import World as Visitors
 from tests.verdict.shipping import Shipper, records
-from tests.verdict.simulated import DAY_S, World, failing, joined, rating, usual, visits
+from tests.verdict.simulated import DAY_S, World, failing, joined, rating, uneven, usual, visits
 from tests.verdict.simulated_cases import FAILS_SELDOM
 from tests.verdict.simulated_looks import PLAN, jobs, row
 from tests.verdict.simulated_people import (
@@ -37,6 +37,7 @@ from tests.verdict.simulated_people import (
     robots,
     silent,
     told_of,
+    told_of_activity,
 )
 from verdict.decision.document import Report, from_json, to_json
 from verdict.decision.reports import report_of
@@ -91,6 +92,16 @@ def test_nothing_is_said_where_each_user_counts_once_or_both_say_the_same() -> N
     csat = _report(readme(np.random.default_rng(1), "equal"), CSAT)
     assert csat.metrics[0].by_users is None
     assert "by_users" not in to_json(csat, sentences)["metrics"][0]
+
+
+@pytest.mark.parametrize(("seed", "day"), [(31, 9), (52, 11)])
+def test_busy_users_are_not_named_for_what_chance_does(seed: int, day: int) -> None:
+    """Errors and activity have nothing to do with each other; each user counting once, the row would wait."""
+    rng = np.random.default_rng(seed)
+    of = visits(rng, uneven(rng, 8000, 1.6), share=0.1, days=14)
+    world = World(visits=of, totals={"errors": failing(rng, of, (0.03, 0.035))})
+    canary = JudgedCanary(name="people", criteria=[FAILS_SELDOM], planned_days=14)
+    assert build(world.until(day), canary, now=day * DAY_S + 1).verdict == "ship"
 
 
 def test_one_user_with_over_a_tenth_of_the_candidate_s_requests_is_said() -> None:
@@ -234,6 +245,21 @@ def test_heavy_hands_and_absence_seldom_fool_the_report_in_full(pool: ProcessPoo
         assert shipped - plainly[1] <= 0.05 + room
     else:
         assert plainly[1] <= 0.07 + room
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize(("sigma", "rows"), [(1.0, 1), (1.6, 1), (1.0, 4)])
+def test_busy_users_are_named_for_nothing_in_few_ships_in_full(
+    pool: ProcessPoolExecutor, sigma: float, rows: int
+) -> None:
+    runs = min(RUNS, 300)
+    found = list(pool.map(told_of_activity, [sigma] * runs, [rows] * runs, range(runs), chunksize=4))
+    ships = [each for each in found if each.day < np.inf]
+    alarms = sum("NotByUsers" in each.caveats for each in ships)
+    print(f"\nactivity σ = {sigma}, {rows} rows: {alarms} false alarms in {len(ships)} ships of {runs}")
+    assert len(ships) >= 0.3 * runs
+    assert alarms <= 0.05 * len(ships) + 3 * (0.05 * 0.95 * len(ships)) ** 0.5
 
 
 def _log(folder: Path, *, known: int, requests: int = 1) -> Sample:

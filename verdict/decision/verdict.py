@@ -346,7 +346,7 @@ def _row(
             days=_since_first(planned, sample, own.criterion, observed, notes) if told else (),
             caveats=(
                 unequal,
-                not_by_users(sums.sample, reading, row, sums),
+                not_by_users(sums.sample, reading, row, sums, rows=len(canary.criteria)),
                 sessions_differ(criterion, sums, canary.metrics),
             ),
             notes=notes,

@@ -407,8 +407,9 @@ def capped(observed: Observations, criterion: Criterion) -> Capped | None:
 # Says what hangs on few users: a row that keeps its bound only by their many exchanges, and their traffic.
 
 
-_BY_CHANCE = 1.645
-"""A difference of so many standard errors comes by chance 1 time in 10."""
+_BY_CHANCE = 0.02
+"""How often chance alone names busy users in a report: the level of all its rows together. It is low because
+only those rows are asked that pass by requests and not by users."""
 
 _TOLD = 3
 """So many users are named."""
@@ -420,10 +421,12 @@ _WHOLE = re.compile("[0-9a-f]{32}")
 """A unit as the store has it, hashed."""
 
 
-def not_by_users(sample: Sample, reading: MetricReading, row: Row, sums: ArmSums) -> NotByUsers | None:
+def not_by_users(
+    sample: Sample, reading: MetricReading, row: Row, sums: ArmSums, *, rows: int
+) -> NotByUsers | None:
     """The caveat for a row that is decided, but by no look (without a plan, by no band) in which each user
     counts once; None where one of them says the same, where both values differ by chance, and where each
-    counts once anyway."""
+    counts once anyway. `rows`: the number of the rubric's rows."""
     voices, would = reading.by_users, {"IDEAL": "pass", "PASS": "pass", "FAIL": "fail"}.get(row.state)
     if voices is None or would is None:
         return None
@@ -432,7 +435,10 @@ def not_by_users(sample: Sample, reading: MetricReading, row: Row, sums: ArmSums
         said = [outcome(band.low, band.high)]
     else:
         said = [look.seen.by_users for look in row.looks if look.seen and look.seen.by_users]
-    if would in said or not said or not _apart(sums, row.criterion.acceptable):
+    if would in said or not said:
+        return None
+    z = _better_by_requests(sums, row.criterion.acceptable) * (1 if would == "pass" else -1)
+    if special.ndtr(-z) >= _BY_CHANCE / rows:
         return None
     candidate, baseline = values_by_users(reading)
     users, part = _movers(sums.sums)
@@ -446,15 +452,16 @@ def not_by_users(sample: Sample, reading: MetricReading, row: Row, sums: ArmSums
     )
 
 
-def _apart(sums: ArmSums, bound: Bound) -> bool:
-    """True if it matters to the bound whether each user counts once: more than by chance 1 time in 10."""
+def _better_by_requests(sums: ArmSums, bound: Bound) -> float:
+    """By how many standard errors the row is better than if each user counted once; 0 where each does."""
     voices = sums.by_users
     if voices is None:
-        return False
+        return 0.0
     factor, _ = bound.terms
     ours, theirs = arms(sums.sums), arms(voices.sums)
     se = math.sqrt(float(np.sum((ours.influence(factor) - theirs.influence(factor)) ** 2)))
-    return abs(ours.value(factor) - theirs.value(factor)) > _BY_CHANCE * se
+    better = (ours.value(factor) - theirs.value(factor)) * (1 if bound.higher_is_better else -1)
+    return better / se if se > 0 else 0.0
 
 
 def values_by_users(reading: MetricReading) -> tuple[float | None, float | None]:
