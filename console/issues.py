@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -13,7 +12,7 @@ from console.access.login import Login
 from control.operator.issues import Wanted, add_issue, modes, source_of
 from control.operator.operator import Operator
 from control.operator.orders import BadOrder
-from pages.words.issues import became, first_seen
+from pages.words.issues import became, example_address, first_seen
 from records.store import Store
 from records.store.benchmarks import BenchFailures
 
@@ -52,7 +51,14 @@ class IssuePages:
         """GET: the wrong answers of each candidate's newest benchmark, the newest first."""
         found = await self._operator.ask(lambda store: BenchFailures(store).newest(now=time.time()))
         shown = [
-            (model, len(rows), [(row, _address(row, model)) for row in rows[:_MOST_WRONG]])
+            (
+                model,
+                len(rows),
+                [
+                    (row, example_address(str(row["dataset"]), str(row["id"]), model))
+                    for row in rows[:_MOST_WRONG]
+                ],
+            )
             for model, rows in reversed([*found.items()])
         ]
         return self._login.answer(request, "issues_wrong.html", models=shown)
@@ -83,8 +89,3 @@ class IssuePages:
 
 def _wanted(fields: Mapping[str, str]) -> Wanted:
     return Wanted(**{name: fields.get(name, "").strip() for name in ("exchange", "example", "since")})
-
-
-def _address(row: Mapping[str, str | float | None], model: str) -> str:
-    fields = {"example": f"{row['dataset']}:{row['id']}", "since": model}
-    return f"/issues/new?{urlencode(fields)}"

@@ -69,10 +69,21 @@ def columns(*names: str) -> list[Column]:
     return [Column(name) for name in names]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownId:
+    """An id, and its `short` form, by which people read it. `address`: its own page, to which a page of a
+    server leads."""
+
+    code: str
+    short: str
+    address: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A text with what stands below it; `code` is a name as the records have it. `tone` is a state, for the
-    colour; a `mark` is a state's own word. `bar` is drawn on a page only."""
+    colour; a `mark` is a state's own word. `bar` is drawn on a page only. There `ids` stand before the
+    text that is then left, `after`, in place of the `text`, and each can be copied whole."""
 
     text: str
     _: KW_ONLY
@@ -81,6 +92,8 @@ class Cell:
     tone: str = ""
     mark: bool = False
     bar: PreferenceBar | None = None
+    ids: Sequence[ShownId] = ()
+    after: str = ""
 
 
 Row: TypeAlias = Sequence[str | Cell]

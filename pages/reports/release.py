@@ -7,13 +7,13 @@ from operator import attrgetter
 from typing import Any
 
 from common.numbers import count, dollars, percent, seconds
-from pages.document import BulletList, Cell, Document, Row, Section, Table, columns
+from pages.document import BulletList, Cell, Document, Row, Section, ShownId, Table, columns
 from pages.reports.bench_text import judged_parts
 from pages.words import gains, judge, plan, verdict
 from pages.words.archive import came, ending, promised, promises, reasons_of, week_after
 from pages.words.drift import SINCE_DRIFT
 from pages.words.figures import bound_words, joined, label
-from pages.words.issues import example_ids
+from pages.words.issues import MOST_IDS, example_address, example_ids, more_ids, short_id
 from pages.words.reasons import miss_words, sentences
 from pages.words.status import day, in_words, minute
 from pages.writers import listing, written
@@ -87,7 +87,11 @@ def _sections(found: Dossier) -> list[Section]:
         ),
         *(_week_after(run, run.week_after, found) for run in found.runs if run.week_after is not None),
         *_benchmark(found.benchmark or {}),
-        _section("The wrong answers", says=_counted(found.wrong), table=_wrong(found.wrong)),
+        _section(
+            "The wrong answers",
+            says=_counted(found.wrong),
+            table=_wrong(found.wrong, found.release.candidate),
+        ),
         _section("Known issues", says=_issues((found.benchmark or {}).get("issues"))),
         _section("Notes", says=[_noted(note) for note in found.notes]),
     ]
@@ -272,7 +276,11 @@ def _benchmark(document: Mapping[str, Any]) -> Iterator[Section]:
         ],
         table=Table(
             columns("", "examples", "current right", "candidate right", "p", "new failures", "p95", "cost"),
-            [_dataset(name, node) for layer in document["layers"] for name, node in _datasets(layer)],
+            [
+                _dataset(name, node, of, document.get("candidate") or "")
+                for layer in document["layers"]
+                for name, node, of in _datasets(layer)
+            ],
         ),
     )
     yield _section("Time and cost of the examples", table=spent(document))
@@ -310,13 +318,19 @@ def _counted(rows: Sequence[FailureRow]) -> list[str]:
     return [told] if rows else []
 
 
-def _wrong(rows: Sequence[FailureRow]) -> Table:
+def _wrong(rows: Sequence[FailureRow], model: str) -> Table:
     """What was asked, and both answers or why there is none."""
     return Table(
         columns("example", "asked", "expected", "current model", "candidate"),
         [
             [
-                f"{row['dataset']}: {row['id']}" + (" (new)" if row["new"] == "yes" else ""),
+                _examples(
+                    str(row["dataset"]),
+                    [str(row["id"])],
+                    model,
+                    before=f"{row['dataset']}: ",
+                    after=" (new)" if row["new"] == "yes" else "",
+                ),
                 _cut(row["asked"]),
                 _cut(row["expected"]),
                 *(
@@ -384,16 +398,17 @@ def _rubric(rows: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def _datasets(layer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _datasets(layer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """A row's name and figures, with the dataset that it is of."""
     for dataset in layer["datasets"]:
-        yield dataset["dataset"], dataset
+        yield dataset["dataset"], dataset, dataset["dataset"]
         if len(dataset["categories"]) > 1:
             for part in dataset["categories"]:
                 critical = ", critical" if part["critical"] else ""
-                yield f"– {part['category'] or '(no category)'}{critical}", part
+                yield f"– {part['category'] or '(no category)'}{critical}", part, dataset["dataset"]
 
 
-def _dataset(name: str, node: Mapping[str, Any]) -> list[str]:
+def _dataset(name: str, node: Mapping[str, Any], dataset: str, model: str) -> Row:
     ours, theirs = node["candidate"], node["baseline"]
     failures = node["new_failures"]
     return [
@@ -401,10 +416,24 @@ def _dataset(name: str, node: Mapping[str, Any]) -> list[str]:
         f"{node['examples']:,}",
         *(percent(side and side["completion"]) for side in (theirs, ours)),
         "–" if node["mcnemar_p"] is None else f"{node['mcnemar_p']:.2g}",
-        example_ids(failures) if failures else "none",
+        _examples(dataset, failures, model) if failures else "none",
         _ratio(node.get("latency_ratio")),
         _ratio(node.get("cost_ratio")),
     ]
+
+
+def _examples(dataset: str, ids: Sequence[str], model: str, *, before: str = "", after: str = "") -> Cell:
+    """The first ten examples of a dataset, each with its own page."""
+    return Cell(
+        f"{before}{example_ids(ids)}{after}",
+        ids=[
+            ShownId(
+                code=each, short=f"{before}{short_id(each)}", address=example_address(dataset, each, model)
+            )
+            for each in ids[:MOST_IDS]
+        ],
+        after=f"{more_ids(ids)}{after}",
+    )
 
 
 def _ratio(found: Mapping[str, float] | None) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from common.clock import rfc3339
 from pages.words.status import day
@@ -22,8 +23,17 @@ def short_id(name: str) -> str:
 
 def example_ids(ids: Sequence[str]) -> str:
     """The first ten examples, and how many more there are: r-17, …0a1b2c3d and 30 more."""
-    more = f" and {len(ids) - MOST_IDS} more" if len(ids) > MOST_IDS else ""
-    return f"{', '.join(map(short_id, ids[:MOST_IDS]))}{more}"
+    return f"{', '.join(map(short_id, ids[:MOST_IDS]))}{more_ids(ids)}"
+
+
+def more_ids(ids: Sequence[str]) -> str:
+    """How many there are beside the first ten; "" for none."""
+    return f" and {len(ids) - MOST_IDS} more" if len(ids) > MOST_IDS else ""
+
+
+def example_address(dataset: str, name: str, model: str) -> str:
+    """The page that shows an example, and makes it a known issue of what the model does with it."""
+    return f"/issues/new?{urlencode({'example': f'{dataset}:{name}', 'since': model})}"
 
 
 def became(model: "ModelWithMode") -> str:
