@@ -24,7 +24,7 @@ from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus, paging
 from alerts.wording import UNNAMED, ArmNames, Trouble, cause
 from common.clock import Utc
 from control.feed.events import WorkerEvents, WorkerKey
-from control.monitor.standing import StandingOutages
+from control.monitor.outages import StandingOutages
 from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic, one_sided
 from control.monitor.wait_limits import CandidatePatience
 from control.settings import CanarySettings, ControlSettings
