@@ -269,6 +269,7 @@ class Exchanges:
             lanes=self.lanes,
             callers=self.callers,
             assign=self._assign,
+            may_recall=self._may_recall,
             idle_s=attempt.target.timeout.idle_s,
         )
         incoming.switch(to_caller(session.handshake, our_headers(record, attempt)))

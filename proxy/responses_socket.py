@@ -5,6 +5,7 @@ also serves a candidate at the same entry; one at another entry gets a socket wi
 
     the caller's message          goes to
     response.create               the socket of the assigned arm, with the arm's model and changes
+    the same after a rollback     the candidate's, where that made the response it names and may go on
     any other message             the socket that made the response it names, else the first socket
     ping, pong, close             the first socket
 
@@ -19,6 +20,7 @@ caller's connection.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 import msgspec
@@ -41,6 +43,7 @@ from proxy.calls.canary_choice import CanaryChooser
 from proxy.calls.reader import admit_message, message_call
 from proxy.calls.refusal import Refused, error_body
 from proxy.calls.routes import ArmTarget, Routes, Trial
+from proxy.dialects.operation import PASS_THROUGH
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.websocket import CLOSE, PING, PONG, MessageCutter, WholeMessage, frame
@@ -48,13 +51,15 @@ from proxy.providers.credentials import Credentials, NoCredential
 from records.outcome import THROTTLED, ErrorType
 from routing.assign import Assignment
 
+OUTSIDE = Assignment(arm="baseline", reason="no_plan")
 _TOO_LARGE = (1009).to_bytes(2, "big")
 
 
 class ResponsesSocket:
     """The relay of one connection. Call `run` once.
 
-    `assign` chooses the arm of a call; its last argument says whether the call is stateful.
+    `assign` chooses the arm of a call; its last argument says whether the call is stateful. `may_recall`:
+    whether a candidate that was rolled back may go on with a conversation that it began.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class ResponsesSocket:
         lanes: CanaryChooser,
         callers: Callers,
         assign: Callable[[Call, ExchangeRecord, bool], Assignment],
+        may_recall: Callable[[Call, Trial], bool],
         idle_s: float,
     ) -> None:
         self._handshake = handshake
@@ -78,6 +84,7 @@ class ResponsesSocket:
         self._lanes = lanes
         self._callers = callers
         self._assign = assign
+        self._may_recall = may_recall
         self._idle_s = idle_s
         self._sockets = ProviderSockets(upstreams, provider)
         self._turns: list[ResponseTurn] = []
@@ -164,26 +171,39 @@ class ResponsesSocket:
         call = message_call(self._handshake, self._routes(), self._lanes, piece.data)
         made_by = self._sockets.maker_of(message.previous_response_id)
         stateful = call.stateful and made_by is self._sockets.first
+        warms = message.generate is False  # there is no answer, so it is an exchange of no canary
         record = self._recorder.open()
-        record.begin(call)
+        record.begin(_outside(call) if warms else call)
         try:
             admit_message(self._callers, call)
             assignment = self._assign(call, record, stateful)
         except Refused as refusal:
             self._refuse(record, refusal, message.lane)
             return
-        record.assign(assignment)
+        record.assign(OUTSIDE if warms else assignment)
         turn = ResponseTurn(call, record, assignment, piece, message.lane)
         if call.trial is None:
             record.sample(self._routes().capture_outside(call.rest, call.facts.model))
             await self._send(turn, call.rest or self._routes().plain(call.route.provider))
+            return
+        if not warms:
+            self._recorder.in_flight.opened(record)
+            record.sample(call.trial.capture)
+        if self._goes_on(turn, call.trial, made_by):
+            record.asks_other_arm(True)
+            await self._send(turn, call.trial.candidate)
         else:
             await self._send_to_arm(turn, call.trial)
 
+    def _goes_on(self, turn: ResponseTurn, trial: Trial, made_by: ProviderSocket) -> bool:
+        """True for the baseline's request that goes on from a response of the candidate's own socket, which
+        only that one can read: the conversation began before a rollback."""
+        is_baselines = turn.assignment.arm == "baseline" and turn.assignment.reason != "pinned"
+        is_its_own = made_by is self._sockets.known(trial.candidate) and not trial.shares_state
+        return is_baselines and is_its_own and self._may_recall(turn.call, trial)
+
     async def _send_to_arm(self, turn: ResponseTurn, trial: Trial) -> None:
         assignment = turn.assignment
-        self._recorder.in_flight.opened(turn.record)
-        turn.record.sample(trial.capture)
         is_ours = assignment.arm == "candidate" and assignment.reason != "pinned"
         turn.covered = trial.canary.fall_back and is_ours
         if turn.covered and not trial.breaker.allows(monotonic(), assignment.run):
@@ -375,6 +395,11 @@ class ResponsesSocket:
             if turn.covered and trial is not None:
                 trial.breaker.ended(turn.attempt.failure, monotonic())
             turn.record.finish(turn.attempt)
+
+
+def _outside(call: Call) -> Call:
+    """The call as one of no canary, and of no operation that is counted."""
+    return msgspec.structs.replace(call, trial=None, route=replace(call.route, operation=PASS_THROUGH))
 
 
 def _is_foreign(turn: ResponseTurn, trial: Trial, refusal: WholeMessage) -> bool:

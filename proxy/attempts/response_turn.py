@@ -104,13 +104,15 @@ class _Response(msgspec.Struct):
 class SocketMessage(msgspec.Struct):
     """A message of either side, as far as its relay must know it.
 
-    `stream_id` names a lane, in which responses follow one another. `status` is that of an error.
+    `stream_id` names a lane, in which responses follow one another. `status` is that of an error. A request
+    that does not `generate` only warms the provider up for the next one.
     """
 
     type: str = ""
     stream_id: str | None = None
     status: int | None = None
     previous_response_id: str | None = None
+    generate: bool | None = None
     response: _Response | None = None
 
     @property

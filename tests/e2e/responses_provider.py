@@ -38,8 +38,8 @@ class ResponsesProvider:
     """Listens on a thread of its own while it is entered. `lines` is the truth about what arrived.
 
     A model called `refuse-STATUS` is refused by an error event, `break` closes the connection in the middle
-    of a response, `silent` never answers, `foreign` reads no sealed state. A steered response has a
-    successor, unasked. `keys`: those that get a line; None for any.
+    of a response, `silent` never answers, `foreign` reads no sealed state. With `generate` false a response
+    is empty. A steered response has a successor, unasked. `keys`: those that get a line; None for any.
     """
 
     keys: frozenset[str] | None = None
@@ -125,6 +125,12 @@ async def _answer(connection: ServerConnection, asked: dict[str, Any], stored: s
         await _send(connection, {"type": "error", "status": 400, "error": error, **marks})
         return
     if model == "silent":
+        return
+    if asked.get("generate") is False:
+        empty = {"id": f"resp_warm_{len(stored)}", "object": "response", "model": model, "output": []}
+        stored.add(str(empty["id"]))
+        await _send(connection, {"type": "response.created", "response": empty, **marks})
+        await _send(connection, {"type": "response.completed", "response": empty | {"status": "completed"}})
         return
     prompt = RESPONSES.read(None, asked)  # type: ignore[arg-type]
     draws = Random(json.dumps(asked, sort_keys=True))

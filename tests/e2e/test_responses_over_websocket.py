@@ -44,6 +44,8 @@ CASES = {
     "refused-elsewhere": ("own", "refuse-400"),
     "unreachable": ("down", "new"),
     "sealed": ("own", "foreign"),
+    "taken-back": ("own", "new"),
+    "warmed": ("own", "new"),
     "breaking": ("openai", "break"),
     "adapted": ("openai", "new, request: {{rename: {{max_output_tokens: most}}, set: {{mood: calm}}}}"),
     "hushed": ("quiet", "silent"),
@@ -239,6 +241,66 @@ def test_an_arm_at_another_entry_gets_a_line_of_its_own_with_its_own_key(
     assert [(row["arm"], row["reason"]) for row in recorded(stage, user, number=3)[1:]] == [
         ("candidate", "cohort"),
         ("candidate", "cohort"),
+    ]
+
+
+def test_after_a_rollback_the_candidate_goes_on_with_the_responses_of_its_own_line(
+    stage: Stage, provider: ResponsesProvider
+) -> None:
+    user = new_user(stage, "candidate", "taken-back", "taken-back")
+    asks: dict[str, Any] = {"model": "taken-back", "safety_identifier": user, "store": False}
+
+    async def order(*words: str) -> None:
+        told = await asyncio.to_thread(stage.canary, words[0], "taken-back", "--reason", "a test", *words[1:])
+        assert told.returncode == 0, told.stderr
+        confirmed = {"alive": 1, "confirmed": 1}
+        await asyncio.to_thread(
+            eventually, lambda: stage.api("GET", "/api/status").json()["workers"] == confirmed
+        )
+
+    async def scene() -> list[str]:
+        async with sdk(stage, user).responses.connect() as connection:
+            answers = [(await heard(connection, **asks))[-1]]
+            await order("rollback")
+            for _ in range(2):
+                before = answers[-1].response.id
+                answers.append((await heard(connection, **asks, previous_response_id=before))[-1])
+            anew = (await heard(connection, **asks))[-1]
+            await order("rollback", "--hard")
+            last = answers[-1].response.id
+            (refused,) = await heard(connection, **asks, previous_response_id=last)
+            assert refused.error.code == "previous_response_not_found"
+            return [each.response.model for each in [*answers, anew]]
+
+    assert run(scene()) == ["new", "new", "new", "old"]
+    rows = recorded(stage, user, number=6)[1:]
+    assert [(row["arm"], row["served_by"], row["reason"], row["outcome"]) for row in rows[:4]] == [
+        ("candidate", "candidate", "cohort", "ok"),
+        ("baseline", "candidate", "foreign_state", "ok"),
+        ("baseline", "candidate", "foreign_state", "ok"),
+        ("baseline", "baseline", "stopped", "ok"),
+    ]
+    assert (rows[4]["arm"], rows[4]["served_by"]) == ("baseline", "baseline")
+
+
+def test_a_request_that_generates_nothing_warms_its_arm_up_and_is_no_exchange_of_the_canary(
+    stage: Stage, provider: ResponsesProvider
+) -> None:
+    user = new_user(stage, "candidate", "warmed", "warmed")
+    asks: dict[str, Any] = {"model": "warmed", "safety_identifier": user, "store": False}
+
+    async def scene() -> list[Any]:
+        async with sdk(stage, user).responses.connect() as connection:
+            warm = await heard(connection, **asks, generate=False)
+            assert warm[-1].response.output == []
+            return await heard(connection, **asks, previous_response_id=warm[-1].response.id)
+
+    assert run(scene())[-1].response.model == "new"
+    assert [asked["model"] for asked in provider.lines[1].asked] == ["new", "new"]
+    rows = recorded(stage, user, number=3)[1:]
+    assert [(row["canary"], row["operation"], list(row["faults"])) for row in rows] == [
+        ("", "other", []),
+        ("warmed", "chat", []),
     ]
 
 
