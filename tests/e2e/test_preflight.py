@@ -215,25 +215,30 @@ def test_state_that_only_the_baselines_account_reads_does_not_count(
     assert Counter(each.model for each in provider.log.entries) == {"new": 2}
 
 
+SAYS = {"type": "message", "content": [{"type": "output_text", "text": "pong"}]}
+ANSWERED = {"object": "response", "status": "completed", "output": [SAYS]}
+
+
 @contextmanager
-def hanging(baseline_status: int) -> Iterator[str]:
-    """A provider whose chat hangs for `new`; /responses and /embeddings are 404 and 503 there, and for `old`
-    this status and 404."""
+def hanging(theirs: int, ours: int) -> Iterator[str]:
+    """A provider whose chat hangs for `new`. /responses has these statuses for `old` and `new`, and
+    /embeddings 404 and 503."""
     over = threading.Event()
     answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "pong"}}]}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            ours = asked["model"] == "new"
+            is_new = asked["model"] == "new"
             status, said = 404, {"error": {"message": "Not Found"}}
             if self.path == "/v1/chat/completions":
-                if ours:
+                if is_new:
                     over.wait(60)
                 status, said = 200, answer
-            elif self.path == "/v1/responses" and not ours:
-                status, said = baseline_status, {"output": []} if baseline_status == 200 else said
-            elif self.path == "/v1/embeddings" and ours:
+            elif self.path == "/v1/responses":
+                status = ours if is_new else theirs
+                said = ANSWERED if status == 200 else said
+            elif self.path == "/v1/embeddings" and is_new:
                 status, said = 503, {"error": {"message": "no workers"}}
             body = json.dumps(said).encode()
             with suppress(OSError):
@@ -258,19 +263,20 @@ def hanging(baseline_status: int) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("baseline_status", "key", "code", "refused"),
+    ("theirs", "ours", "key", "code", "refused"),
     [
-        (200, ", api_key: k", 3, ["✗ 1 × /responses: 404 Not Found"]),
-        (404, ", api_key: k", 1, []),
-        (404, "", 1, []),
+        (200, 404, ", api_key: k", 3, ["✗ 1 × /responses: 404 Not Found"]),
+        (404, 404, ", api_key: k", 1, []),
+        (404, 404, "", 1, []),
+        (200, 200, ", api_key: k", 1, []),
     ],
-    ids=["the baseline takes it", "the baseline refuses it", "the baseline has no key"],
+    ids=["the baseline takes it", "the baseline refuses it", "the baseline has no key", "both take it"],
 )
 def test_where_chat_hangs_that_is_named_first_and_what_does_not_count_is_not_blamed(
-    tmp_path: Path, baseline_status: int, key: str, code: int, refused: list[str]
+    tmp_path: Path, theirs: int, ours: int, key: str, code: int, refused: list[str]
 ) -> None:
     config = tmp_path / "canary.yaml"
-    with hanging(baseline_status) as url:
+    with hanging(theirs, ours) as url:
         config.write_text(
             CONFIG.format(api="openai", url=url, match="{models: [m]}", key=key)
             .replace(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from bench.preflight.result import PreflightResult, RefusalKind, UnansweredRequests
+from control.states.preflights import _failed
 from pages.words.preflight import sentence, text
 
 
@@ -30,3 +31,11 @@ def test_what_failed_is_first_the_main_operation_in_the_providers_words() -> Non
     )
     alone = replace(found, taken=1, refusals=())
     assert sentence(alone, failed=True).startswith("preflight_failed: /chat/completions: no workers; no capt")
+
+
+def test_a_candidate_that_answers_only_other_operations_waits_and_one_that_answers_nothing_does_not() -> None:
+    hangs = UnansweredRequests(operation="/chat/completions", message="no workers", count=1)
+    found = PreflightResult(canary="trial", asked=2, taken=1, unanswered=(hangs,), main_unanswered=True)
+    assert _failed(found)
+    assert not _failed(replace(found, taken=0))
+    assert not _failed(replace(found, main_unanswered=False))
