@@ -349,7 +349,9 @@ def test_a_log_whose_units_are_sessions_has_the_caveat_though_nobody_said_so(
     tmp_path: Path, named: bool
 ) -> None:
     path = _sessions_log(tmp_path, np.random.default_rng(3), of="session", named=named)
-    canary = JudgedCanary(name="people", criteria=[AT_BOUND], minimum_days=7, planned_days=14)
+    canary = JudgedCanary(
+        name="people", criteria=[AT_BOUND], minimum_days=7, planned_days=14, shares={0: 0.5}
+    )
     found = find(from_csv(path), canary, now=1.8e9 + 15 * DAY_S)
     units = [each for each in (*found.caveats, *found.notes) if isinstance(each, UnitsNotUsers)]
     assert [(each.of, each.units, each.known, each in found.caveats) for each in units] == [
@@ -368,7 +370,9 @@ def test_users_who_come_back_are_no_sessions(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_sessions_in_a_log_never_ship_at_the_bound_without_a_caveat(tmp_path: Path) -> None:
     """A candidate exactly at its bound, judged by looks: users' sessions are alike, and count as users."""
-    canary = JudgedCanary(name="people", criteria=[AT_BOUND], minimum_days=7, planned_days=14)
+    canary = JudgedCanary(
+        name="people", criteria=[AT_BOUND], minimum_days=7, planned_days=14, shares={0: 0.5}
+    )
     found: Counter[str] = Counter()
     for seed in range(100):
         path = _sessions_log(tmp_path, np.random.default_rng(seed), of="session")
