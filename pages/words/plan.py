@@ -431,6 +431,7 @@ def _places(report: Report) -> list[str]:
     """What would remove the caveats."""
     if report.verdict != "ship_with_caveats":
         return []
-    parts = [part for part in (*report.segments, *report.categories) if part.state == "WORSE"]
+    every = (*report.segments, *report.categories)
+    parts = [part for part in every if part.state == "WORSE" or part.misses_bound]
     where = list(dict.fromkeys(verdict.part_name(part).replace(": ", " ") for part in parts))
     return [f"Without caveats: a candidate that is not worse in {joined(where)}."] if where else []

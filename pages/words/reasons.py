@@ -31,6 +31,7 @@ from verdict.details import SinceFirst
 from verdict.rows.comparison import A_FIFTH, FEWEST_EVENTS, GATE
 from verdict.rows.reasons import (
     AnotherRubric,
+    BoundMissedInParts,
     BusyUser,
     CacheDiffers,
     Capped,
@@ -133,8 +134,10 @@ def sentence(reason: Reason, report: Report) -> str:
             return _without_data(reason, _line(report, reason.metric, reason.acceptable))
         case RowNotComputed() | CostsUnknown() | LabelsWanted() | OneSided() | TooFewEvents():
             return _held_open(reason)
-        case PartWorse() | WorseInParts() | PartUnseen() | PartTooFew() | PartTooWide():
-            return _of_part(reason, report)
+        case PartWorse() | WorseInParts() | BoundMissedInParts():
+            return _worse(reason, report)
+        case PartUnseen() | PartTooFew() | PartTooWide():
+            return _unknown_in_part(reason)
         case MissesOutweighed():
             names = joined([miss_words(name) for name in reason.names])
             return f"{reason.who} outweighed {names} ({reason.why.rstrip('.')})."
@@ -521,7 +524,7 @@ def _judge_against(found: JudgeAgainst | None) -> str:
     )
 
 
-def _of_part(reason: PartWorse | WorseInParts | PartUnseen | PartTooFew | PartTooWide, report: Report) -> str:
+def _worse(reason: PartWorse | WorseInParts | BoundMissedInParts, report: Report) -> str:
     match reason:
         case PartWorse():
             missed = "misses the acceptable bound" if reason.below_floor else "is worse"
@@ -531,13 +534,21 @@ def _of_part(reason: PartWorse | WorseInParts | PartUnseen | PartTooFew | PartTo
             place = _place(reason.by, reason.value)
             worse_than = _worse_than(reason.now_worse_than)
             return f"Critical {place}: {label(reason.metric)} {missed}{shown}.{worse_than}"
-        case WorseInParts():
+        case WorseInParts() | BoundMissedInParts():
             unit = _unit_in(report, reason.metric)
+            against = " against the baseline" if isinstance(reason, BoundMissedInParts) else ""
             where = [
-                f"{part.by or 'category'} {part.value} ({_extent(part, unit)}{_found_by(part)})"
+                f"{part.by or 'category'} {part.value} ({_extent(part, unit)}{against}{_found_by(part)})"
                 for part in reason.parts
             ]
-            return f"{title(reason.metric)} is worse than the baseline's in {joined(where)}."
+            if isinstance(reason, WorseInParts):
+                return f"{title(reason.metric)} is worse than the baseline's in {joined(where)}."
+            bound = f"the acceptable bound “{reason.acceptable}”"
+            return f"{title(reason.metric)} misses {bound} in {joined(where)}."
+
+
+def _unknown_in_part(reason: PartUnseen | PartTooFew | PartTooWide) -> str:
+    match reason:
         case PartTooWide():
             have = joined([_users_of(users) for users in reason.users])
             return (

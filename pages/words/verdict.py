@@ -335,7 +335,7 @@ def worst_first(parts: Sequence[PartLine]) -> list[PartLine]:
 
     def rank(part: PartLine) -> tuple[bool, int, float]:
         p = part.difference.p_value
-        return (not part.blocks, _ORDER[part.state], 2.0 if p is None else p)
+        return (not part.blocks, 0 if part.misses_bound else _ORDER[part.state], 2.0 if p is None else p)
 
     return sorted(parts, key=rank)
 
@@ -343,6 +343,8 @@ def worst_first(parts: Sequence[PartLine]) -> list[PartLine]:
 def part_word(part: PartLine) -> str:
     """Worse; what may be chance, since so many parts are looked at, though its interval has no 0."""
     p = part.difference.p_value
+    if part.misses_bound:
+        return "misses its bound"
     if part.state == "NO_DIFFERENCE" and p is not None and p < 0.05:
         return "may be chance"
     return PART_STATES[part.state]
@@ -350,7 +352,7 @@ def part_word(part: PartLine) -> str:
 
 def differs(part: PartLine) -> bool:
     """True if the part blocks or differs."""
-    return part.blocks or part.state in ("WORSE", "BETTER")
+    return part.blocks or part.misses_bound or part.state in ("WORSE", "BETTER")
 
 
 def part_name(part: PartLine) -> str:

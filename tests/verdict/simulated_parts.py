@@ -1,7 +1,7 @@
 """Candidates that are worse in some categories only, and what the verdict says of them by day."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,11 @@ from tests.verdict.simulated import DAY_S, World, failing, usual, visits
 from tests.verdict.simulated_looks import METRICS, passes_by_users, row
 from verdict.decision.decide import decide
 from verdict.decision.document import Verdict
+from verdict.decision.parts import break_down, parts_of
 from verdict.decision.plan_course import PlanCourse, new_looks
 from verdict.decision.verdict import find
 from verdict.rows.looks import NO_LOOKS, KeptLooks, may_be_far_beyond, worse_since
+from verdict.sample.observations import observe
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
 
@@ -28,7 +30,7 @@ class PartsCase:
     """20,000 users in 14 days, three requests each, `share` of them the candidate's.
 
     The baseline fails in 1 % of requests. The candidate fails as often as `rate` says, and in the first `bad`
-    categories as `bad_rate` does, against the `acceptable` bound. The first category is critical.
+    categories as `bad_rate` does, against the `acceptable` bound. The first category may be critical.
     """
 
     rate: float = 0.01
@@ -37,6 +39,7 @@ class PartsCase:
     acceptable: str = "< 5%"
     ideal: str = "< 1%"
     share: float = 0.1
+    critical: bool = True
 
     def world(self, seed: int) -> World:
         rng = np.random.default_rng(seed)
@@ -52,7 +55,7 @@ class PartsCase:
 
     @property
     def canary(self) -> JudgedCanary:
-        critical = frozenset({CRITICAL})
+        critical = frozenset({CRITICAL} if self.critical else ())
         return JudgedCanary(
             name="parts",
             criteria=[self.criterion],
@@ -113,3 +116,15 @@ def first_days(case: PartsCase, seed: int) -> FirstDays:
             unguarded += [day] if enough and not worse else []
             ships += [day] if enough and not worse and not far else []
     return FirstDays(passes=min(passes), unguarded=min(unguarded), ships=min(ships), blocked=min(blocked))
+
+
+def named(case: PartsCase, seed: int, days: Iterable[int]) -> Mapping[int, frozenset[str]]:
+    """The categories that are said to miss the row's bound, by day."""
+    world, canary = case.world(seed), case.canary
+    found = {}
+    for day in days:
+        sample = world.until(day)
+        observed = observe(sample, "error_rate", METRICS, now=day * DAY_S)
+        parts = break_down(parts_of(sample, canary, case.criterion, observed), canary, day)
+        found[day] = frozenset(line.value for line in parts.categories if line.misses_bound)
+    return found

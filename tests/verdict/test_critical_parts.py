@@ -1,14 +1,15 @@
-"""A critical category under a plan: what a look found there stands, and twice the bound seldom ships."""
+"""Categories under a plan: what a look found in a critical one stands, others beyond the bound are named."""
 
 import math
 import os
+from dataclasses import replace
 
 import pytest
 
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, parse_bound
 from tests.verdict.simulated import DAY_S
-from tests.verdict.simulated_parts import PartsCase, candidate_users, first_days, verdicts
+from tests.verdict.simulated_parts import PartsCase, candidate_users, first_days, named, verdicts
 from verdict.decision.verdict import build
 from verdict.terms.plan import REFUSAL_RISK, STANDARD_RISK
 from verdict.terms.rubric import scale_of, twice
@@ -81,3 +82,45 @@ def test_twice_the_bound_in_a_critical_category_seldom_ships_and_equal_arms_are_
     equal = case.bad_rate == case.rate
     risk, most = (REFUSAL_RISK, part("blocked")) if equal else (STANDARD_RISK, part("ships"))
     assert most <= risk + 3 * math.sqrt(risk * (1 - risk) / RUNS)
+
+
+TWO_BAD = PartsCase(bad=2, bad_rate=0.1, critical=False)
+
+
+def test_two_of_ten_categories_beyond_the_bound_of_a_row_that_passes_are_a_caveat_that_names_them() -> None:
+    report = build(TWO_BAD.world(0).until(14), TWO_BAD.canary, now=14 * DAY_S + 1)
+    assert (report.metrics[0].state, report.verdict) == ("PASS", "ship_with_caveats")
+    assert {line.value for line in report.categories if line.misses_bound} == {"c0", "c1"}
+    assert sentences(report)[0] == (
+        "Error rate misses the acceptable bound “< 5%” in category c0 (+3.4 to +13.5 points against the "
+        "baseline) and category c1 (+5.9 to +20.3 points against the baseline)."
+    )
+
+
+NAMED = {
+    "two at 10 % against < 5 %": TWO_BAD,
+    "two at 10 % against < 5 %, 5 % of the users": replace(TWO_BAD, share=0.05),
+    "equal, < 5 %": PartsCase(critical=False),
+    "equal, no room": PartsCase(acceptable="<= 1x baseline", ideal="<= 0.5x baseline", critical=False),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("name", NAMED)
+def test_categories_beyond_the_bound_are_named_and_those_of_equal_arms_seldom(name: str) -> None:
+    case = NAMED[name]
+    equal, bad = case.bad_rate == case.rate, {"c0", "c1"}
+    days = range(1, 15) if equal else (7, 10, 14)
+    found = [named(case, seed, days) for seed in range(RUNS)]
+    if equal:
+        part = sum(any(world.values()) for world in found) / RUNS
+        print(f"\n{name}: any named on any day {part:.1%} of {RUNS}")
+        assert part <= STANDARD_RISK + 3 * math.sqrt(STANDARD_RISK * (1 - STANDARD_RISK) / RUNS)
+        return
+    for day in days:
+        both = sum(bad <= world[day] for world in found) / RUNS
+        one = sum(bool(bad & world[day]) for world in found) / RUNS
+        wrong = sum(bool(world[day] - bad) for world in found) / RUNS
+        print(f"\n{name}, day {day}: both {both:.1%}, one at least {one:.1%}, others {wrong:.1%} of {RUNS}")
+        assert wrong <= STANDARD_RISK + 3 * math.sqrt(STANDARD_RISK * (1 - STANDARD_RISK) / RUNS)

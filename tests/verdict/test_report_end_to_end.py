@@ -276,8 +276,9 @@ def test_the_json_has_exactly_the_contracts_fields(
         "per": "value",
     }
     assert set(document["metrics"][0]["difference"]) == {"low", "estimate", "high", "p_value"}
-    assert set(document["segments"][0]) == {"by", "value", "metric", "difference", "state", "blocks"}
-    assert set(document["categories"][0]) == {"value", "metric", "difference", "state", "blocks"}
+    of_part = {"value", "metric", "difference", "state", "blocks", "misses_bound"}
+    assert set(document["segments"][0]) == {"by", *of_part}
+    assert set(document["categories"][0]) == of_part
     assert document["window"]["start"].startswith("2026-11-02T00:0")
     assert from_json(json.loads(json.dumps(document, allow_nan=False))) == replace(
         as_told(report), window=from_json(document).window

@@ -26,6 +26,7 @@ from verdict.rows.comparison import GATE
 from verdict.rows.reading import enough_events
 from verdict.rows.reasons import (
     AnotherRubric,
+    BoundMissedInParts,
     DaysMissing,
     FewDaysRequired,
     FewerUsers,
@@ -319,9 +320,14 @@ def _caveats(findings: Findings) -> list[Reason]:
         found.append(SplitNotChecked(assigned_outside=findings.srm.off))
     found += findings.caveats
     parts = (*findings.parts.segments, *findings.parts.categories)
-    told = [_worse(part, findings.parts) for part in parts if part.state == "WORSE" and not part.blocks]
-    worse = grouped(told, lambda part: part.metric)
-    found += [WorseInParts(metric=metric, parts=tuple(where)) for metric, where in worse.items()]
+    seen = grouped([part for part in parts if not part.blocks], lambda part: part.metric)
+    for metric, where in seen.items():
+        bound = next(line.acceptable for line in findings.lines if line.metric == metric)
+        missing = tuple(_worse(part, findings.parts) for part in where if part.misses_bound)
+        worse = [part for part in where if part.state == "WORSE" and not part.misses_bound]
+        others = tuple(_worse(part, findings.parts) for part in worse)
+        found += [BoundMissedInParts(metric=metric, acceptable=bound, parts=missing)] if missing else []
+        found += [WorseInParts(metric=metric, parts=others)] if others else []
     return found
 
 

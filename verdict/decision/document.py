@@ -229,7 +229,7 @@ class MetricLine:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartLine:
     """One metric among the exchanges of a segment, whose tag `by` has this value, or of a category (`by`
-    None)."""
+    None). `misses_bound`: the row's acceptable bound is missed there, whether or not that blocks."""
 
     by: str | None
     value: str
@@ -237,6 +237,7 @@ class PartLine:
     difference: Difference
     state: PartState
     blocks: bool
+    misses_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

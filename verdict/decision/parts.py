@@ -6,6 +6,7 @@ from operator import itemgetter
 from typing import TypeAlias
 
 import numpy as np
+from scipy import special
 
 from common.interval import finite
 from verdict.decision.document import Difference, PartLine, PartState
@@ -13,15 +14,18 @@ from verdict.details import UsersToCome
 from verdict.rows.comparison import ALPHA, GATE
 from verdict.rows.exact import chance_of_worse
 from verdict.rows.looks import Look, worse_since
+from verdict.rows.margins import contrast, z_to_refuse
 from verdict.rows.reading import MetricReading, read
 from verdict.rows.reasons import attempt
 from verdict.rows.row import decide
 from verdict.sample.observations import Observations
 from verdict.sample.sample import Sample, TextColumn
 from verdict.statistics import sequence
+from verdict.statistics.boundaries import boundaries
 from verdict.statistics.ratio import distinct
 from verdict.statistics.sequence import e_bh
 from verdict.terms.judged_canary import JudgedCanary, PartPlace
+from verdict.terms.plan import VerdictPlan
 from verdict.terms.rubric import Criterion
 
 # Segments and categories where the candidate is better or worse, which the average hides.
@@ -48,7 +52,8 @@ class Part:
     of the candidate's and the baseline's units, `events` their events by which a cost is divided, None for
     another metric; `seen`: any exchange is of this part. `uncomputed`: why nothing can be computed of it.
     `looks` are those of the plan at a critical part; `may_be_far_beyond`: they have not ruled out that it
-    misses the bound by twice its room.
+    misses the bound by twice its room. `beyond`: where it misses the row's acceptable bound at the
+    row's risk, the z at which it is worse than the baseline, 0 elsewhere; None without a plan or both arms.
     """
 
     by: str | None
@@ -66,6 +71,7 @@ class Part:
     uncomputed: str = ""
     looks: tuple[Look, ...] = ()
     may_be_far_beyond: bool = False
+    beyond: float | None = None
 
     @property
     def where(self) -> PartPlace:
@@ -112,7 +118,7 @@ def parts_of(
     for by in (*canary.segments, None):
         labels = sample.category if by is None else sample.tags.get(by)
         for value, inside in _pieces(labels, observed):
-            found.append(_part(sample, inside, planned, by, value, criterion))
+            found.append(_part(sample, inside, planned, by, value, criterion, canary))
         unseen = _critical(canary, by).difference(labels.names if labels is not None else ())
         found += [Part(by=by, value=value, metric=criterion.metric, seen=False) for value in sorted(unseen)]
     return found
@@ -127,7 +133,13 @@ def in_part(sample: Sample, observed: Observations, by: str | None, value: str) 
 
 
 def _part(
-    sample: Sample, inside: Observations, planned: float, by: str | None, value: str, criterion: Criterion
+    sample: Sample,
+    inside: Observations,
+    planned: float,
+    by: str | None,
+    value: str,
+    criterion: Criterion,
+    canary: JudgedCanary,
 ) -> Part:
     """One part; one of which nothing can be computed stays open, and does not take the others along."""
 
@@ -144,6 +156,7 @@ def _part(
             chance=_chance(sample, inside, criterion, reading),
             below_floor=_below_floor(criterion, reading),
             carrying=reading.carrying,
+            beyond=None if canary.plan is None else _beyond(sample, inside, criterion, reading, canary.plan),
             events=reading.events,
         )
 
@@ -172,9 +185,10 @@ def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple
             yield value, observed.take(order[ends[place - 1] if place else 0 : ends[place]])
 
 
-def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
+def break_down(parts: Sequence[Part], canary: JudgedCanary, day: int | None = None) -> Parts:
     """Which parts are worse or better: the large ones by e-BH at ALPHA, once per direction; the small ones by
-    the exact test, only worse. Under a plan, its looks alone find critical ones worse.
+    the exact test, only worse. Under a plan, its looks alone find critical ones worse, and
+    those that miss their row's bound by the look of this `day` are told.
 
     Ordered by place, and within a place as in the rubric.
     """
@@ -189,6 +203,8 @@ def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
     better = _discoveries(large, [part.better for part in large])
     below = frozenset(part.place for part in critical if part.below_floor)
     blocking = below | {part.place for part in critical if part.place in worse}
+
+    missing = _bound_missed(parts, canary, day)
 
     def state(part: Part) -> PartState:
         if part.place in worse:
@@ -205,6 +221,7 @@ def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
             difference=part.difference,
             state=state(part),
             blocks=part.place in blocking,
+            misses_bound=part.place in missing,
         )
         for part in parts
     ]
@@ -217,6 +234,23 @@ def break_down(parts: Sequence[Part], canary: JudgedCanary) -> Parts:
         shown_on=shown_on,
         looks=tuple(look for part in critical for look in part.looks),
     )
+
+
+def _bound_missed(parts: Sequence[Part], canary: JudgedCanary, day: int | None) -> set[Place]:
+    """The parts that miss their row's bound, and are worse than the baseline by Holm's procedure: over all
+    parts, and evenly over the looks, so that of equal arms one is seldom told at all."""
+    plan, found = canary.plan, set[Place]()
+    if plan is None or day is None:
+        return found
+    tested = [(part.beyond, part.place) for part in parts if part.beyond is not None]
+    days = [each for each in plan.looks("refuse") if each <= day]
+    told = [float(each) for each in days]
+    for z, place in sorted(tested, key=itemgetter(0), reverse=True):
+        level = plan.risk / (len(tested) - len(found))
+        if z <= 0 or z < boundaries([plan.spent("refuse", each, level) for each in days], told)[-1]:
+            break
+        found.add(place)
+    return found
 
 
 def _exactly_worse(parts: Sequence[Part]) -> dict[Place, int]:
@@ -272,6 +306,29 @@ def _chance(
     if estimate == 0 or (estimate > 0) == higher_is_better:
         return 1.0
     return chance_of_worse(sample, inside, higher_is_better=higher_is_better)
+
+
+def _beyond(
+    sample: Sample, inside: Observations, criterion: Criterion, reading: MetricReading, plan: VerdictPlan
+) -> float | None:
+    """As in `Part.beyond`: with few users, the z is that of the exact test."""
+    bound, risk = criterion.acceptable, plan.risk if criterion.risk is None else criterion.risk
+    if reading.comparison is None or reading.baseline_units == 0:
+        return None
+    estimate = reading.comparison.contrast(*bound.terms).estimate
+    if estimate == 0 or (estimate > 0) == bound.higher_is_better:
+        return 0.0
+
+    def made() -> float:
+        found = contrast(sample, inside)
+        if found is None or found.margin(bound).high(-float(special.ndtri(risk))) >= 0:
+            return 0.0
+        if not found.few:
+            return z_to_refuse(found.margin(bound.as_baseline))
+        chance = _chance(sample, inside, criterion, reading)
+        return 0.0 if chance is None else -float(special.ndtri(chance))
+
+    return attempt(f"the bound of {criterion.metric} in a part", made, lambda why: 0.0)
 
 
 def _discoveries(parts: Sequence[Part], evidence: Sequence[float]) -> set[Place]:

@@ -220,6 +220,7 @@ def find(
         _row(sample, canary, criterion, planned, window, now=now, on_decided=on_decided)
         for criterion in canary.criteria
     ]
+    last = max(planned.due, default=None) if planned is not None else None
     days, lines = [each for row in rows for each in row.days], tuple(row.line for row in rows)
     unmade: list[Reason] = []
     hits = left_out("cache_hits", lambda: _cache_hits(sample, canary, lines), None, unmade)
@@ -241,7 +242,7 @@ def find(
         canary=canary,
         rows=tuple(found.row for found in rows),
         lines=lines,
-        parts=break_down([part for row in rows for part in row.parts], canary),
+        parts=break_down([part for row in rows for part in row.parts], canary, last),
         srm=_split(sample, canary),
         window=window,
         days_elapsed=_elapsed(sample, now),

@@ -75,6 +75,18 @@ def z_to_ship(margin: Margin) -> float:
     return low
 
 
+def z_to_refuse(margin: Margin) -> float:
+    """The highest boundary up to 8 at which the upper end misses the bound, and at all below it; 0 without
+    one."""
+    low, high = 0.0, _FAR
+    if margin.high(low) >= 0:
+        return low
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if margin.high(middle) < 0 else (low, middle)
+    return low
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearMargin:
     """A difference of ratios of sums. Each end is the outermost of those by the `shapes`; `size` is that of

@@ -121,6 +121,15 @@ class WorseInParts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoundMissedInParts:
+    """A metric that misses its acceptable bound in parts that do not block."""
+
+    metric: str
+    acceptable: str
+    parts: tuple[PartWorse, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MissesOutweighed:
     """The misses, and what is undecided, by name (`verdict.decision.decide`), that a person outweighed."""
 
@@ -539,6 +548,7 @@ Reason: TypeAlias = (
     | RowMissed
     | PartWorse
     | WorseInParts
+    | BoundMissedInParts
     | MissesOutweighed
     | RowNotComputed
     | CostsUnknown
