@@ -207,6 +207,7 @@ def _first_session(named: Mapping[bytes, bytes], headers: Sequence[bytes]) -> st
 
 _UNIT, _OWN = b"x-canary-unit", (b"x-canary-session",)
 _HARNESSES = (
+    b"x-parent-session-id",  # OpenCode's subagents belong to the session that started them
     b"x-claude-code-session-id",
     b"session_id",  # Codex, older and newer
     b"session-id",

@@ -61,6 +61,7 @@ AGENT = f"user_{'9c' * 32}_account__session_0b33f1e1-4ee4-4fe2-b935-8212afc96ea1
 NAMED = "0b33f1e1-4ee4-4fe2-b935-8212afc96ea1"
 BODY = CHAT | {"metadata": {"user_id": AGENT}, "session_id": "b-1", "conversation": "conv_1"}
 HARNESSES = (
+    b"x-parent-session-id",
     b"x-claude-code-session-id",
     b"session_id",
     b"session-id",
@@ -80,6 +81,13 @@ def test_the_session_is_the_header_then_the_harness_then_the_metadata_then_the_b
     assert call(BODY).session == NAMED
     assert call(CHAT | {"session_id": 7, "conversation": "conv_1"}).session == "7"
     assert call(CHAT | {"prompt_cache_key": "app"}).session == ""
+
+
+def test_a_subagent_has_the_session_and_without_a_user_of_its_own_the_unit_of_its_parent() -> None:
+    parent = call(CHAT, (b"x-session-id", b"ses_1"))
+    child = call(CHAT, (b"x-session-id", b"ses_2"), (b"x-parent-session-id", b"ses_1"))
+    assert (child.session, child.unit) == (parent.session, parent.unit) == ("ses_1", "ses_1")
+    assert call(CHAT, (UNIT, b"ann"), (b"x-parent-session-id", b"ses_1")).unit == "ann"
 
 
 @pytest.mark.parametrize(
