@@ -18,7 +18,7 @@ from alerts.incidents.rollback import (
     RuleThen,
 )
 from alerts.rules.places import CandidateError
-from alerts.wording import Trouble
+from alerts.wording import FailuresSeen, Trouble
 from canary.config import Config, parse
 from common.concentration import Concentration, FailingPart
 from common.whole_file import read_document
@@ -58,6 +58,7 @@ SAID = CandidateError(
 TROUBLE = Trouble(
     rule="error_rate",
     own="5 of 9 failed",
+    seen=FailuresSeen(covered=1),
     baseline="assistant-1",
     candidate="assistant-2",
     category="refund",
