@@ -352,6 +352,11 @@ def _by_days(reason: DaysDecide, line: MetricLine) -> str:
                 f"{name} is worse since {on}: {there} since then, {others} before. The days since then do "
                 f"not keep {bound} on their own, so it stays open."
             )
+        case "late":
+            return (
+                f"{name} does not keep {bound} from a user's day {found.day + 1} on: {there} then, {others} "
+                "before. Few users have been seen for so long, so it stays open."
+            )
         case "fades":
             return (
                 f"{name} fades with a user's time: {there} from a user's day {found.day + 1} on, {others} "

@@ -106,6 +106,16 @@ def novelty(rng: Rng, share: float) -> World:
     return World(visits=of, totals={"errors": _errors(rng, of, 0.01)}, said={"csat": said})
 
 
+def failing_late(rng: Rng, share: float) -> World:
+    """Users return for two weeks. Of the candidate's requests 1 % fail, 10 % from a user's fifth day on."""
+    of = visits(rng, usual(rng, 8_000, 7.0), share=share, days=14, returning=14)
+    first = np.full(of.users, 99)
+    np.minimum.at(first, of.user, of.day)
+    late = of.day - first[of.user] >= 4
+    errors = np.where(late, _errors(rng, of, 0.1), _errors(rng, of, 0.01))
+    return World(visits=of, totals={"errors": errors})
+
+
 def returning(rng: Rng, share: float) -> World:
     """An equal candidate; users return for two weeks."""
     of = visits(rng, usual(rng, 16_000, 8.0), share=share, days=14, returning=14)
@@ -194,6 +204,7 @@ WORLDS: Mapping[str, DaysWorld] = {
         make=lambda rng, share: slower(rng, share, 1.2, day=1), criteria=[P95_VS], share=0.1
     ),
     "novelty": DaysWorld(make=novelty, share=0.2),
+    "errors 10 % from a user's fifth day": DaysWorld(make=failing_late, criteria=ERRORS, share=0.1),
     "share by hand": DaysWorld(make=by_hand, criteria=ERRORS),
     "ramp, equal": DaysWorld(make=lambda rng, _: ramp(rng, EQUAL)),
     "ramp, halfway": DaysWorld(make=lambda rng, _: ramp(rng, HALFWAY)),

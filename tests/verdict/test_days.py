@@ -80,6 +80,18 @@ def test_a_novelty_that_fades_is_judged_on_what_is_left_of_it() -> None:
     assert not any(each.startswith("Satisfaction changes") for each in sentences(report))
 
 
+def test_errors_that_begin_after_a_user_s_fourth_day_keep_the_first_look_from_shipping() -> None:
+    """On day 7 few users have a fifth day, so that nothing shows for sure yet."""
+    name = "errors 10 % from a user's fifth day"
+    found = [told(name, seed) for seed in (3, 22)]
+    assert all(7 in each.by_users and not each.ships for each in found)
+    report = _report(name, seed=3, day=7)
+    assert report.verdict == "extend"
+    said = _said(report, "from a user's day ")
+    assert said.startswith("Error rate does not keep “< 5%” from a user's day 5 on: ")
+    assert said.endswith("Few users have been seen for so long, so it stays open.")
+
+
 def test_incidents_are_judged_by_the_days_on_which_they_came() -> None:
     seed = 47  # passes by users, and its incidents come early and late
     assert 14 in told("incidents, .1 day in two", seed).by_users
@@ -233,6 +245,15 @@ def test_incidents_that_have_not_come_cannot_be_known_in_full(pool: ProcessPoolE
     found = each_world(pool, _first, "incidents, half a day in ten", RUNS)
     print(f"\nincidents, half a day in ten: ships {part(found, 14):.1%} of {RUNS}, {0.9**7:.1%} had none")
     assert part(found, 14) <= 0.9**7 + 0.07
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_errors_that_begin_after_a_user_s_fourth_day_seldom_ship_in_full(pool: ProcessPoolExecutor) -> None:
+    name = "errors 10 % from a user's fifth day"
+    found = each_world(pool, _first, name, RUNS)
+    print(f"\n{name}: ships {part(found, 14):.1%}, on day 7 {part(found, 7):.1%} of {RUNS}")
+    assert part(found, 14) <= 0.13
 
 
 SHIPS = {

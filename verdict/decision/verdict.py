@@ -278,7 +278,7 @@ def _untold(found: Sequence[EffectFades], rows: "Sequence[_RowFindings]") -> lis
     open_ = {
         row.line.metric
         for row in rows
-        if isinstance(row.row.held, DaysDecide) and row.row.held.found.kind == "fades"
+        if isinstance(row.row.held, DaysDecide) and row.row.held.found.kind in ("fades", "late")
     }
     return [each for each in found if each.since.metric not in open_]
 

@@ -30,14 +30,20 @@ FEWEST = 4
 
 _MOST_LEFT_OUT = 3
 
-DayKind: TypeAlias = Literal["one_day", "since", "fades", "uneven"]
+_LATE = 2.15
+"""Standard errors by which users' later days alone miss the bound on the planned day to keep a row open. On
+the first day that may ship any miss does, and evenly more between them: waiting costs days, and little
+power."""
+
+DayKind: TypeAlias = Literal["one_day", "since", "fades", "uneven", "late"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayFinding:
     """Why a row that would pass stays open: `one_day`, without which it would not; it is worse `since` a day;
-    it `fades` from a user's day on; or its days are too `uneven`, most of all this one. `day` is a UTC day
-    number, of a fading row the number of days since a user's first exposure. `there` are the candidate's
+    it `fades` from a user's day on; its days are too `uneven`, most of all this one; or it does not pass by
+    the `late` half of users' days. `day` is a UTC day number, of a fading or a late row the number of days
+    since a user's first exposure. `there` are the candidate's
     and the baseline's value on that day, or since it; `others` those on the other days, or before. The
     baseline's are None for a bound that does not need it. Of a percentile the values are shares of what is
     `above` these seconds of each arm."""
@@ -119,15 +125,17 @@ def _summed(day: Ints, candidate: Bools, total: Floats, count: Floats) -> DayTot
 
 
 def day_finding(
-    found: ArmSums, bound: Bound, *, boundary: float, reach: float, rows: int
+    found: ArmSums, bound: Bound, *, boundary: float, reach: float, rows: int, past: float
 ) -> DayFinding | None:
     """What keeps a row open that would pass by these sums at this boundary; None if nothing does. `reach` is
-    from the look's lower end to its estimate, `rows` the number of the rubric's rows."""
+    from the look's lower end to its estimate, `rows` the number of the rubric's rows, `past` the part that
+    is over of the time from the first day that may ship to the planned one."""
     share = _as_share(found, bound)
     if share is None:
-        return _told(found, bound, boundary, reach, rows)
+        return _told(found, bound, boundary, reach, rows) or _late(found, bound, past)
     found, bound, above = share
-    told = _told(found, bound, boundary, boundary * found.arms(by_category=False).se(bound.terms[0]), rows)
+    reach = boundary * found.arms(by_category=False).se(bound.terms[0])
+    told = _told(found, bound, boundary, reach, rows) or _late(found, bound, past)
     return None if told is None else replace(told, above=above)
 
 
@@ -258,6 +266,21 @@ def _since(days: _Days, boundary: float, rows: int) -> DayFinding | None:
         if special.ndtr(-_worse(before, rest)) >= _AGAIN:
             return None
     return _finding("since", int(after.day[0]), after, before)
+
+
+def _late(found: ArmSums, bound: Bound, past: float) -> DayFinding | None:
+    """That the later half of users' days misses the bound: few users have been seen for so long, so a change
+    that begins then shows last of all."""
+    days = _days(found, bound, of_user=True)
+    if days is None:
+        return None
+    late = days.day >= (int(days.day[-1]) + 2) // 2
+    if not late.any() or late.all():
+        return None
+    there = days.only(late)
+    if there.estimate >= 0 or there.estimate > -_LATE * past * there.se:
+        return None
+    return _finding("late", int(there.day[0]), there, days.only(~late))
 
 
 def _worse(before: _Days, after: _Days) -> float:

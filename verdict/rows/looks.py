@@ -229,7 +229,7 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
         to_ship=z_to_ship(acceptable),
         one_unit=_one_unit(contrast, criterion.acceptable, boundary, refusal),
         by_users=_by_users(contrast, criterion.acceptable, boundary, refusal),
-        days=None if boundary is None or not passes else _day_finding(row, contrast, seen, boundary),
+        days=None if boundary is None or not passes else _day_finding(row, contrast, seen, boundary, day),
         silent=_silent(row, contrast, day) if passes else None,
     )
 
@@ -247,10 +247,13 @@ def _silent(row: RowPlan, contrast: Contrast, day: int) -> OpinionRate | None:
     return found if found is not None and found.fewer(row.plan, day) else None
 
 
-def _day_finding(row: RowPlan, contrast: Contrast, seen: Interval, boundary: float) -> DayFinding | None:
+def _day_finding(
+    row: RowPlan, contrast: Contrast, seen: Interval, boundary: float, day: int
+) -> DayFinding | None:
     reach = seen.estimate - max(seen.low, 0.0)
     bound = row.criterion.acceptable
-    return day_finding(contrast.sums, bound, boundary=boundary, reach=reach, rows=row.rows)
+    past = row.plan.past(day)
+    return day_finding(contrast.sums, bound, boundary=boundary, reach=reach, rows=row.rows, past=past)
 
 
 def _by_users(

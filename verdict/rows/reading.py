@@ -113,8 +113,7 @@ _EIGHTH, _Z95 = 1 / 8, 1.645
 def least_silence(plan: VerdictPlan, day: int, se: float) -> float:
     """The standard errors by which fewer opinions keep a row open on this day, one being this part of the
     baseline's."""
-    past = 1.0 if day >= plan.days else (day - plan.first_day) / (plan.days - plan.first_day)
-    return max(SILENT * past, _EIGHTH / se - _Z95)
+    return max(SILENT * plan.past(day), _EIGHTH / se - _Z95)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

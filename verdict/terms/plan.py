@@ -80,6 +80,10 @@ class VerdictPlan:
         later = range(self.days + _WEEK, 2 * self.days, _WEEK)
         return (*range(first, self.days + 1), *later, 2 * self.days)
 
+    def past(self, day: int) -> float:
+        """The part that is over of the time from the first day that may ship to the planned one."""
+        return 1.0 if day >= self.days else (day - self.first_day) / (self.days - self.first_day)
+
     def spent(self, side: Side, day: int, risk: float) -> float:
         """The part of `risk` that looks up to this day may have spent."""
         if side == "ship":
