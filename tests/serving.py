@@ -104,6 +104,10 @@ class ProviderThread:
         """Change one model's behaviour from the next request on."""
         self._provider.behave(model, behaviour)
 
+    def retire(self, model: str) -> None:
+        """Have no such model from the next request on."""
+        self._provider.retire(model)
+
     def settled(self, within_s: float = WAIT_S) -> None:
         """Wait until every answer has ended."""
         asyncio.run_coroutine_threadsafe(self._provider.settled(), self._loop).result(within_s)

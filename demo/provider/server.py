@@ -149,6 +149,10 @@ class LocalProvider:
         """Change one model's behaviour from the next request on."""
         self._behaviours[model] = behaviour
 
+    def retire(self, model: str) -> None:
+        """Behave from the next request on as for a model that was never named."""
+        self._behaviours.pop(model, None)
+
     async def settled(self) -> None:
         """Wait until every answer has ended: sent, broken, or abandoned by its caller."""
         while self._open:

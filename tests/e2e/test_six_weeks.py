@@ -26,6 +26,8 @@ import pytest
 from canary.commands.shell import user as me
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
+from routing.cohort import SPACE, derive_key
+from routing.states import lane_place
 from tests.e2e.receivers import Hook, listening_hook
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import WAIT_S, HandClock, eventually
@@ -76,8 +78,10 @@ EXPLAINED = 2
 """Users of each arm whom `canary explain` is asked about."""
 TAKEN_S = 20.0
 """How long a step may take until every user has what it gives; two seconds on a quiet machine."""
-STANDING = re.compile(r"everybody gets openai/([\w.-]*\w)(.*?); it tries ([^;]*\w)")
-"""The sentence on a standing canary: its model, what is said beside it, and its trials."""
+STANDING = re.compile(
+    r"(everybody gets|[\d.]+ % of the users get) openai/([\w.-]*\w)(.*?); it tries ([^;]*\w)"
+)
+"""The sentence on a standing canary: who gets its model, what is said beside it, and its trials."""
 FAILED = re.compile(r"([\d,]+) of ([\d,]+) \([^)]*\) requests to the candidate failed")
 
 Asker = str | None
@@ -231,7 +235,7 @@ class Team:
 
     # What is compared.
 
-    def gets(self, expected: Mapping[str, int]) -> None:
+    def gets(self, expected: Mapping[str, int], *, status: int = 200) -> None:
         """The 200 users get these models, and canary says so everywhere."""
         eventually(self._followed)
         looks = list[Mapping[Asker, Served]]()
@@ -244,18 +248,18 @@ class Team:
             eventually(taken, within_s=TAKEN_S)
         served = looks[-1]
         assert models(served) == expected
+        assert {each.status for each in served.values()} == {status}
         self._counted()
-        status = self.status()
-        for each in status["canaries"]:
+        told = self.status()
+        for each in told["canaries"]:
             self._splits(each, served)
         for (canary, arm), users in by_arm(served).items():
-            assert {served[user].model for user in users} == {_model(status, canary, arm)}, (canary, arm)
+            assert {served[user].model for user in users} == {_model(told, canary, arm)}, (canary, arm)
             for user in users[:EXPLAINED]:
                 self._explains(user, canary, arm)
-        back = any(each["state"] == "rolled_back" for each in status["canaries"])
-        held = any(each["holdback"] and each["holdback"]["since"] for each in status["canaries"])
+        back = any(each["state"] == "rolled_back" for each in told["canaries"])
         for text in (self.does("status", exits=5 if back else 0), self.page("/")):
-            _says(text, status, expected) if not held else None
+            _says(text, told, expected)
         self._tells_vendors()
 
     def _followed(self) -> bool:
@@ -333,12 +337,16 @@ def _model(status: Mapping[str, Any], canary: str | None, arm: str | None) -> st
 
 
 def _says(text: str, status: Mapping[str, Any], served: Mapping[str, int]) -> None:
-    """The sentence on the standing canary names every model that users get, and none that nobody gets."""
-    ((everybody, beside, tries),) = STANDING.findall(text)
+    """The sentence on the standing canary names every model that users get, and who gets its own."""
+    ((whom, model, beside, tries),) = STANDING.findall(text)
     candidates = [_model(status, each, "candidate") for each in tries.split(", ") if each != "nothing"]
-    named = {everybody, *candidates, *(model for model in served if f"openai/{model}" in beside)}
-    assert everybody in served, text
+    named = {model, *candidates, *(each for each in served if f"openai/{each}" in beside)}
+    assert model in served, text
     assert set(served) <= named, (served, text)
+    if whom != "everybody gets":
+        parts = [whom.split()[0], *re.findall(r"keeps its own baseline, \S+, for ([\d.]+) %", beside)]
+        share = (float(parts[0]) - sum(map(float, parts[1:]))) / 100
+        assert share == pytest.approx(served[model] / len(USERS), abs=0.05), (served, text)
 
 
 def _ask(http: httpx2.Client, user: Asker, model: str, *, rates: bool) -> httpx2.Response:
@@ -368,13 +376,31 @@ def test_six_weeks_are_told_as_they_are_served(team: Team) -> None:
     week_1_begins_and_promotes(team)
     week_2_edits_what_stands(team)
     week_3_goes_bad_and_resumes(team)
-    week_4_reverts(team)
+    week_4_tries_two_in_lanes(team)
+    week_5_reverts(team)
+    week_6_retires(team)
 
 
 def split(team: Team, canary: str, share: float, candidate: str, baseline: str) -> Mapping[str, int]:
     """How many of the 200 users get each model, by the published rule."""
     arms = (team.stage.arm(canary, user, share) for user in USERS)
     return Counter(candidate if arm == "candidate" else baseline for arm in arms)
+
+
+def lanes(team: Team, tried: Mapping[str, tuple[float, str, str]], rest: str) -> Mapping[str, int]:
+    """The same of trials in lanes of one half each, in the order of their beginnings: share, candidate and
+    baseline of each. Others get the `rest`."""
+    key = derive_key((team.stage.server.data / "secret").read_text().strip().encode(), "assignment")
+    found = Counter[str]()
+    for user in USERS:
+        lane = lane_place(key, user) * 2 // SPACE
+        trial = next((each for each in tried if (OF_C, OF_D).index(each) == lane), None)
+        if trial is None:
+            found[rest] += 1
+        else:
+            share, candidate, baseline = tried[trial]
+            found[candidate if team.stage.arm(trial, user, share) == "candidate" else baseline] += 1
+    return found
 
 
 def week_1_begins_and_promotes(team: Team) -> None:
@@ -438,8 +464,58 @@ def week_3_goes_bad_and_resumes(team: Team) -> None:
     assert team.endings() == {A: "shipped", B: "shipped"}
 
 
-def week_4_reverts(team: Team) -> None:
-    team.does('revert support --reason "invents discounts"')
+def week_4_tries_two_in_lanes(team: Team) -> None:
+    team.edits("share: 10%", "share: 50%\n    lane: 50%")
+    team.gets(split(team, OF_B, 0.8, B, A))
+    assert f"this ends the hold-back of {OF_B} early" in team.does(f"begin support --model {C}")
+    team.gets(lanes(team, {OF_C: (0.5, C, B)}, B))
+    begun = [(OF_C, "begin"), (OF_C, "first seen"), (OF_C, "start")]
+    assert team.acts() == [(OF_B, "configure"), (OF_B, "holdback_end"), *begun]
+    team.does(f"begin support --model {D}")
+    tried = {OF_C: (0.5, C, B), OF_D: (0.5, D, B)}
+    team.gets(lanes(team, tried, B))
+    assert team.acts() == [(OF_D, "begin"), (OF_D, "first seen"), (OF_D, "start")]
+    team.days_of_traffic(1)
+    team.stage.restart()
+    team.gets(lanes(team, tried, B))
+
+    team.does(f'promote {OF_C} --reason "the better one" --against-verdict')
+    team.gets(lanes(team, tried | {OF_C: (0.8, C, B)}, B))
+    assert team.acts() == [(OF_C, "promote"), (OF_B, "end")]
+    shipped = dict.fromkeys((A, B, C), "shipped")
+    assert team.endings() == shipped | {D: "running"}
+    team.does(f'rollback {OF_D} --reason "no better"')
+    team.gets(lanes(team, {OF_C: (0.8, C, B)}, C))
+    assert team.acts() == [(OF_D, "rollback"), (OF_D, "end")]
+    assert team.endings() == shipped | {D: f"tried, and taken back by {me()}"}
+    team.days_pass(8)
+    eventually(lambda: not team.canary(OF_C)["holdback"])
+    team.gets({C: 200})
+    assert team.acts() == [(OF_C, "holdback_end")]
+
+
+def week_5_reverts(team: Team) -> None:
+    assert f"everybody gets openai/{B}" in team.does('revert support --reason "invents discounts"')
+    team.gets({B: 200})
+    assert team.acts() == [(OF_C, "rollback")]
+    back = {C: f"shipped, and taken back by {me()}", D: f"tried, and taken back by {me()}"}
+    assert team.endings() == dict.fromkeys((A, B), "shipped") | back
+
+
+def week_6_retires(team: Team) -> None:
+    team.stage.provider.retire(B)
+    team.gets({B: 200}, status=404)
+    (page,) = eventually(lambda: team.hook.events("support", "page"))
+    assert page["rules"] == ["outage"]
+    assert f"{B}, the baseline, fails itself" in page["headline"]
+    assert f"{B}, the baseline, fails itself" in team.page("/")
+
+    team.edits("notify:", f"retires: {{{A}: 2027-04-20, {B}: 2027-04-01}}\nnotify:")
+    said = team.does('revert support --reason "it is gone"', exits=1)
+    assert f"openai/{A} retires on 2027-04-20" in said
+    assert "--despite-retirement" in said
+    team.gets({B: 200}, status=404)
+    assert team.acts() == []
+    team.does('revert support --reason "it is gone" --despite-retirement')
     team.gets({A: 200})
-    assert team.acts() == [(OF_B, "rollback")]
-    assert team.endings() == {A: "shipped", B: f"shipped, and taken back by {me()}"}
+    assert team.acts() == [(OF_C, "end"), (OF_B, "rollback")]
