@@ -60,6 +60,8 @@ class StandingOrders:
             begun = (await asyncio.to_thread(self._standings.all)).get(name, Standing())
             trial = _fresh(name, model, {*begun.trials, *self._rollouts.states, *self._settings().canaries})
             standing = replace(standing, begun=begun)  # the settings may be older
+            if problem := _astray(name, standing):
+                raise BadOrder(409, f"not begun: {problem}")
             new = BegunTrial(
                 baseline=standing.baseline,
                 candidate=standing.candidate(arm),
@@ -183,6 +185,19 @@ def shown(arm: Arm) -> dict[str, str]:
     """An arm as JSON types, with what it is more than its model (`request`), if anything."""
     more = {"request": arm.words} if arm.words else {}
     return {"provider": arm.provider, "model": arm.model, **more}
+
+
+def _astray(name: str, standing: StandingCanary) -> str:
+    """Why the next trial would take no request of the apps, which ask at the entry of the file's baseline;
+    "" if it would. A trial takes what comes in at the entry of its own baseline."""
+    asked, now = standing.in_file["provider"], standing.baseline["provider"]
+    if asked == now:
+        return ""
+    return (
+        f"the promoted baseline of {name} is at the entry {now}, and apps ask at {asked}: the next trial "
+        f"would take none of their requests. Write this baseline into the file (`canary show {name} -o "
+        f"yaml`), and let apps ask at /{now}/; until then everybody keeps it"
+    )
 
 
 def _fresh(name: str, model: str, used: set[str]) -> str:

@@ -132,7 +132,8 @@ class CanaryChooser:
     ) -> tuple[Trial | None, ArmTarget | None]:  # fmt: skip
         """Of several canaries the first one, whose baseline serves such a request. Where a standing canary
         matches it, too, the first that gives that one's baseline in force, or that baseline itself."""
-        standing = routes.standing_for(route, model, named, tags) if routes.standing else None
+        name = trials[0].canary.name
+        standing = routes.standing_for(route, model, named, tags, name) if routes.standing else None
         if standing is None:
             return trials[0], None
         states = self._states()
@@ -147,7 +148,8 @@ class CanaryChooser:
         """The baseline of a request whose unit's place no lane has: of the standing canary that matches, else
         the last one of the newest canary that took such a request before it ended, else that of the first
         canary that matches."""
-        if routes.standing and (now := routes.standing_for(route, model, named, tags)) is not None:
+        name = first.canary.name
+        if routes.standing and (now := routes.standing_for(route, model, named, tags, name)) is not None:
             return now.baseline
         left = (each for each in self._lanes_that_left(routes) if each.has(place))
         last = (routes.last_baseline(each, route, model, named, tags) for each in left)

@@ -263,11 +263,17 @@ class Routes:
         return found
 
     def standing_for(
-        self, route: Route, model: str, headers: Mapping[bytes, bytes], tags: Mapping[str, str]
+        self,
+        route: Route,
+        model: str,
+        headers: Mapping[bytes, bytes],
+        tags: Mapping[str, str],
+        trial: str = "",
     ) -> StandingRoute | None:
-        """Return the standing canary that matches this request; None if none does."""
+        """Return the standing canary that matches this request; None if none does. A request that its `trial`
+        matches has come to it, though its baseline may be at another entry."""
         for each in self.standing:
-            here = each.baseline.provider is route.provider
+            here = each.baseline.provider is route.provider or trial in each.trials
             if here and _accepts(each.match, route, model, headers, tags):
                 return each
         return None

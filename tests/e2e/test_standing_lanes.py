@@ -87,3 +87,22 @@ def test_a_second_promotion_beside_the_first_reaches_everybody(stage: Stage) -> 
     order(stage, "rollback", "second")
     eventually(lambda: served(stage, USERS + NOBODY) == {"third": 205})
     assert standing(stage)["baseline"]["model"] == "third"
+
+
+ELSEWHERE = CONFIG.replace(
+    "canaries:", '  other: {{api: openai, base_url: "{elsewhere}/v1", api_key: k2}}\ncanaries:'
+)
+
+
+def test_a_model_at_another_entry_that_was_promoted_stays_everybodys_until_the_file_has_it(
+    tmp_path: Path,
+) -> None:
+    with on_stage(tmp_path, ELSEWHERE.replace("share: 50%", "share: 50%\n    lane: 40%")) as stage:
+        arm = stage.server.config.with_name("arm.yaml")
+        arm.write_text("provider: other\n")
+        canary(stage, "begin", "support", "--model", "second", "--arm", str(arm))
+        order(stage, "promote", "second")
+        eventually(lambda: served(stage, USERS + NOBODY) == {"second": 205})
+        refused = canary(stage, "begin", "support", "--model", "third", code=1).stderr
+        assert "the promoted baseline of support is at the entry other, and apps ask at openai" in refused
+        assert served(stage, USERS + NOBODY) == {"second": 205}
