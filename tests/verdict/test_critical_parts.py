@@ -26,6 +26,13 @@ def test_a_critical_category_found_worse_before_its_hundredth_user_stays_so_afte
     assert {verdict for day, verdict in found.items() if day >= first} == {"dont_ship"}
 
 
+def test_a_critical_category_that_fails_on_the_first_day_is_worse_before_a_look_can_say_so() -> None:
+    case = PartsCase(bad_rate=0.6)
+    report = build(case.world(0).until(1), case.canary, now=DAY_S / 2)
+    (line,) = [each for each in report.categories if each.value == "c0"]
+    assert (report.verdict, line.state, line.blocks) == ("dont_ship", "WORSE", True)
+
+
 STRICT = PartsCase(acceptable="< 2%", ideal="< 0.5%")
 
 

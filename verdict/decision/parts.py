@@ -187,7 +187,7 @@ def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple
 
 def break_down(parts: Sequence[Part], canary: JudgedCanary, day: int | None = None) -> Parts:
     """Which parts are worse or better: the large ones by e-BH at ALPHA, once per direction; the small ones by
-    the exact test, only worse. Under a plan, its looks alone find critical ones worse, and
+    the exact test, only worse. From a plan's first look on, its looks alone find critical ones worse, and
     those that miss their row's bound by the look of this `day` are told.
 
     Ordered by place, and within a place as in the rubric.
@@ -195,7 +195,8 @@ def break_down(parts: Sequence[Part], canary: JudgedCanary, day: int | None = No
     order = (*canary.segments, None)
     parts = sorted(parts, key=lambda part: (order.index(part.by), part.value))
     critical = [part for part in parts if canary.is_critical(part.by, part.value)]
-    tested = [part for part in parts if not (canary.plan and canary.is_critical(part.by, part.value))]
+    looked_at = canary.plan is not None and day is not None
+    tested = [part for part in parts if not (looked_at and canary.is_critical(part.by, part.value))]
     shown_on = {part.place: day for part in critical if (day := worse_since(part.looks)) is not None}
     exact, large = _exactly_worse(tested), [part for part in tested if part.compared]
     worse = _discoveries(large, [part.worse for part in large]) | exact.keys() | shown_on.keys()
