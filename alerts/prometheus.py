@@ -216,8 +216,8 @@ SERVICE: tuple[Alert, ...] = (
         expr=f"min_over_time(canary_records_spooled[15m]) > {MANY_WAITING}",
         severity="warning",
         summary="{{ $value | humanize }} records wait to be stored",
-        description="More than ten thousand records have waited for 15 minutes: the database cannot keep up. "
-        "When the spool is full, new records are dropped.",
+        description="More than ten thousand records have waited for 15 minutes: the database takes them more "
+        "slowly than they come, or not at all. When the spool is full, new records are dropped.",
     ),
     Alert(
         alert="CanaryRecordsDropped",
