@@ -1,5 +1,6 @@
 """A real redis-server on a free port of the loopback, that a test may kill, freeze, restart and empty."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -41,7 +42,12 @@ class RedisServer:
         command += ["--dir", str(self._folder), "--save", "", "--appendonly", "no"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "LD_PRELOAD": ""},  # its allocator hangs under libfaketime
             )
         self._wait_until_it_answers()
 
