@@ -129,7 +129,7 @@ class StandingOrders:
     def _about(self, name: str, standing: StandingCanary) -> dict[str, Any]:
         newest, baseline = standing.begun.baseline, standing.terms.canary.baseline
         over = [each for each in standing.begun.open if self._is_over(each)]
-        last = standing.begun.history[-1] if standing.begun.history else None
+        back = standing.begun.taken_back
         return {
             "name": name,
             "owner": standing.terms.owner,
@@ -139,8 +139,8 @@ class StandingOrders:
             "canary": newest.canary if newest is not None else None,
             "older_in_file": newest is not None and standing.in_file != newest.arm,
             "taken_back": None
-            if last is None or last.withdrawn is None
-            else {"canary": last.canary, **asdict(last.withdrawn)},
+            if back is None or back.withdrawn is None
+            else {"canary": back.canary, **asdict(back.withdrawn)},
             "kept": standing.kept(self._lane),
             "held_back": standing.held_back(self._settings().canaries, self._rollouts.state),
             "trials": [each for each in standing.begun.open if each not in over],

@@ -80,6 +80,14 @@ class Standing:
         """The baseline before that; None: the config's own."""
         return next(islice(self._in_force(), 1, None), None)
 
+    @property
+    def taken_back(self) -> PromotedBaseline | None:
+        """The baseline that was taken back last; None if another one was promoted since."""
+        if not self.history or self.history[-1].withdrawn is None:
+            return None
+        withdrawn = [(each.withdrawn.at, each) for each in self.history if each.withdrawn is not None]
+        return max(withdrawn, key=lambda each: each[0])[1]
+
     def _in_force(self) -> Iterator[PromotedBaseline]:
         return (each for each in reversed(self.history) if each.withdrawn is None)
 

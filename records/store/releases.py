@@ -18,6 +18,7 @@ from sqlalchemy import Connection, delete, select, update
 from records.facts.retirement import LastDay
 from records.store import Act, AuditEntry, Store
 from records.store.database import insert_new
+from records.store.store import became
 from records.store.tables import audit, pages, release_notes, releases, retirements, runs
 from routing.states import State, StateName
 
@@ -267,7 +268,9 @@ def past_of(
     """How a canary ended, by its present state and its entries in the audit log, oldest first."""
     end = next((entry for entry in reversed(logged) if entry.act.action == "end"), None)
     last = end.before if end is not None and end.before is not None and state.state == "ended" else state
-    ending: Ending = last.state if last.state in ("rolled_back", "promoted") else "ended"
+    known, _ = became(entry for entry in logged if entry.after.run == last.run)
+    found = known if known == "rolled_back" else last.state
+    ending: Ending = found if found in ("rolled_back", "promoted") else "ended"
     brought = (entry for entry in logged if entry.act.action == _ENDED_BY[ending])
     runs = [entry.after.run for entry in logged if entry.act.action == "rollback"]
     return PastCanary(

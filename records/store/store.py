@@ -24,7 +24,7 @@ from records.store.database import TIMEOUTS, StoreTimeouts, alone, engine_of, in
 from records.store.ingest import BatchIngest
 from records.store.migrate import migrate
 from records.store.retention import DailyPartitions
-from routing.states import State
+from routing.states import State, StateName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,25 @@ class AuditEntry:
     act: Act
     before: State | None
     after: State
+
+
+FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
+"""The states that the end of a canary does not replace."""
+
+
+def became(entries: Iterable[AuditEntry]) -> tuple[StateName, AuditEntry | None]:
+    """What became of a run, by its entries, oldest first, and the entry that brought it.
+
+    What was promoted or rolled back stays so when the canary ends. A rollback counts after that end, too: a
+    standing canary is reverted when the trial of its baseline has left.
+    """
+    found: StateName = "running"
+    brought: AuditEntry | None = None
+    for each in entries:
+        state = "rolled_back" if each.act.action == "rollback" else each.after.state
+        if state != found and (state != "ended" or found not in FINAL):
+            found, brought = state, each
+    return found, brought
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,9 +319,8 @@ class Store:
         """True if the state's run was rolled back, even if the canary has ended since."""
         if state.state != "ended":
             return state.state == "rolled_back"
-        of_end = (tables.audit.c.canary == canary, tables.audit.c.action == "end")
-        before = [each.before for each in self.acts(*of_end, newest_first=True, limit=1)]
-        return any(each is not None and each.state == "rolled_back" for each in before)
+        entries = self.acts(tables.audit.c.canary == canary)
+        return became(each for each in entries if each.after.run == state.run)[0] == "rolled_back"
 
     def rollbacks(self, canary: str, *, limit: int = 100, run: int | None = None) -> list[StoredRollback]:
         """Return a canary's rollbacks, or those of one run, newest first."""

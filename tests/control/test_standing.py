@@ -8,16 +8,24 @@ from pathlib import Path
 import pytest
 
 from canary.config import parse
+from control.jobs.release_metrics import figures_of
 from control.settings import ControlSettings
 from control.states.rollouts import Rollouts
-from pages.words.archive import ending
+from pages.reports.release import headline
+from pages.words.archive import decided, ending
+from pages.words.reasons import sentences
 from records.facts.standing import BegunTrial, PromotedBaseline, Standing
 from records.store import Act, Store
 from records.store.releases import past_canaries
+from records.store.reports import Evaluations
 from records.store.standing import CannotStand, Standings
 from routing import transitions
 from routing.states import State
-from verdict.archive.releases import all_releases
+from verdict.archive.archivist import SETTLE_S, Archivist
+from verdict.archive.evaluations import from_document
+from verdict.archive.release_facts import timeline_of
+from verdict.archive.releases import all_releases, release_of
+from verdict.archive.trends import trends
 from verdict.decision.reports import report_of
 from verdict.terms.judged_canary import RunRolledBack
 
@@ -234,3 +242,42 @@ def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: S
         ("rolled_back", "worse"),
         ("ended", "worse"),
     ]
+
+
+def test_a_release_is_taken_back_whose_trial_had_left_before(store: Store) -> None:
+    """The third is reverted, then the second, whose trial the third's promotion had ended."""
+    rollouts, trials = Rollouts(store, lambda states: None), list[str]()
+    for model, at in (("second", 1.5), ("third", 3.5)):
+        trials.append(begin(store, model))
+        rollouts.reconcile(settings(now(store)), at)
+        order(rollouts, trials[-1], "promote")
+    rollouts.reconcile(settings(now(store)), 4.0)
+    reports = parse(CONFIG, "canary.yaml", {}).control.reports
+    for trial, at in ((trials[1], 5.0), (trials[0], 6.0)):
+        act = Act(at=at, action="rollback", who="cy", reason=f"worse at {at:g}")
+        Standings(store).revert("support", trial, act)
+        rollouts.reconcile(settings(now(store)), at)
+        Archivist(store, lambda: reports, sentences).turn(at + SETTLE_S + 1)
+    (last, _) = store.audit(2, trials[0])
+    assert (last.before, last.after.state) == (last.after, "ended")
+    taken_back = now(store).taken_back
+    assert taken_back is not None and taken_back.canary == trials[0]
+
+    (listed,) = [each for each in all_releases(store) if each.release.candidate == "openai/second"]
+    shown = release_of(reports, store, "second", now=9.0)
+    for found in (listed, shown):
+        assert (found.state, found.verdict) == ("rolled_back", "dont_ship")
+        assert ending(found) == "shipped, and taken back by cy"
+        assert headline(found).startswith("Don’t ship: openai/second")
+        assert decided(found) == [f"1970-01-01: Canary {trials[0]} was rolled back by cy: worse at 6."]
+    assert figures_of(listed).verdict == "dont_ship"
+    assert [each.shipped for each in trends(map(from_document, Evaluations(store).all())).steps] == [
+        False,
+        False,
+    ]
+    (past,) = past_canaries(store, {trials[0]: rollouts.states[trials[0]].state})
+    assert (past.ending, past.by) == ("rolled_back", act)
+    report = report_of(reports, trials[0], store, now=9.0, run=1)
+    assert RunRolledBack(who="cy", why="worse at 6") in report.reasons
+    (reverted,) = [each for each in timeline_of(store, shown) if each.action == "rollback"]
+    assert reverted.shares is None  # nobody had it through its trial

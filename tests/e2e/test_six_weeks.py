@@ -498,8 +498,13 @@ def week_5_reverts(team: Team) -> None:
     assert f"everybody gets openai/{B}" in team.does('revert support --reason "invents discounts"')
     team.gets({B: 200})
     assert team.acts() == [(OF_C, "rollback")]
-    back = {C: f"shipped, and taken back by {me()}", D: f"tried, and taken back by {me()}"}
-    assert team.endings() == dict.fromkeys((A, B), "shipped") | back
+    assert team.endings() == dict.fromkeys((A, B), "shipped") | taken_back(C)
+
+
+def taken_back(*shipped: str) -> Mapping[str, str]:
+    return dict.fromkeys(shipped, f"shipped, and taken back by {me()}") | {
+        D: f"tried, and taken back by {me()}"
+    }
 
 
 def week_6_retires(team: Team) -> None:
@@ -519,3 +524,8 @@ def week_6_retires(team: Team) -> None:
     team.does('revert support --reason "it is gone" --despite-retirement')
     team.gets({A: 200})
     assert team.acts() == [(OF_C, "end"), (OF_B, "rollback")]
+    assert team.endings() == {A: "shipped"} | taken_back(B, C)
+    shown = team.does(f"release show {B}")
+    assert f"Canary {OF_B} was rolled back by {me()}: it is gone" in shown
+    assert "Promoted:" not in shown
+    assert f"{me()} took {OF_B} back" in team.does("status")

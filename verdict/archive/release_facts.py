@@ -257,6 +257,7 @@ def _acts(releases: Releases, run: RunStanding, *, first: bool) -> Iterator[Time
         act, before = entry.act, entry.before
         if entry.after.run != run.run and not (first and run.run == 1 and entry.after.run == 0):
             continue
+        over = act.action == "end" or (before is not None and before.state == "ended")
         shares = (before.effective_share if before is not None else 0.0, entry.after.effective_share)
         yield TimelineEntry(
             at=act.at,
@@ -266,7 +267,7 @@ def _acts(releases: Releases, run: RunStanding, *, first: bool) -> Iterator[Time
             who=act.who,
             action=act.action,
             reason=act.reason,
-            shares=shares if act.action != "end" else None,  # nobody loses a promoted model by it
+            shares=None if over else shares,  # nobody loses a promoted model by an end
             against=act.against,
             minutes=act.minutes,
             stage=stage_of(act) if act.minutes else "",

@@ -14,6 +14,7 @@ from records.store.benchmarks import BenchFailures, Benchmarks, FailureRow
 from records.store.decisions import Decision, Decisions
 from records.store.releases import Release, ReleaseNote, Releases, Run
 from records.store.reports import DailyReport, DailyReports, Evaluations
+from records.store.store import FINAL, became
 from routing.states import StateName
 from verdict.archive.evaluations import Evaluation, from_document
 from verdict.archive.trends import promises_of, runs_of
@@ -25,9 +26,6 @@ from verdict.rows.reasons import attempt
 from verdict.rows.row import State, worst
 from verdict.terms.judged_canary import ReportSettings
 from verdict.terms.rubric import Bound, parse_bound
-
-_FINAL: tuple[StateName, ...] = ("rolled_back", "promoted")
-"""States that the end of a canary does not replace."""
 
 _PRECISION_S = 0.001
 """Of an evaluation's time, which is that of its act."""
@@ -67,21 +65,14 @@ class RunStanding:
 
     @property
     def state(self) -> StateName:
-        """The run's state. What was rolled back or promoted stays so when the canary ends."""
-        found: StateName = "running"
-        for act in self.acts:
-            if act.after.state != "ended" or found not in _FINAL:
-                found = act.after.state
-        return found
+        """The run's state, whatever its canary's end has made of it."""
+        return became(self.acts)[0]
 
     @property
     def closing(self) -> Act | None:
         """The act that rolled back, promoted or ended the run; None while it goes on."""
-        state = self.state
-        if state not in (*_FINAL, "ended"):
-            return None
-        brought = (each for each in self.acts if each.before is None or each.before.state != state)
-        return next((each.act for each in brought if each.after.state == state), None)
+        state, brought = became(self.acts)
+        return None if brought is None or state not in (*FINAL, "ended") else brought.act
 
     @property
     def ended_at(self) -> float | None:

@@ -310,7 +310,7 @@ def _rollback(store: Store, name: str, run: int | None) -> RunRolledBack:
         why = stored[0].why
         return RunRolledBack(who=why.get("who", ""), why=str(why.get("reason", "")))
     for each in store.audit(canary=name):
-        if each.after.run == run and each.after.state == "rolled_back" and each.act.action == "rollback":
+        if each.after.run == run and each.act.action == "rollback":
             return RunRolledBack(who=each.act.who, why=each.act.reason)
     return RunRolledBack()
 
