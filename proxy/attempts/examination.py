@@ -17,6 +17,7 @@ from proxy.attempts.attempt import Attempt
 from proxy.attempts.checker import Checker
 from proxy.attempts.checker_process import CheckJob
 from proxy.calls.call import Call
+from proxy.calls.canary_choice import subagent_in
 from proxy.dialects.operation import (
     GOOD_ANSWER,
     AnswerChoices,
@@ -141,12 +142,13 @@ def is_json(text: str) -> bool:
 _skim = msgspec.json.Decoder(msgspec.Raw).decode  # checks the syntax, and builds nothing
 
 
-def tool_calls(key: bytes, output: CollectedOutput | None) -> tuple[ToolCall, ...]:
-    """The calls in an output, hashed with `key` of 16 to 64 bytes."""
+def tool_calls(key: bytes, output: CollectedOutput | None, subagent: str = "") -> tuple[ToolCall, ...]:
+    """The calls in an output, hashed with `key` of 16 to 64 bytes. Those of one `subagent` are no other's, so
+    that parallel ones who make the same call are not one agent that is stuck."""
     if output is None or output.lost:
         return ()
     written = (call for choice in output.choices.values() for call in choice.calls)
-    return tuple([_tool_call(key, call) for call in islice(written, MOST_TOOL_CALLS)])
+    return tuple([_tool_call(key, call, subagent) for call in islice(written, MOST_TOOL_CALLS)])
 
 
 _NAME_KEPT = 64
@@ -154,9 +156,10 @@ _CANONICAL_BOUND = 1 << 16
 """Characters of arguments that are put in order: the loop waits two milliseconds at most."""
 
 
-def _tool_call(key: bytes, call: CollectedCall) -> ToolCall:
+def _tool_call(key: bytes, call: CollectedCall, subagent: str) -> ToolCall:
     arguments = call.arguments if call.free else canonical(call.arguments or "{}")
-    text = f"{call.name}\0{arguments}".encode("utf-8", "surrogatepass")
+    made = f"{call.name}\0{arguments}" + (f"\0{subagent}" if subagent else "")
+    text = made.encode("utf-8", "surrogatepass")
     return ToolCall(
         call.name[:_NAME_KEPT], blake2b(text, key=key, digest_size=8, person=b"tool call").digest()
     )
@@ -208,7 +211,7 @@ def examination_of(key: bytes, call: Call, attempt: Attempt) -> Examination:
     if attempt.output is None or form is None or request is None or request.output is None:
         return Examination(UNASKED)
     judged = judge(form, request.output, attempt.output, attempt.reader.seen.answer)
-    calls = tool_calls(key, attempt.output)
+    calls = tool_calls(key, attempt.output, subagent_in(call.named))
     attempt.output.restart()  # nothing of the text outlives the look at it
     return Examination(judged, calls)
 

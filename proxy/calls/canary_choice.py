@@ -207,9 +207,17 @@ def _first_session(named: Mapping[bytes, bytes], headers: Sequence[bytes]) -> st
     return ""
 
 
+def subagent_in(named: Mapping[bytes, bytes]) -> str:
+    """A subagent's own session, which is a part of its parent's; "" without one."""
+    return _first_session(named, _HARNESSES[1:]) if _PARENT in named else ""
+
+
+_PARENT = b"x-parent-session-id"
+"""OpenCode's subagents name the session that started them, to which they belong."""
+
 _UNIT, _OWN = b"x-canary-unit", (b"x-canary-session",)
 _HARNESSES = (
-    b"x-parent-session-id",  # OpenCode's subagents belong to the session that started them
+    _PARENT,
     b"x-claude-code-session-id",
     b"session_id",  # Codex, older and newer
     b"session-id",

@@ -18,7 +18,7 @@ from proxy.attempts.checker import Checker
 from proxy.attempts.examination import tool_calls
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import ExchangeRecorder
-from proxy.calls.canary_choice import ArmPins
+from proxy.calls.canary_choice import ArmPins, subagent_in
 from proxy.calls.routes import Routes
 from proxy.dialects.operation import CollectedOutput
 from proxy.exchange import Exchanges
@@ -255,6 +255,15 @@ def test_equal_arguments_have_one_hash_in_any_order_and_with_any_spaces() -> Non
     assert [call.name for call in called("{}", name="n" * 99)] == ["n" * 64]
     assert len(called(*["{}"] * 100)) == MOST_TOOL_CALLS
     assert tool_calls(KEY, None) == tool_calls(KEY, CollectedOutput()) == ()
+
+
+def test_a_call_of_one_subagent_is_no_other_ones() -> None:
+    output = CollectedOutput()
+    output.add_call(0, 0, name="weather", arguments="{}")
+    (plain,), (one,), (other,) = (tool_calls(KEY, output, who) for who in ("", "ses_1", "ses_2"))
+    assert plain == called("{}")[0] and len({plain.digest, one.digest, other.digest}) == 3
+    parent, own = (b"x-parent-session-id", b"ses_1"), (b"x-session-id", b"ses_2")
+    assert [subagent_in(dict(named)) for named in ((parent, own), (own,), (parent,))] == ["ses_2", "", ""]
 
 
 @Answers
