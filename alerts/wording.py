@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from common.clock import Utc
-from common.numbers import UNKNOWN, count, decimal, dollars, percent, times
+from common.numbers import UNKNOWN, count, decimal, dollars, percent, set_percent, times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,6 +360,22 @@ def _sessions_that(words: str) -> Callable[[Trouble], str]:
     return lambda trouble: f"sessions of {trouble.candidate}{_segment(trouble)} {words}: {_sessions(trouble)}"
 
 
+def _fails_itself(trouble: Trouble) -> str:
+    """`assistant-1, the baseline, fails itself: …`; of a promoted arm who answered in its place."""
+    numbers = trouble.numbers
+    if "covered" not in numbers:
+        return f"{trouble.baseline}, the baseline, fails itself: {_how_many(trouble)}"
+    share = numbers["share"]
+    whom = "everybody is" if share >= 1.0 else f"{set_percent(share)} of the users are"
+    how = f"were answered by {trouble.baseline} instead" if _all_covered(trouble) else "failed"
+    asked = f"{count(numbers['bad'])}{_of(trouble)} requests"
+    return f"{trouble.candidate}, which {whom} to get, is not answering: {asked} {how}"
+
+
+def _all_covered(trouble: Trouble) -> bool:
+    return trouble.numbers["covered"] >= trouble.numbers["bad"]
+
+
 _WORDS: Mapping[str, Callable[[Trouble], str]] = {
     **dict.fromkeys(ERRORS, _failing("fail")),
     "latency_p95": _slow,
@@ -390,7 +406,7 @@ _WORDS: Mapping[str, Callable[[Trouble], str]] = {
     "throttled": lambda each: (
         f"{_who(each)} is over its provider's rate or quota: {_how_many(each)} throttled"
     ),
-    "outage": lambda each: f"{each.baseline}, the baseline, fails itself: {_how_many(each)}",
+    "outage": _fails_itself,
 }
 
 
@@ -441,6 +457,9 @@ def _saw(trouble: Trouble) -> str:
         return _saw_of_errors(trouble)
     if rule == "throttled":
         return _saw_of_throttled(trouble)
+    if rule == "outage" and trouble.numbers.get("covered"):
+        some = f"{trouble.baseline} answered {count(trouble.numbers['covered'])} of them instead"
+        return "" if _all_covered(trouble) else f"{some}; the others ended in an error."
     if rule in ("latency_p95", "latency_vs_baseline"):
         covered = _is_silent(trouble) and not _answers_some(trouble) and seen.covered
         return _covered(trouble) if covered else "Users waited that long."

@@ -5,8 +5,8 @@ The monitor reads no file and no database. Its controller's source brings the ev
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import msgspec
 
@@ -24,7 +24,7 @@ from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus, paging
 from alerts.wording import UNNAMED, ArmNames, Trouble, cause
 from common.clock import Utc
 from control.feed.events import WorkerEvents, WorkerKey
-from control.monitor.outages import StandingOutages
+from control.monitor.outages import PromotedOutage, StandingOutages, is_unanswered
 from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic, one_sided
 from control.monitor.wait_limits import CandidatePatience
 from control.settings import CanarySettings, ControlSettings
@@ -34,7 +34,7 @@ from records.outcome import Heartbeat, Outcome
 from records.store import Act, Store
 from records.store.releases import Releases, SentPage
 from routing import transitions
-from routing.canary import Arm, Canary
+from routing.canary import Arm, ArmName, Canary
 from routing.canary import arm_names as names_of
 from routing.states import State
 
@@ -51,7 +51,8 @@ PAST_COURSES = 20
 @dataclass(slots=True)
 class WatchedCanary:
     """One canary under watch: its guardrails, figures and incident, the last status of every rule, whether
-    its provider throttles the candidate, and whether the baseline's model has retired."""
+    its provider throttles the candidate, whether the baseline's model has retired, and whether the candidate
+    answers once it is promoted."""
 
     watch: Watch
     pulse: Pulse
@@ -59,6 +60,7 @@ class WatchedCanary:
     statuses: tuple[GuardrailStatus, ...] = ()
     throttled: bool = False
     retired: bool = False
+    unanswered: PromotedOutage = field(default_factory=PromotedOutage)
 
     @property
     def holds_ramp(self) -> bool:
@@ -73,11 +75,22 @@ class WatchedCanary:
             self.watch.rearm(run)
             self.pulse, self.statuses = Pulse(run=run), ()
 
+    def observe(self, outcomes: Sequence[Outcome], state: State | None) -> None:
+        """Take in outcomes of the canary."""
+        self.watch.observe(*outcomes)
+        if state is not None and state.state == "promoted":
+            self.unanswered.take(outcomes, state)
+
     def look(self, now_mono: float, state: State | None = None, *, routed: bool, heard: bool = False) -> None:
         """Have the guardrails decide again."""
         told = self.incident is not None and self.incident.state != "resolved"
         found = self.watch.decide(now_mono, routed=routed, outcome_arrived=heard, told=told)
-        self.statuses = tuple(map(paging, found)) if self.only_pages(state) else tuple(found)
+        found = list(map(paging, found)) if self.only_pages(state) else found
+        if state is None or state.state != "promoted":
+            self.unanswered = PromotedOutage()
+            self.statuses = tuple(found)
+        else:
+            self.statuses = tuple(self.unanswered.beside(found, now_mono))
         self.throttled = self.pulse.quota.status(None, now_mono).holds
 
     def only_pages(self, state: State | None) -> bool:
@@ -90,6 +103,20 @@ class WatchedCanary:
         if state is None or state.state != "promoted":
             return False
         return self.retired or (state.holdback is not None and not state.holdback.rollback)
+
+    @property
+    def answers(self) -> ArmName | Literal["nobody"]:
+        """Who answers most of those who are to get the candidate: after a promotion it may be another."""
+        found = next((each.evidence for each in self.statuses if is_unanswered(each)), None)
+        if found is None:
+            return "candidate"
+        return "baseline" if 2.0 * found["covered"] > found["bad"] else "nobody"
+
+    def headline(self, now: Utc) -> str | None:
+        """The sentence of an incident that is not resolved, without a provider's words."""
+        if self.incident is None or self.incident.state == "resolved":
+            return None
+        return self.incident.headline(now, quoting=False)
 
     def why(self, act: Act, *, rule: str = "", share: float, arms: ArmNames = UNNAMED) -> RollbackEvidence:
         """The evidence at the moment of this rollback from `share`; `rule` is "" for a person's rollback."""
@@ -177,7 +204,7 @@ class Monitor:
                 self.patience.observe(*group)
         self.standing.take(events.outcomes)
         for name, outcomes in self._by_canary(events.outcomes).items():
-            self.canaries[name].watch.observe(*outcomes)
+            self.canaries[name].observe(outcomes, self._rollouts.state(name))
         for feedback in events.feedback:
             watched = self.canaries.get(feedback.canary)
             if watched is not None:
@@ -509,6 +536,8 @@ def _trouble(
     """What people on call are told of a status. What the provider throttles is no evidence, so the watch
     does not know since when."""
     found = watched.watch.trouble(status, arms)
+    if is_unanswered(status):
+        return watched.unanswered.trouble(found, now_mono, now_utc)
     if status.rule != "throttled":
         return found
     return replace(found, since=Utc(now_utc - (now_mono - watched.pulse.quota.refused_since)))

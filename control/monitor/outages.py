@@ -1,4 +1,9 @@
-"""The outage of a standing canary's baseline while no trial's guardrails hear of it. Pure but for its memory.
+"""Outages that no trial's guardrails can show. Pure but for their memory.
+
+Of a promoted arm, `PromotedOutage`: while its former baseline answers in its place, hardly any request
+reaches it, and rules that count its failures have nothing to count.
+
+Of a standing canary's baseline, `StandingOutages`:
 
     its requests are           watched by
     a running trial's          that trial's guardrails: both arms
@@ -6,12 +11,12 @@
     a rolled-back trial's      this: everybody gets the baseline, and that is no evidence of the trial
     no trial's (`standing`)    this
 
-The rule is the `outage` of the strictest `error_rate` of its terms, at the same limit. Evidence is of one
+That rule is the `outage` of the strictest `error_rate` of its terms, at the same limit. Evidence is of one
 baseline: another one, or a restart, begins anew.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alerts.evidence.exchanges import GuardrailSample
@@ -20,12 +25,104 @@ from alerts.incidents.incident import NO_RUN, Incident
 from alerts.incidents.notice import Notice
 from alerts.rules.failures import OutageRule
 from alerts.rules.places import CandidateError, candidate_error
-from alerts.rules.rule import GuardrailStatus
+from alerts.rules.rule import GuardrailStatus, Rule
 from alerts.wording import Trouble
 from common.clock import Utc
+from common.numbers import percent
 from control.settings import ControlSettings, StandingCanary
-from records.outcome import Outcome
+from records.outcome import THROTTLED, Outcome
 from routing.canary import Arm, arm_names
+from routing.states import State
+
+MOSTLY = Rule(rule="error_rate", limit=0.5, window_s=None, minimum=1, action="page")
+"""A promoted arm that answers fewer than half is not what its users get."""
+
+
+@dataclass(slots=True)
+class PromotedOutage:
+    """Whether a promoted arm answers those who are to get it. A request that was kept away from it counts as
+    one that it did not answer: after a promotion nothing else shows that.
+
+    `asked`, `unanswered` and `covered`, for which the former baseline answered, count since the evidence
+    began to grow. `share`: of the users who are to get the arm. A restart begins anew.
+    """
+
+    rule: OutageRule = field(default_factory=lambda: OutageRule(MOSTLY, alone=True))
+    share: float = 1.0
+    asked: int = 0
+    unanswered: int = 0
+    covered: int = 0
+    error: CandidateError | None = None
+
+    def take(self, outcomes: Sequence[Outcome], state: State) -> None:
+        """Add those of a promoted canary's outcomes that are of the arm. What its provider throttles has a
+        page of its own."""
+        for each in outcomes:
+            covered = each.outcome == "fallback" and each.error_type != THROTTLED
+            mine = each.arm == "candidate" and (each.run, each.phase) == (state.run, state.phase)
+            given = each.reason not in ("pinned", "foreign_state") and not each.mirror
+            if mine and given and (covered or each.measured):
+                self._add(each, covered=covered)
+
+    def _add(self, outcome: Outcome, *, covered: bool) -> None:
+        failed = covered or outcome.failed
+        self.rule.score(_sample(outcome, failed=failed))
+        self.share, self.error = outcome.share, candidate_error(outcome) or self.error
+        if self.rule.state.risen_at is None:
+            self.asked = self.unanswered = self.covered = 0
+            self.error = None
+        else:
+            self.asked, self.unanswered = self.asked + 1, self.unanswered + failed
+            self.covered += covered
+
+    def beside(self, statuses: Sequence[GuardrailStatus], now: float) -> Sequence[GuardrailStatus]:
+        """The canary's statuses at monotonic `now`. While the arm hardly answers, its outage stands in place
+        of its baseline's, and no other rule knows enough to say that all is well."""
+        found = self.rule.status(now)
+        if found.state != "firing":
+            return statuses
+        figures = {"outcomes": self.asked, "bad": self.unanswered, "covered": self.covered}
+        own = replace(
+            found,
+            evidence={**found.evidence, **{name: float(each) for name, each in figures.items()}}
+            | {"share": self.share},
+            sentence=f"candidate, promoted: {self.unanswered} of {self.asked} requests were not answered by "
+            f"it (limit {percent(MOSTLY.limit)}), {self.covered} of them by the former baseline instead",
+        )
+        return [own, *(_unsure(each) for each in statuses if each.key != own.key)]
+
+    def trouble(self, found: Trouble, now: float, now_utc: Utc) -> Trouble:
+        """What people are told of it, from what is told of any status."""
+        risen_at = self.rule.state.risen_at
+        since = None if risen_at is None else Utc(now_utc - (now - risen_at))
+        return replace(found, since=since, said=self.error.words if self.error is not None else "")
+
+
+def is_unanswered(status: GuardrailStatus) -> bool:
+    """True for the status of a promoted arm's outage."""
+    return status.rule == "outage" and "covered" in status.evidence
+
+
+def _unsure(status: GuardrailStatus) -> GuardrailStatus:
+    if status.state != "ok":
+        return status
+    said = f"{status.sentence}; hardly any request reaches the candidate now"
+    return replace(status, state="not_enough_data", sentence=said)
+
+
+def _sample(outcome: Outcome, *, failed: bool) -> GuardrailSample:
+    """An exchange with an arm beside which no other is tried."""
+    return GuardrailSample(
+        completed=outcome.mono + (outcome.latency_s or 0.0),
+        serial=0,
+        started=outcome.mono,
+        unit=outcome.unit or outcome.exchange_id,
+        candidate=False,
+        share=0.0,
+        failed=failed,
+        latency_s=outcome.latency_s,
+        cost_usd=None,
+    )
 
 
 @dataclass(slots=True)
@@ -51,17 +148,7 @@ class _Watched:
         """Add one of its requests that the baseline answered or failed."""
         if self.rule is None:
             return
-        sample = GuardrailSample(
-            completed=outcome.mono + (outcome.latency_s or 0.0),
-            serial=0,
-            started=outcome.mono,
-            unit=outcome.unit or outcome.exchange_id,
-            candidate=False,
-            share=0.0,
-            failed=outcome.failed,
-            latency_s=outcome.latency_s,
-            cost_usd=None,
-        )
+        sample = _sample(outcome, failed=outcome.failed)
         self.rule.show([sample])
         self.rule.score(sample)
         self.error = candidate_error(outcome) or self.error

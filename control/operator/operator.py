@@ -78,6 +78,7 @@ from records.store.reports import (
 from records.store.session_exchanges import SessionMark, StoredSession, session_of
 from routing import transitions
 from routing.assign import Held, everybody
+from routing.canary import arm_names
 from routing.identity import unit_of
 from routing.lanes import part_of
 from routing.states import State
@@ -218,7 +219,19 @@ class Operator:
         now = time.time()
         found = self.retirements.of_standing(self.settings().standing[document["name"]], now)
         incident = self.monitor.standing.headline(document["name"], utc_now())
-        return {**document, "despite_retirement": told(found, now) or None, "incident": incident}
+        promoted = self.monitor.canaries.get(document["canary"])
+        instead = None
+        if promoted is not None and promoted.answers != "candidate":
+            incident = incident or promoted.headline(utc_now())
+            arms = self.settings().canaries[document["canary"]].canary
+            former, _ = arm_names(arms.baseline, arms.candidate)
+            instead = former if promoted.answers == "baseline" else "nobody"
+        return {
+            **document,
+            "despite_retirement": told(found, now) or None,
+            "incident": incident,
+            "instead": instead,
+        }
 
     def _retiring(self, wanted: CanarySettings, state: State | None, now: float) -> dict[str, str]:
         """The orders that want a person's word, and the retirements that they go against."""

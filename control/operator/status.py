@@ -136,6 +136,7 @@ def status_of(
         "lane": state.lane.part if state is not None and state.lane is not None else None,
         "started_at": state.started_at if state is not None else None,
         "incident": watched.incident.dedup_key if watched.incident is not None else None,
+        "answers": watched.answers,
         "open_incident": _open_incident(watched.incident, utc_now()),
         "ramp": _ramp(wanted, state, watched, step_users, quota.holds),
         "quota": quota.document if quota.throttled or quota.holds else None,

@@ -98,7 +98,7 @@ _NAMES = {
     "escalated": "Escalations",
     "repeat_question": "Questions asked again",
     "telemetry": "Missing records",
-    "outage": "Baseline's own errors",
+    "outage": "Outage",
 }
 _UNITS: Mapping[str, Callable[[float | None], str]] = {
     "error_rate": percent,

@@ -216,6 +216,9 @@ def _sentence(canary: Mapping[str, Any], rules: Sequence[RuleView]) -> str:
         case "promoted":
             whom = "everybody" if canary.get("lane") is None else "everybody in its lane"
             given = _getting(canary) if status.holdback(canary) else f"{whom} gets the candidate"
+            if (answers := canary.get("answers", "candidate")) != "candidate":
+                due = given.replace(" get the", " are to get the").replace(" gets the", " is to get the")
+                given = f"{due}, but {'the baseline' if answers == 'baseline' else answers} answers"
             opening = f"Promoted: {given}."
         case "paused":
             opening = f"Paused: {_getting(canary)}, and the ramp waits."

@@ -175,7 +175,8 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
     """A standing canary's baseline in force, since when and by whom, whose users keep another one, who took a
     later one back, what it tries and its owner."""
     held, trials = canary["held_back"], canary["trials"]
-    text = f"{whom(held)} {named(canary['baseline'])}"
+    text = f"{whom(held, due=bool(canary['instead']))} {named(canary['baseline'])}"
+    text += f", but {canary['instead']} answers" if canary["instead"] else ""
     if canary["since"] is not None:
         ago = span(max(0.0, now - canary["since"]))
         text += f", for {ago}: {canary['by']} promoted {canary['canary']}"
@@ -192,9 +193,11 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
     return f"{text}; it tries {', '.join(trials) or 'nothing'}{owner}"
 
 
-def whom(held: Mapping[str, Any] | None) -> str:
-    """Who gets a promoted arm, before its name: everybody gets; 98 % of the users get."""
-    return "everybody gets" if held is None else f"{set_percent(1.0 - held['share'])} of the users get"
+def whom(held: Mapping[str, Any] | None, *, due: bool = False) -> str:
+    """Who gets a promoted arm, before its name: everybody gets; 98 % of the users get. `due`: who is to."""
+    if held is None:
+        return "everybody is to get" if due else "everybody gets"
+    return f"{set_percent(1.0 - held['share'])} of the users {'are to get' if due else 'get'}"
 
 
 def held_on(held: Mapping[str, Any]) -> str:

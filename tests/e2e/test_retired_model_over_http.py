@@ -1,5 +1,7 @@
 """A model that its provider has not any more: its arm's error, of candidate and baseline, and a page."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,3 +125,116 @@ def test_a_retired_baseline_pages_also_after_a_rollback(standing: Stage, hook: H
         assert ask(standing, f"u{number}").status_code == 404
     (page,) = eventually(lambda: hook.events("support", "page"))
     assert page["rules"] == ["outage"]
+
+
+PROMOTED = """
+providers:
+  openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
+notify: [{{webhook: "HOOK"}}]
+canaries:
+  - name: support
+    standing: true
+    match: {{models: [bot]}}
+    baseline: {{provider: openai, model: former}}
+    candidate: {{provider: openai}}
+    share: 50%
+    settle: 0s
+    holdback: {{share: 20%, for: 7d}}
+    guardrails: [{{rule: error_rate, limit: 20%, action: page}}, {{rule: latency_p95, limit: 3s}}]
+  - name: plain
+    match: {{models: [plain-bot]}}
+    baseline: {{provider: openai, model: former}}
+    candidate: {{provider: openai, model: new}}
+    share: 50%
+    settle: 0s
+    guardrails: [{{rule: error_rate, limit: 20%, action: page}}, {{rule: latency_p95, limit: 3s}}]
+"""
+HOLDBACK = "    holdback: {{share: 20%, for: 7d}}\n"
+TRIAL = "support-new"
+USERS = [f"u{number}" for number in range(60)]
+COVERED = re.compile(r"new, which .* to get, is not answering: (\d+) of \1 requests were answered by former")
+
+
+@contextmanager
+def before_promotion(folder: Path, hook: Hook, *, holdback: str = "") -> Iterator[Stage]:
+    config = PROMOTED.replace(HOLDBACK, holdback).replace("HOOK", hook.url)
+    provider = LocalProvider(dict.fromkeys(("former", "new"), Behaviour()), other=None)
+    with on_stage(folder, config, provider=provider) as stage:
+        yield stage
+
+
+def served(stage: Stage, model: str) -> Counter[str]:
+    """How many of the users each model answers, all asking once. Nobody sees an error."""
+    stage.provider.log.clear()
+    assert {ask(stage, user, model).status_code for user in USERS} == {200}
+    return Counter(each.model for each in stage.provider.log.entries if each.status == 200)
+
+
+def promotes(stage: Stage, canary: str) -> None:
+    done = stage.canary("promote", canary, "--against-verdict", "--reason", "better")
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: stage.status(canary)["state"] == "promoted" or None)
+
+
+def sentence(stage: Stage) -> str:
+    """What is said of the standing canary."""
+    return " ".join(stage.canary("status", "support").stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("holdback", "everybody", "least"),
+    [("", "everybody gets openai/new", 60), (HOLDBACK, "80 % of the users get openai/new", 35)],
+    ids=["everybody", "some held back"],
+)
+def test_a_promoted_model_that_is_retired_pages_once_and_all_say_who_answers(
+    tmp_path: Path, hook: Hook, holdback: str, everybody: str, least: int
+) -> None:
+    with before_promotion(tmp_path, hook, holdback=holdback) as stage:
+        assert stage.canary("begin", "support", "--model", "new").returncode == 0
+        eventually(lambda: stage.status(TRIAL)["state"] == "running" or None)
+        promotes(stage, TRIAL)
+        eventually(lambda: served(stage, "bot")["new"] >= least or None)
+        eventually(lambda: everybody in sentence(stage) or None)
+
+        stage.provider.retire("new")
+        assert served(stage, "bot") == {"former": 60}
+        (page,) = eventually(lambda: hook.events(TRIAL, "page"), within_s=15)
+        assert page["rules"] == ["outage"]
+        assert COVERED.search(page["headline"]), page["headline"]
+        assert 'The provider says: "' in page["headline"]
+        rules = {each["rule"]: each["state"] for each in stage.status(TRIAL)["guardrails"]}
+        assert rules["outage"] == "firing"
+        assert "ok" not in rules.values(), rules
+        for text in (sentence(stage), " ".join(stage.api("GET", "/").text.split())):
+            assert everybody not in text
+            assert re.search(r"(is|are) to get openai/new, but openai/former answers", text), text
+        detail = stage.api("GET", f"/canaries/{TRIAL}").text
+        assert re.search(r"Promoted: .* (is|are) to get the candidate, but the baseline answers\.", detail)
+
+        stage.restart()
+        assert served(stage, "bot") == {"former": 60}
+        assert len(hook.events(TRIAL, "page")) == 1
+
+        stage.provider.behave("new", Behaviour())
+        eventually(lambda: served(stage, "bot")["new"] >= least or None, within_s=60)
+        eventually(lambda: everybody in sentence(stage) or None, within_s=30)
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_plain_canarys_promoted_model_that_answers_nobody_pages(
+    tmp_path: Path, hook: Hook, status: int
+) -> None:
+    with before_promotion(tmp_path, hook) as stage:
+        eventually(lambda: stage.status("plain")["state"] == "running" or None)
+        promotes(stage, "plain")
+        eventually(lambda: served(stage, "plain-bot")["new"] == 60 or None)
+        if status == 404:
+            stage.provider.retire("new")
+        else:
+            stage.provider.behave("new", Behaviour(faults={"status": 1.0}, status=503))
+        assert served(stage, "plain-bot") == {"former": 60}
+        (page,) = eventually(lambda: hook.events("plain", "page"), within_s=15)
+        assert page["rules"] == ["outage"]
+        assert COVERED.search(page["headline"]), page["headline"]
+        detail = stage.api("GET", "/canaries/plain").text
+        assert "Promoted: everybody is to get the candidate, but the baseline answers." in detail
