@@ -1,7 +1,7 @@
 """What the config says of canaries, as the control room takes it. Only `canary/config` knows the file."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any, Literal
@@ -118,8 +118,8 @@ class StandingCanary:
     @property
     def baseline(self) -> ArmDocument:
         """The baseline in force, as the file would have it."""
-        newest = self.begun.baseline
-        return self.in_file if newest is None else newest.arm
+        arm = self.begun.arm
+        return self.in_file if arm is None else arm
 
     def kept(self, lane: Callable[[str], float | None]) -> list[dict[str, Any]]:
         """The trials that are there with another baseline than that in force, as JSON types: with that
@@ -148,10 +148,19 @@ class StandingCanary:
         return found if found is None or now is None else {**found, "share": found["share"] * part_of(now)}
 
     @property
+    def taken_back(self) -> dict[str, Any] | None:
+        """Who took a baseline back last (`who`), when (`at`) and why, and its `canary`, as JSON types; None
+        where another one was promoted since."""
+        last = self.begun.taken_back
+        if last is None or last.withdrawn is None:
+            return None
+        return {"canary": last.canary, **asdict(last.withdrawn)}
+
+    @property
     def former(self) -> ArmDocument:
-        """The baseline before the one in force; the file's where nothing older was promoted."""
-        before = self.begun.before
-        return self.in_file if before is None else before.arm
+        """The baseline before the one in force; the file's where nothing was ever promoted."""
+        arm = self.begun.former
+        return self.in_file if arm is None else arm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

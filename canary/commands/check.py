@@ -78,7 +78,7 @@ def check(
         for each in read.control.left(begun)
         if each.is_in_force(lanes.states) and not each.taken_by
     ]
-    warnings += _older(config, read)
+    warnings += _not_in_force(config, read)
     warnings += [
         f"{config}: {trial} keeps {' and '.join(changed)} of its begin; the file's are for the next trial of "
         f"{name}, and for requests that no trial takes"
@@ -171,8 +171,9 @@ def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
 
     since, name = "by the config", each["name"]
     if each["since"] is not None:
-        day = datetime.fromtimestamp(each["since"], UTC).strftime("%Y-%m-%d")
-        since = f"since {day}: {each['by']} promoted {each['canary']}"
+        since = f"since {_day(each['since'])}: {each['by']} promoted {each['canary']}"
+    elif back := each["taken_back"]:
+        since = f"since {_day(back['at'])}: {back['who']} took {back['canary']} back"
     lane = "" if each["lane"] is None else f" of a lane of {each['lane']:.3%} of the units"
     when = "once somebody starts it" if each["start"] == "manual" else "once its preflight has passed"
     has = taken_over(each["takes_over"])
@@ -189,25 +190,39 @@ def _in_force(canary: Mapping[str, Any], state: "State | None") -> str:
     """What the users of a promoted, rolled back or ended canary get, since when; "" of another canary."""
     if state is None or state.changed_at is None or canary["refused"] is not None:
         return ""
-    since = datetime.fromtimestamp(state.changed_at, UTC).strftime("%Y-%m-%d")
+    since = _day(state.changed_at)
     whom = "everybody" if canary["lane"] is None else "everybody in its lane"
     if state.state != "promoted":
         again = ", until `canary resume` begins it anew" if state.state == "rolled_back" else ""
         return f"{state.state.replace('_', ' ')} since {since}: {whom} gets {canary['baseline']}{again}"
     if state.holdback is not None and state.holds_back:
-        until = datetime.fromtimestamp(state.holdback.until, UTC).strftime("%Y-%m-%d")
+        until = _day(state.holdback.until)
         whom += f" but the {set_percent(1.0 - state.share)} that are held back until {until}"
     return f"promoted since {since}: {whom} gets {canary['candidate']}"
 
 
-def _older(config: Path, read: Config) -> list[str]:
-    """Where the file's baseline of a standing canary is older than what was promoted."""
+def _not_in_force(config: Path, read: Config) -> list[str]:
+    """Where the file's baseline of a standing canary is not the one in force: older, or taken back."""
+    from pages.words.arms import in_file
+
     return [
-        f"{config}: the baseline of {name} is older than the one in force, which counts: "
-        f"{_alone(each)} (`canary show {name} -o yaml` prints it)"
+        f"{config}: the file's baseline of {name} is {in_file(each.in_file)}{_taken_back(each)}; in force is "
+        f"{_alone(each)}, which counts (`canary show {name} -o yaml` prints it)"
         for name, each in read.standing.items()
-        if each.begun.baseline is not None and each.in_file != each.baseline
+        if each.in_file != each.baseline
     ]
+
+
+def _taken_back(standing: "StandingCanary") -> str:
+    """Who took the file's baseline back, and when; "" if nobody did."""
+    gone = (each.withdrawn for each in reversed(standing.begun.history) if each.arm == standing.in_file)
+    back = next(gone, None)
+    return "" if back is None else f", which {back.who} took back on {_day(back.at)}"
+
+
+def _day(at: float) -> str:
+    """2026-12-03, of a UTC second."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
 def _alone(standing: "StandingCanary") -> str:
@@ -320,6 +335,7 @@ def _document(
                 "since": newest.at if newest is not None else None,
                 "by": newest.who if newest is not None else None,
                 "canary": newest.canary if newest is not None else None,
+                "taken_back": each.taken_back,
                 "kept": each.kept(lanes.sizes.get),
                 "held_back": each.held_back(read.canaries, lanes.states.get),
                 "trials": [trial for trial in each.begun.open if trial not in lanes.over],

@@ -1,7 +1,7 @@
 """Standing canaries in the file: each begun trial becomes an entry of its own, before anything is checked.
 
 A trial's entry is the standing one, under its own name, with the arms and the TERMS with which it began. The
-standing entry has the baseline that was promoted last, and its candidate what the next one takes over.
+standing entry has the baseline in force, and its candidate what the next one takes over.
 Problems of both are told at the standing entry's lines.
 """
 
@@ -82,8 +82,8 @@ class StandingEntries:
 
 def _next_terms(entry: DocumentEntry, begun: Standing) -> DocumentEntry:
     """The standing entry with the baseline in force, and the candidate that the next order gets."""
-    if begun.baseline is not None:
-        entry = _with(entry, baseline=begun.baseline.arm)
+    if (baseline := begun.arm) is not None:
+        entry = _with(entry, baseline=baseline)
     arms = entry.children
     taken = taken_over(*(_plain(arms[each]) for each in _ARMS))
     return entry.with_children(candidate=_with(arms["candidate"], **taken)) if taken else entry

@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -114,8 +114,7 @@ class StandingOrders:
         """The baseline in force, after telling the machine's processes."""
         with refusing(409, CannotStand), refusing(503, StoreDown):
             await asyncio.to_thread(self._file.write)
-            newest = (await asyncio.to_thread(self._standings.all)).get(name, Standing()).baseline
-        return self._standing(name).in_file if newest is None else newest.arm
+        return (await self.stored(name)).baseline
 
     async def tell(self) -> None:
         """Tell the machine's processes what an order made of a baseline. May raise StoreDown."""
@@ -129,7 +128,6 @@ class StandingOrders:
     def _about(self, name: str, standing: StandingCanary) -> dict[str, Any]:
         newest, baseline = standing.begun.baseline, standing.terms.canary.baseline
         over = [each for each in standing.begun.open if self._is_over(each)]
-        back = standing.begun.taken_back
         return {
             "name": name,
             "owner": standing.terms.owner,
@@ -137,10 +135,8 @@ class StandingOrders:
             "since": newest.at if newest is not None else None,
             "by": newest.who if newest is not None else None,
             "canary": newest.canary if newest is not None else None,
-            "older_in_file": newest is not None and standing.in_file != newest.arm,
-            "taken_back": None
-            if back is None or back.withdrawn is None
-            else {"canary": back.canary, **asdict(back.withdrawn)},
+            "older_in_file": standing.in_file != standing.baseline,
+            "taken_back": standing.taken_back,
             "kept": standing.kept(self._lane),
             "held_back": standing.held_back(self._settings().canaries, self._rollouts.state),
             "trials": [each for each in standing.begun.open if each not in over],

@@ -180,7 +180,7 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
     if canary["since"] is not None:
         ago = span(max(0.0, now - canary["since"]))
         text += f", for {ago}: {canary['by']} promoted {canary['canary']}"
-    else:
+    elif not canary["taken_back"]:
         text += ", by the config"
     text += f"; {held_on(held)}" if held else ""
     for each in canary["kept"]:

@@ -72,13 +72,26 @@ class Standing:
 
     @property
     def baseline(self) -> PromotedBaseline | None:
-        """The baseline in force; None: the config's own."""
+        """The promoted baseline in force; None: that before the first promotion."""
         return next(self._in_force(), None)
 
     @property
-    def before(self) -> PromotedBaseline | None:
-        """The baseline before that; None: the config's own."""
-        return next(islice(self._in_force(), 1, None), None)
+    def arm(self) -> ArmDocument | None:
+        """The arm that is the baseline in force; None: the config's own, as nothing was ever promoted."""
+        newest = self.baseline
+        return self._first if newest is None else newest.arm
+
+    @property
+    def former(self) -> ArmDocument | None:
+        """The arm that was the baseline before the one in force; likewise."""
+        before = next(islice(self._in_force(), 1, None), None)
+        return self._first if before is None else before.arm
+
+    @property
+    def _first(self) -> ArmDocument | None:
+        """The baseline before the first promotion: from then on the config's own counts no more."""
+        first = self.trials.get(self.history[0].canary) if self.history else None
+        return None if first is None else first.baseline
 
     @property
     def taken_back(self) -> PromotedBaseline | None:
@@ -132,9 +145,14 @@ class Standing:
 
     def forgetting(self, before: float) -> "Standing":
         """After the texts of arms that nobody can go back to since this UTC second: of trials that left, and
-        of baselines that were taken back. Their files' names stay."""
+        of baselines that were taken back. Their files' names stay. `revert` reaches the first baseline."""
+        first = self.history[0].canary if self.history else None
         trials = {
-            name: replace(each, baseline=_named(each.baseline), candidate=_named(each.candidate))
+            name: replace(
+                each,
+                baseline=each.baseline if name == first else _named(each.baseline),
+                candidate=_named(each.candidate),
+            )
             if each.left_at is not None and each.left_at < before
             else each
             for name, each in self.trials.items()

@@ -9,7 +9,7 @@ import pytest
 
 from canary.config import parse
 from control.jobs.release_metrics import figures_of
-from control.settings import ControlSettings
+from control.settings import ControlSettings, StandingCanary
 from control.states.rollouts import Rollouts
 from pages.reports.release import headline
 from pages.words.archive import decided, ending
@@ -125,6 +125,39 @@ def test_what_was_promoted_is_the_baseline_until_it_is_rolled_back(store: Store)
     assert now(store).baseline is None
     withdrawn = now(store).history[0].withdrawn
     assert withdrawn is not None and withdrawn.who == "bob"
+
+
+@pytest.mark.parametrize("written", ["first", "second", "third", "other"])
+def test_what_was_before_a_promotion_is_in_force_after_it_is_taken_back(store: Store, written: str) -> None:
+    """Whatever baseline the file has since: first, second, third; both are taken back; the next one."""
+
+    def standing() -> StandingCanary:
+        text = CONFIG.replace("model: first", f"model: {written}")
+        known = Standings(store).all()
+        return parse(text, "canary.yaml", {}, lambda url, data: known).control.standing["support"]
+
+    def models(of: StandingCanary) -> tuple[object, ...]:
+        return of.baseline["model"], of.terms.canary.baseline.model, of.former["model"]
+
+    assert models(standing()) == (written, written, written), "nothing was promoted: the file's counts"
+    rollouts, seen = Rollouts(store, lambda states: None), []
+    for number, model in enumerate(("second", "third")):
+        before = FIRST if number == 0 else dict(standing().baseline)
+        arm = {"provider": "openai", "model": model}
+        new = BegunTrial(baseline=before, candidate=arm, at=1.0, who="ann")
+        Standings(store).begin("support", f"support-{model}", new, reason="", alone=True)
+        rollouts.reconcile(settings(now(store)), 1.5)
+        order(rollouts, f"support-{model}", "promote")
+        seen.append(models(standing()))
+    for trial in ("support-third", "support-second"):
+        Standings(store).revert("support", trial, Act(at=5.0, action="rollback", who="cy", reason="worse"))
+        seen.append(models(standing()))
+    assert seen == [
+        ("second", "second", "first"),
+        ("third", "third", "second"),
+        ("second", "second", "first"),
+        ("first", "first", "first"),
+    ]
 
 
 def test_the_end_of_a_promoted_trial_has_the_date_of_its_promotion(store: Store) -> None:

@@ -131,7 +131,7 @@ def test_models_come_and_go_by_their_names_and_no_file_is_written(stage: Stage) 
         f"{CONFIG.partition('canaries:')[0].format(url='http://x')}canaries:\n{shown}", "shown", {}
     ).standing
     checked = check(stage)
-    assert "the baseline of support is older than the one in force, which counts: openai/third" in checked
+    assert "the file's baseline of support is openai/first; in force is openai/third" in checked
     assert "promoted support-third" in checked
     assert "Begin the next model of support" in stage.api("GET", "/").text
 

@@ -85,6 +85,96 @@ def test_an_edit_leaves_a_running_trial_as_it_began_and_the_check_says_so(stage:
     assert stage.status("support-second")["refused"] is None
 
 
+def say(stage: Stage, model: str) -> None:
+    """Write this baseline into the file, which may have it already."""
+    now = next(line for line in stage.config_text.splitlines() if "baseline:" in line)
+    new = f"    baseline: {{provider: openai, model: {model}}}"
+    if now != new:
+        edit(stage, now, new)
+
+
+def take_back(stage: Stage, trial: str, way: str) -> None:
+    """Revert, or roll back what was promoted."""
+    name = "support" if way == "revert" else trial
+    told = canary(stage, way, name, "--reason", "worse").stderr
+    assert way == "rollback" or f"{trial} is taken back" in told
+
+
+def in_force(stage: Stage, model: str) -> None:
+    """Users, status, page, check, show and explain have this model as everybody's."""
+    given(stage, model)
+    assert models(stage) == {model: 50}
+    everybody = f"everybody gets openai/{model}"
+    (shown,) = eventually(
+        lambda: (
+            found
+            if (found := stage.api("GET", "/api/status").json()["standing"])[0]["baseline"]["model"] == model
+            else None
+        )
+    )
+    assert shown["older_in_file"] == (f"model: {model}}}" not in stage.config_text)
+    for said in (
+        stage.canary("status").stdout,
+        html.unescape(stage.api("GET", "/").text),
+        check(stage),
+    ):
+        assert everybody in " ".join(said.split())
+    assert f"model: {model}" in canary(stage, "show", "support").stdout
+    assert f"support: openai/{model} (standing" in canary(stage, "explain", "user-1").stdout
+
+
+@pytest.mark.parametrize("way", ["revert", "rollback"])
+@pytest.mark.parametrize("written", ["before it is taken back", "after it was taken back"])
+def test_a_baseline_that_was_taken_back_stays_so_whatever_the_file_says(
+    stage: Stage, way: str, written: str
+) -> None:
+    promote(stage, "second")
+    if written.startswith("before"):
+        say(stage, "second")
+    in_force(stage, "second")
+    take_back(stage, "support-second", way)
+    if written.startswith("after"):
+        given(stage, "first")
+        say(stage, "second")
+    in_force(stage, "first")
+    told = " ".join(check(stage).split())
+    assert "the file's baseline of support is openai/second, which " in told
+    assert " took back on 20" in told
+    assert "; in force is openai/first, which counts" in told
+    stage.restart()
+    in_force(stage, "first")
+    canary(stage, "begin", "support", "--model", "third")
+    assert stage.status("support-third")["models"]["baseline"]["model"] == "first"
+    eventually(lambda: set(models(stage)) == {"first", "third"} or None)
+
+
+@pytest.mark.parametrize("written", [("second", "third"), ("third", "second"), ("second", "fourth")])
+def test_each_revert_goes_one_promotion_back_whatever_the_file_says(
+    stage: Stage, written: tuple[str, str]
+) -> None:
+    promote(stage, "second")
+    say(stage, written[0])
+    promote(stage, "third")
+    say(stage, written[1])
+    in_force(stage, "third")
+    told = canary(stage, "revert", "support", "--reason", "worse").stderr
+    assert "everybody gets openai/second; support-third is taken back" in told
+    in_force(stage, "second")
+    say(stage, written[0])
+    in_force(stage, "second")
+    told = canary(stage, "revert", "support", "--reason", "worse").stderr
+    assert "everybody gets openai/first; support-second is taken back" in told
+    in_force(stage, "first")
+    say(stage, written[1])
+    in_force(stage, "first")
+    again = canary(stage, "revert", "support", "--reason", "again", code=1).stderr
+    assert "nothing is before it" in again
+    stage.restart()
+    promote(stage, "fourth")
+    canary(stage, "revert", "support", "--reason", "worse")
+    in_force(stage, "first")
+
+
 RENAMED = ("name: support", "name: helpdesk")
 
 

@@ -54,6 +54,7 @@ def with_text(text: str) -> dict[str, object]:
 def test_a_standing_canary_forgets_the_texts_that_nobody_can_go_back_to(store: Store) -> None:
     gone = BegunTrial(baseline=ARM, candidate=with_text("tried"), at=1.0, who="ann", left_at=2.0)
     promoted = PromotedBaseline(arm=with_text("baseline"), canary="first", run=1, at=1.0, who="ann")
+    began = replace(gone, baseline=with_text("before the first promotion"))
     known = Standing(
         history=[
             promoted,
@@ -61,6 +62,7 @@ def test_a_standing_canary_forgets_the_texts_that_nobody_can_go_back_to(store: S
             replace(promoted, canary="in-force"),
         ],
         trials={
+            "first": began,
             "gone": gone,
             "just-gone": replace(gone, left_at=99.0),
             "there": replace(gone, left_at=None),
@@ -77,5 +79,9 @@ def test_a_standing_canary_forgets_the_texts_that_nobody_can_go_back_to(store: S
     assert after == replace(
         known,
         history=[known.history[0], replace(known.history[1], arm=named), known.history[2]],
-        trials={**known.trials, "gone": replace(gone, candidate=named)},
+        trials={
+            **known.trials,
+            "first": replace(began, candidate=named),  # a revert reaches its baseline
+            "gone": replace(gone, candidate=named),
+        },
     )
