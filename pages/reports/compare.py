@@ -126,7 +126,7 @@ def _verdict(standing: CandidateStanding) -> list[str]:
         _model(standing.candidate),
         in_words(report.verdict) + _now(standing),
         _score(report),
-        f"{report.units.candidate:,} of {report.units.candidate + report.units.baseline:,}",
+        f"{report.units.candidate:,} against {report.units.baseline:,}",
         f"{report.window.days:.1f}",
         _lane(standing.lane),
         *_saved(standing),

@@ -413,6 +413,8 @@ def week_1_begins_and_promotes(team: Team) -> None:
 
     team.days_of_traffic(7)
     assert "Ship now support-gpt-6-luna" in team.does(f"report {OF_A}")
+    users = len(USERS) + 7 * NEW_A_DAY
+    assert f"{users} users in 6.0 days" in team.does(f"release show {A} --for finance")
     team.does(f'promote {OF_A} --reason "as good, at half the price"')
     team.gets(split(team, OF_A, 0.8, A, OLD))
     assert team.acts() == [(OF_A, "promote")]

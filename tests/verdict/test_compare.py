@@ -173,7 +173,7 @@ def test_a_row_shows_the_mark_the_difference_and_its_interval() -> None:
     found = side_by_side([standing("a", lane=0.25), standing("b|<i>")])
     text = rendered(found, "markdown")
     assert "| a | ✓ −2.0 points (−4.0 to +0.0 points) | ✓ −$0.0050 (−$0.0060 to −$0.0040) |" in text
-    assert "| a | openai/model-a | ship | 80 (70 to 90) | 600 of 6,000 | 9.0 | 25 % |" in text
+    assert "| a | openai/model-a | ship | 80 (70 to 90) | 600 against 5,400 | 9.0 | 25 % |" in text
     assert "b&#124;" in text
     assert "<i>" not in rendered(found, "html").replace("</i>", "")
     report: Report = found.candidates[0].report

@@ -77,6 +77,19 @@ def test_a_ramp_s_phases_may_be_of_any_length(sample: Sample) -> None:
     assert ramped.change.estimate == pytest.approx(plain.change.estimate, abs=0.05)
 
 
+def test_a_user_whom_a_ramp_moved_is_one_of_the_users_that_the_money_is_based_on(sample: Sample) -> None:
+    """A third of the baseline's users get the candidate after the first day."""
+    phase = (sample.first_at > float(sample.first_at.min()) + 86400.0).astype(np.int64)
+    moved = (phase == 1) & (sample.unit % 3 == 0)
+    ramped = replace(sample, phase=phase, candidate=sample.candidate | moved)
+    users = len(np.unique(ramped.unit))
+    by_arm = [len(np.unique(ramped.unit[ramped.candidate == arm])) for arm in (True, False)]
+    assert sum(by_arm) > users
+    found = money(user_costs(ramped), planned=500)
+    assert found is not None
+    assert found.users == users
+
+
 def test_less_than_a_day_or_too_few_users_tell_nothing(write_log: Log, world: type[Any]) -> None:
     assert money(user_costs(from_csv(write_log(world(days=0.9)))), planned=500) is None
     assert money(user_costs(from_csv(write_log(world(users=600)))), planned=500) is None

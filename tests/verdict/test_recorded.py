@@ -298,6 +298,18 @@ def test_a_small_team_is_counted_and_no_others_are_assumed(unit_totals: UnitTota
     assert found.assumptions.baselines == {}
 
 
+def test_a_user_whom_a_ramp_moved_is_one_user(unit_totals: UnitTotals) -> None:
+    for user in range(120):
+        at = 20 * DAY_S + user * 6 * DAY_S / 119
+        unit_totals.cell(arm="baseline", unit=f"u{user}", first_at=at, exchanges=4, counted=4)
+        if user % 3 == 0:
+            unit_totals.cell(arm="candidate", unit=f"u{user}", first_at=at + 60, exchanges=4, counted=4)
+    found = _read(unit_totals)
+    assert found is not None
+    assert found.over == "measured over 120 users in 6 days"
+    assert found.users_per_day == pytest.approx(20, rel=0.001)
+
+
 def test_one_days_traffic_does_not_stand_for_the_planned_days(unit_totals: UnitTotals) -> None:
     for user in range(200):
         at = 20 * DAY_S + user * 2.9 * DAY_S / 199

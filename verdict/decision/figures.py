@@ -232,7 +232,7 @@ def money(costs: ArmSums, *, planned: float) -> Money | None:
     requests, priced = _requests(sample, phases)
     return Money(
         days=round(days, 2),
-        users=sums.units(candidate=True) + sums.units(candidate=False),
+        users=distinct(sums.unit),
         requests_a_month=round(requests / months),
         priced=priced,
         baseline_usd=spent,

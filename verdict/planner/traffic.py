@@ -137,7 +137,7 @@ class RunTraffic:
             return None, {}
         seen = _seen(
             groups=ours[1],
-            users=sum(row[1] for row in rows),
+            users=self._users(),
             exchanges=ours[4],
             first=min(row[2] for row in rows),
             last=max(row[3] for row in rows),
@@ -209,6 +209,11 @@ class RunTraffic:
     def _over(self, groups: Any) -> Moments:
         """The moments over groups with columns `n` and `s`."""
         return Moments.of(tuple(self._connection.execute(sa.select(*Moments.sums(groups.n, groups.s))).one()))
+
+    def _users(self) -> int:
+        """The users of both arms, each once: a ramp moves some from one to the other."""
+        users = sa.func.count(sa.distinct(unit_days.c.unit))
+        return int(self._connection.execute(sa.select(users).where(*self._days())).scalar_one())
 
     def _days(self) -> list[sa.ColumnElement[bool]]:
         """Conditions for the unit totals of users' own requests."""
@@ -283,7 +288,7 @@ class RunTraffic:
         several sets of tags counts in each."""
         columns = unit_days.c
         ours, users = self._days(), sa.func.count(sa.distinct(columns.unit))
-        every = self._connection.execute(sa.select(users).where(*ours)).scalar_one()
+        every = self._users()
         found = dict.fromkeys(names, 0.0)
         by = (columns.category, columns.tags)
         for category, tags, some in self._connection.execute(
