@@ -149,3 +149,36 @@ def test_the_users_that_rules_need_are_one_sentence_and_none_where_few_are_enoug
     )
     assert users_needed_sentence({"empty": 4}, 0.05, many=True) == ""
     assert users_needed_sentence({}, 0.05) == ""
+
+
+@pytest.mark.parametrize(
+    ("covered", "share", "says"),
+    [
+        (
+            200.0,
+            1.0,
+            "assistant-2, which everybody is to get, is not answering: 200 of 200 requests were answered by "
+            "assistant-1 instead, since 13:43 UTC.",
+        ),
+        (
+            150.0,
+            0.8,
+            "assistant-2, which 80 % of the users are to get, is not answering: 200 of 200 requests failed, "
+            "since 13:43 UTC. assistant-1 answered 150 of them instead; the others ended in an error.",
+        ),
+        (
+            0.0,
+            1.0,
+            "assistant-2, which everybody is to get, is not answering: 200 of 200 requests failed, since "
+            "13:43 UTC. Users got its errors.",
+        ),
+    ],
+)
+def test_a_promoted_models_outage_says_who_answered_in_its_place(
+    covered: float, share: float, says: str
+) -> None:
+    numbers = {"bad": 200.0, "outcomes": 200.0, "covered": covered, "share": share}
+    trouble = about("outage", numbers=numbers)
+    assert on_call(trouble, "", NOW) == says
+    assert len(title(trouble, "The candidate keeps its share until it is rolled back", NOW)) <= TITLE
+    assert title(trouble, "", NOW).startswith("assistant-2, which ")
