@@ -226,6 +226,8 @@ class Operator:
             arms = self.settings().canaries[document["canary"]].canary
             former, _ = arm_names(arms.baseline, arms.candidate)
             instead = former if promoted.answers == "baseline" else "nobody"
+            state = self.rollouts.state(document["canary"])
+            instead = f"in its lane {instead}" if state is not None and state.lane is not None else instead
         return {
             **document,
             "despite_retirement": told(found, now) or None,
