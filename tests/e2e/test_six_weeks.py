@@ -262,6 +262,22 @@ class Team:
             _says(text, told, expected)
         self._tells_vendors()
 
+    def promoted_model_is_gone_for_a_while(self, canary: str, model: str, former: str) -> None:
+        """Everybody gets the former model's answers, one page and the true sentences, until it is back."""
+        self.stage.provider.retire(model)
+        served = self.ask()
+        assert {each.status for each in served.values()} == {200}
+        assert models(served) == {former: 200}
+        (page,) = eventually(lambda: self.hook.events(canary, "page"))
+        gone = f"{model}, which everybody is to get, is not answering: "
+        assert re.search(rf"{gone}(\d+) of \1 requests were answered by {former} instead", page["headline"])
+        said = f"everybody is to get openai/{model}, but openai/{former} answers"
+        for text in (self.does("status"), self.page("/")):
+            assert said in text, text
+        self.stage.provider.behave(model, ANSWERS)
+        self.gets({model: 200})
+        assert len(self.hook.events(canary, "page")) == 1
+
     def _followed(self) -> bool:
         """Every worker follows the newest plan."""
         workers = self.status()["workers"]
@@ -440,6 +456,7 @@ def week_2_edits_what_stands(team: Team) -> None:
     eventually(lambda: not team.canary(OF_A)["holdback"])
     team.gets({A: 200})
     assert team.acts() == [(OF_A, "holdback_end")]
+    team.promoted_model_is_gone_for_a_while(OF_A, A, OLD)
 
 
 def week_3_goes_bad_and_resumes(team: Team) -> None:
