@@ -362,6 +362,12 @@ def _by_days(reason: DaysDecide, line: MetricLine) -> str:
                 f"{name} fades with a user's time: {there} from a user's day {found.day + 1} on, {others} "
                 f"before. The days from then on do not keep {bound} on their own, so it stays open."
             )
+        case "weekdays":
+            return (
+                f"{name} is not shown to keep {bound} in a usual week: {there} if each weekday counts as the "
+                f"traffic has it, {others} as the candidate's share and the days so far count them. So it "
+                "stays open."
+            )
         case "uneven":
             return (
                 f"{name} differs between days by more than chance: {there} on {on}, {others} on the other "

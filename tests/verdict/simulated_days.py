@@ -21,7 +21,7 @@ from tests.verdict.simulated import (
     visits,
 )
 from tests.verdict.simulated_cases import FAILS_SELDOM, P95, P95_VS, README, good
-from tests.verdict.simulated_looks import passes_by_users, without_refusals
+from tests.verdict.simulated_looks import passes_by_users, row, without_refusals
 from verdict.decision.plan_course import PlanCourse
 from verdict.sample.outages import outside_outages
 from verdict.sample.sample import Ratings
@@ -133,6 +133,14 @@ def ramp(rng: Rng, true: TrueValues) -> World:
     )
 
 
+def weekends(rng: Rng, start: int, steps: Mapping[int, float]) -> World:
+    """In both arms 2.5 % of requests fail, 6 % at weekends: 3.5 % of a week's. The first day is a Monday for
+    `start` 0; `steps` are the shares by the day from which they hold."""
+    of = visits(rng, usual(rng, 30_000, 3.0), steps=steps, days=14)
+    usually, then = (failing(rng, of, (rate, rate)) for rate in (0.025, 0.06))
+    return World(visits=of, totals={"errors": np.where((start + of.day) % 7 >= 5, then, usually)})
+
+
 def by_hand(rng: Rng, share: float) -> World:
     """Errors exactly at their bound. Each night somebody raises the share to 20 % if they look bad so far,
     and cuts it to 5 % if they look good."""
@@ -208,6 +216,18 @@ WORLDS: Mapping[str, DaysWorld] = {
     "share by hand": DaysWorld(make=by_hand, criteria=ERRORS),
     "ramp, equal": DaysWorld(make=lambda rng, _: ramp(rng, EQUAL)),
     "ramp, halfway": DaysWorld(make=lambda rng, _: ramp(rng, HALFWAY)),
+    **{
+        f"weekends, {name}": DaysWorld(
+            make=lambda rng, _, start=start, steps=steps: weekends(rng, start, steps),  # type: ignore[misc]
+            criteria=(row("error_rate", "< 3.5%", "< 1%"),),
+        )
+        for name, start, steps in (
+            ("an even share", 0, {0: 0.05}),
+            ("raised on the first Friday", 0, {0: 0.05, 4: 0.2}),
+            ("raised on the second Friday", 0, {0: 0.05, 11: 0.2}),
+            ("since Thursday, raised on Friday week", 3, {0: 0.05, 8: 0.2}),
+        )
+    },
     "halfway": DaysWorld(make=lambda rng, share: as_ever(rng, share, HALFWAY)),
     "equal, returning": DaysWorld(make=returning),
     "σ = 1.6 traffic": DaysWorld(

@@ -1,6 +1,7 @@
 """Rows that pass by users but not by days: one day alone, a candidate that got worse, a fading novelty, and
 incidents. The full runs are `slow`; their figures are in docs/statistics.md."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -98,6 +99,22 @@ def test_incidents_are_judged_by_the_days_on_which_they_came() -> None:
     report = _report("incidents, .1 day in two", seed=seed)
     assert report.verdict == "extend"
     assert "do not show that it keeps “< 5%” in the long run." in _said(report, "differs between days")
+
+
+WEEKENDS = "weekends, raised on the second Friday"
+
+
+def test_a_share_raised_on_a_friday_does_not_ship_what_fails_more_at_weekends() -> None:
+    found = {seed: told(WEEKENDS, seed) for seed in range(40)}
+    assert part((min(each.ships, default=np.inf) for each in found.values()), 14) <= 0.05
+    seed = next(seed for seed, each in found.items() if each.kinds[12] == ["weekdays"])
+    report = _report(WEEKENDS, seed=seed, day=12)
+    assert report.verdict == "extend"
+    said = _said(report, "in a usual week")
+    assert said.startswith("Error rate is not shown to keep “< 3.5%” in a usual week: ")
+    shown = [float(each) for each in re.findall(r"([0-9.]+) % (?:if|as)", said)]
+    assert shown[0] > shown[1]
+    assert said.endswith("So it stays open.")
 
 
 def test_an_outage_of_the_baseline_does_not_stop_a_good_candidate() -> None:
@@ -226,6 +243,7 @@ BAD = (
     "baseline down, csat at its bound, 20 %",
     "novelty",
     "share by hand",
+    *(name for name in WORLDS if name.startswith("weekends, ")),
 )
 
 

@@ -35,18 +35,18 @@ _LATE = 2.15
 the first day that may ship any miss does, and evenly more between them: waiting costs days, and little
 power."""
 
-DayKind: TypeAlias = Literal["one_day", "since", "fades", "uneven", "late"]
+DayKind: TypeAlias = Literal["one_day", "since", "fades", "uneven", "late", "weekdays"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayFinding:
     """Why a row that would pass stays open: `one_day`, without which it would not; it is worse `since` a day;
-    it `fades` from a user's day on; its days are too `uneven`, most of all this one; or it does not pass by
-    the `late` half of users' days. `day` is a UTC day number, of a fading or a late row the number of days
-    since a user's first exposure. `there` are the candidate's
-    and the baseline's value on that day, or since it; `others` those on the other days, or before. The
-    baseline's are None for a bound that does not need it. Of a percentile the values are shares of what is
-    `above` these seconds of each arm."""
+    it `fades` from a user's day on; its days are too `uneven`, most of all this one; it does not pass by
+    the `late` half of users' days; or not by `weekdays` that count as the traffic has them. `day` is a UTC
+    day number, of a fading or a late row the number of days since a user's first exposure. `there` are the
+    candidate's and the baseline's value on that day, since it, or by weekdays; `others` those on the other
+    days, before, or as counted. The baseline's are None for a bound that does not need it. Of a percentile
+    the values are shares of what is `above` these seconds of each arm."""
 
     kind: DayKind
     day: int
@@ -57,8 +57,8 @@ class DayFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Days:
-    """Days in order, (days,) each: the arms' values, the distance from the bound, its variance by users, and
-    the candidate's values as weights."""
+    """Days in order, (days,) each: the arms' values, the distance from the bound, its variance by users, the
+    candidate's values as weights, and the `traffic` of both arms."""
 
     day: Ints
     ours: Floats
@@ -66,6 +66,7 @@ class _Days:
     margin: Floats
     variance: Floats
     weight: Floats
+    traffic: Floats
     relative: bool
 
     def only(self, days: Bools) -> "_Days":
@@ -125,17 +126,19 @@ def _summed(day: Ints, candidate: Bools, total: Floats, count: Floats) -> DayTot
 
 
 def day_finding(
-    found: ArmSums, bound: Bound, *, boundary: float, reach: float, rows: int, past: float
+    found: ArmSums, bound: Bound, *, boundary: float, reach: float, rows: int, past: float, shown: bool
 ) -> DayFinding | None:
     """What keeps a row open that would pass by these sums at this boundary; None if nothing does. `reach` is
     from the look's lower end to its estimate, `rows` the number of the rubric's rows, `past` the part that
-    is over of the time from the first day that may ship to the planned one."""
+    is over of the time from the first day that may ship to the planned one, `shown` that an earlier look
+    passed, and nothing of its days kept it open: by weekdays that stands while the estimate bears it out."""
+    weekly = 0.0 if shown else boundary
     share = _as_share(found, bound)
     if share is None:
-        return _told(found, bound, boundary, reach, rows) or _late(found, bound, past)
+        return _told(found, bound, boundary, reach, rows, weekly) or _late(found, bound, past)
     found, bound, above = share
     reach = boundary * found.arms(by_category=False).se(bound.terms[0])
-    told = _told(found, bound, boundary, reach, rows) or _late(found, bound, past)
+    told = _told(found, bound, boundary, reach, rows, weekly) or _late(found, bound, past)
     return None if told is None else replace(told, above=above)
 
 
@@ -161,7 +164,9 @@ def _as_share(found: ArmSums, bound: Bound) -> tuple[ArmSums, Bound, tuple[float
     return arm_sums(found.sample, shares), of, (ours, theirs if bound.relative else None)
 
 
-def _told(found: ArmSums, bound: Bound, boundary: float, reach: float, rows: int) -> DayFinding | None:
+def _told(
+    found: ArmSums, bound: Bound, boundary: float, reach: float, rows: int, weekly: float
+) -> DayFinding | None:
     fades = _days(found, bound, of_user=True)
     if fades is not None and (told := _since(fades, boundary, rows)) is not None:
         return replace(told, kind="fades")
@@ -179,7 +184,8 @@ def _told(found: ArmSums, bound: Bound, boundary: float, reach: float, rows: int
             best = int(np.argmax(lucky.margin))
             return _finding("one_day", int(lucky.day[best]), lucky, rest)
     uneven = None if bound.relative else _uneven(rest, boundary, reach, rows)
-    return uneven or (since if len(rest.day) == len(days.day) else _since(rest, boundary, rows))
+    since = since if len(rest.day) == len(days.day) else _since(rest, boundary, rows)
+    return uneven or since or _of_a_week(rest, weekly)
 
 
 def _days(found: ArmSums, bound: Bound, *, of_user: bool = False) -> _Days | None:
@@ -210,6 +216,7 @@ def _days(found: ArmSums, bound: Bound, *, of_user: bool = False) -> _Days | Non
         margin=sign * (ours - factor * theirs - offset),
         variance=spread[1] / count[1] + (factor**2 * spread[0] / count[0] if factor else 0.0),
         weight=count[1],
+        traffic=count.sum(axis=0),
         relative=bool(factor),
     )
 
@@ -281,6 +288,19 @@ def _late(found: ArmSums, bound: Bound, past: float) -> DayFinding | None:
     if there.estimate >= 0 or there.estimate > -_LATE * past * there.se:
         return None
     return _finding("late", int(there.day[0]), there, days.only(~late))
+
+
+def _of_a_week(days: _Days, boundary: float) -> DayFinding | None:
+    """That an absolute bound's row does not pass once each weekday counts as both arms' traffic has it: a
+    share that was raised, and half a week, count some weekdays more than others."""
+    if days.relative:
+        return None
+    _, place = np.unique(days.day % 7, return_inverse=True)
+    many, counted, traffic = (np.bincount(place, weights=each) for each in (None, days.weight, days.traffic))
+    weekly = replace(days, weight=days.weight * (traffic / many / counted)[place])
+    if weekly.estimate >= boundary * weekly.se:
+        return None
+    return _finding("weekdays", int(days.day[-1]), weekly, days)
 
 
 def _worse(before: _Days, after: _Days) -> float:

@@ -229,7 +229,9 @@ def _seen(row: RowPlan, contrast: Contrast, before: Sequence[Look], day: int) ->
         to_ship=z_to_ship(acceptable),
         one_unit=_one_unit(contrast, criterion.acceptable, boundary, refusal),
         by_users=_by_users(contrast, criterion.acceptable, boundary, refusal),
-        days=None if boundary is None or not passes else _day_finding(row, contrast, seen, boundary, day),
+        days=_day_finding(row, contrast, seen, boundary, before, day)
+        if passes and boundary is not None
+        else None,
         silent=_silent(row, contrast, day) if passes else None,
     )
 
@@ -248,12 +250,18 @@ def _silent(row: RowPlan, contrast: Contrast, day: int) -> OpinionRate | None:
 
 
 def _day_finding(
-    row: RowPlan, contrast: Contrast, seen: Interval, boundary: float, day: int
+    row: RowPlan, contrast: Contrast, seen: Interval, boundary: float, before: Sequence[Look], day: int
 ) -> DayFinding | None:
-    reach = seen.estimate - max(seen.low, 0.0)
-    bound = row.criterion.acceptable
-    past = row.plan.past(day)
-    return day_finding(contrast.sums, bound, boundary=boundary, reach=reach, rows=row.rows, past=past)
+    kept = (look.seen for look in before if look.seen is not None)
+    return day_finding(
+        contrast.sums,
+        row.criterion.acceptable,
+        boundary=boundary,
+        reach=seen.estimate - max(seen.low, 0.0),
+        rows=row.rows,
+        past=row.plan.past(day),
+        shown=any(each.acceptable.low >= 0 and each.days is None for each in kept),
+    )
 
 
 def _by_users(
