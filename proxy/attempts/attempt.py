@@ -209,8 +209,8 @@ class Attempt:
             named = dict(self.response.headers)
             if lacks_model(seen.error, type_in_head=named.get(b"x-amzn-errortype", b"")):
                 self.failure = NO_MODEL
-        if self.failure == "caller_not_found" and self.target.model:  # a session's first event said so
-            self.failure = NO_MODEL
+        if self.session is not None and self.failure == "caller_not_found" and self.target.model:
+            self.failure = NO_MODEL  # as the session's first event says
         early = self.failure == "provider_stream_error" and seen.first_token_at is None
         if self.failure == "provider_429" or (early and seen.error):
             headers = self.response.headers if self.response is not None and not early else ()

@@ -103,7 +103,7 @@ def test_an_account_is_one_user_in_every_version_of_claude_code(stage: Stage) ->
     assert len({(row["unit"], row["arm"]) for row in rows}) == 1
     explained = stage.canary("explain", CLAUDE[1]["body"]["metadata"]["user_id"]).stdout
     assert "the unit in this text is 3f2504e0-4f89-41d3-9a0c-0305e82c3301" in explained
-    assert re.search(rf"^anthropic: {rows[0]['arm']} ", explained, re.MULTILINE)
+    assert re.search(rf"^anthropic: {rows[0]['arm']}, ", explained, re.MULTILINE)
 
 
 def of_account(stage: Stage, account: str) -> Sequence[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import time
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
@@ -34,9 +35,8 @@ class Spool:
 
 
 def values(**changes: Any) -> bytes:
-    about = mint(
-        KEY, canary="c", run=1, phase=1, arm="baseline", unit_hash="", at=1.795e9, serial=b"12345678"
-    )
+    now = time.time()  # an exchange takes feedback for 90 days
+    about = mint(KEY, canary="c", run=1, phase=1, arm="baseline", unit_hash="", at=now, serial=b"12345678")
     value = {"exchange_id": about, "metric": "csat", "value": 4} | changes
     return json.dumps([value] * VALUES).encode()
 

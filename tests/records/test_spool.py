@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -193,6 +194,7 @@ def test_an_unused_file_is_taken_away_by_its_writer(tmp_path: Path) -> None:
 def test_a_file_just_being_born_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "w0-0123456789abcdef-77-0.spool"
     path.touch()
+    os.utime(path, (time.time(), time.time()))
     assert SpoolReader(tmp_path).read().is_empty
     os.utime(path, (1.0, 1.0))
     assert SpoolReader(tmp_path).read().cursors == {path.name: DONE}
