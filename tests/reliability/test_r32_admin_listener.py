@@ -10,7 +10,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -202,8 +202,8 @@ def test_r32_without_a_free_descriptor_the_admin_process_lives_and_a_rollback_is
         assert stage.server.children() == children, "nobody died"
         resource.prlimit(admin_process, resource.RLIMIT_NOFILE, (4000, used + 4000))
         assert eventually(lambda: stage.api("GET", "/healthz").status_code == 200)
-        archived = Evaluations(Store.at("sqlite:///canary.db", stage.server.data))
-        assert eventually(lambda: archived.all("decided")), "its evaluation has waited"
+        with closing(Store.at("sqlite:///canary.db", stage.server.data)) as store:
+            assert eventually(lambda: Evaluations(store).all("decided")), "its evaluation has waited"
     put_off = stage.server.log_file.read_text().count('"descriptors.none"')
     print(f"\nR32: no descriptor free: in force {took_s:.2f} s after the first failure; put off: {put_off}")
 
