@@ -99,10 +99,9 @@ class Controller:
         who judges real answers; its key may stand in the `environment`. `last` are the states in force until
         the store answers; `own_url` is the page's address where the config names none; `roller` rolls
         outcomes; `trials` is the file with what was begun of standing canaries, and `misfit` says why the
-        config cannot take a trial; `config_problem` says why the file is
-        refused; `troubles` says what else does not work in this process; `unpriced` are
-        the arms without a price; `sentences` puts a report's reasons in words, `aftermath` what follows a
-        drift.
+        config cannot take a trial; `config_problem` says why the file is refused, "" while it is in force;
+        `troubles` says what else does not work in this process; `unpriced` are the arms without a price;
+        `sentences` puts a report's reasons in words, `aftermath` what follows a drift.
         """
         self.source, self.leader, self.publisher = source, leader, publisher
         self.settings = settings

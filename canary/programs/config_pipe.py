@@ -127,11 +127,11 @@ class WatchedConfig:
         canaries that changed. Raises ConfigError."""
         text = read_text(self._path)
         config = load(self._path, os.environ, self._data, anew=anew, text=text)
-        if not (problem := self._refused(config)):
+        problem = self._refused(config)
+        if self._data is None or not problem:
             self._keep(text)
             return config, ""
         log.error("config.refused", file=str(self._path), problem=problem)
-        assert self._data is not None  # noqa: S101 - states are in it
         try:
             kept = read_text(self._data / TAKEN)
             return load(self._path, os.environ, self._data, anew=anew, text=kept), problem

@@ -323,10 +323,11 @@ def test_openais_sdk_goes_on_with_its_reasoning_items(stage: Stage, stream: bool
 def test_what_openais_sdk_asks_of_a_conversation_between_its_turns_goes_to_the_arm_that_has_it(
     stage: Stage,
 ) -> None:
-    for arm, model in (("candidate", "compacted-new"), ("baseline", "compacted-old")):
+    models: Mapping[ArmName, str] = {"candidate": "compacted-new", "baseline": "compacted-old"}
+    for arm, model in models.items():
         wants: dict[str, Any] = {
             "model": "compacted",
-            "extra_headers": {"x-canary-unit": next(stage.users(arm, "compacted", 0.5))},  # type: ignore[arg-type]
+            "extra_headers": {"x-canary-unit": next(stage.users(arm, "compacted", 0.5))},
         }
         said: list[Any] = [{"role": "user", "content": "hello"}]
         with openai.OpenAI(base_url=f"{stage.server.traffic}/v1", api_key="sk-x", max_retries=0) as sdk:

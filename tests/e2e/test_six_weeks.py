@@ -25,7 +25,7 @@ import pytest
 
 from canary.commands.shell import user as me
 from demo.provider.behaviour import Behaviour
-from demo.provider.server import LocalProvider
+from demo.provider.server import LocalProvider, ReceivedRequest
 from routing.cohort import SPACE, derive_key
 from routing.states import lane_place
 from tests.e2e.receivers import Hook, listening_hook
@@ -178,7 +178,7 @@ class Team:
             answers = list(pool.map(lambda user: _ask(http, user, model, rates=rates), users))
         # Preflights ask, too, without saying hello.
         asked = [entry for entry in log.entries if b"hello" in entry.body]
-        last = {entry.json.get("user"): entry.model for entry in asked}
+        last = {_asker(entry): entry.model for entry in asked}
         found = {
             user: Served(
                 answer.headers.get("x-canary-name"),
@@ -192,7 +192,7 @@ class Team:
             if each.canary is not None and each.arm is not None:
                 self._asked.setdefault((each.canary, runs[each.canary], each.arm), []).append(user)
         for entry in asked:
-            canary = found[entry.json.get("user")].canary  # type: ignore[index]
+            canary = found[_asker(entry)].canary
             self._reached[Reached(canary, entry.model, (entry.status or 0) >= 400)] += 1
         return found
 
@@ -363,6 +363,11 @@ def _says(text: str, status: Mapping[str, Any], served: Mapping[str, int]) -> No
         parts = [whom.split()[0], *re.findall(r"keeps its own baseline, \S+, for ([\d.]+) %", beside)]
         share = (float(parts[0]) - sum(map(float, parts[1:]))) / 100
         assert share == pytest.approx(served[model] / len(USERS), abs=0.05), (served, text)
+
+
+def _asker(entry: ReceivedRequest) -> Asker:
+    user = entry.json.get("user")
+    return user if isinstance(user, str) else None
 
 
 def _ask(http: httpx2.Client, user: Asker, model: str, *, rates: bool) -> httpx2.Response:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -133,7 +134,7 @@ def ramp(rng: Rng, true: TrueValues) -> World:
     )
 
 
-def weekends(rng: Rng, start: int, steps: Mapping[int, float]) -> World:
+def weekends(rng: Rng, _: float, *, start: int, steps: Mapping[int, float]) -> World:
     """In both arms 2.5 % of requests fail, 6 % at weekends: 3.5 % of a week's. The first day is a Monday for
     `start` 0; `steps` are the shares by the day from which they hold."""
     of = visits(rng, usual(rng, 30_000, 3.0), steps=steps, days=14)
@@ -218,7 +219,7 @@ WORLDS: Mapping[str, DaysWorld] = {
     "ramp, halfway": DaysWorld(make=lambda rng, _: ramp(rng, HALFWAY)),
     **{
         f"weekends, {name}": DaysWorld(
-            make=lambda rng, _, start=start, steps=steps: weekends(rng, start, steps),  # type: ignore[misc]
+            make=partial(weekends, start=start, steps=steps),
             criteria=(row("error_rate", "< 3.5%", "< 1%"),),
         )
         for name, start, steps in (
