@@ -142,10 +142,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
 
 class ToolCall(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A call of a tool in an answer. `name`: its first 64 characters. `digest`: 8 bytes of a keyed hash of
-    the whole name and the arguments, the same in whatever order and with whatever spaces they are written."""
+    the whole name and the arguments, the same in whatever order and with whatever spaces they are written.
+    `id`: 4 bytes of a keyed hash of the call's id, by which its result names it; 0 where there is none."""
 
     name: str
     digest: bytes
+    id: int = 0
 
 
 MOST_TOOL_CALLS = 64
@@ -172,6 +174,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     `chunks`: how often bytes of a stream's body were read, the last ones at `latency_s`; 0 for other answers.
     `longest_gap_s`: the longest time between two of these reads that the caller did not cause.
     `tool_calls`: what the assigned arm's whole answer calls of the tools that the caller runs, the first 64.
+    `result_of`: the `id` of the call whose result is the last in the request, 0 without one. It tells which
+    answer came before in the same conversation; parallel subagents of a session have one each.
     `place`: the unit's place in [0, 2³²) by the canary's hash; None without a unit or canary.
     Missing values are None. The order of the fields is the spool's format: a new one goes to the end, with a
     default.
@@ -224,6 +228,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     place: int | None = None
     provider_request_id: str = ""
     system_fingerprint: str = ""
+    result_of: int = 0
 
     @property
     def failed(self) -> bool:

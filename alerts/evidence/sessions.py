@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from alerts.evidence.exchanges import SLOTS, EndedExchange, unit_slot
-from records.outcome import Outcome, ToolCall
+from records.outcome import MOST_TOOL_CALLS, Outcome, ToolCall
 from routing.canary import ArmName
 
 OVER_AFTER_S = 1_800.0
@@ -21,12 +21,24 @@ STUCK_AT = 3
 """A call of the same tool with the same arguments so many times in a row is stuck."""
 
 
+class RepeatedCall(msgspec.Struct, array_like=True, gc=False):
+    """A tool call of a session, by hash, made so many `times` in a row in its conversation.
+
+    `answer`: the number of the session's exchange that made it. `id`: its `ToolCall.id`.
+    """
+
+    hash: int
+    times: int
+    answer: int = 0
+    id: int = 0
+
+
 class LiveSession(msgspec.Struct, array_like=True, gc=False):
     """One session so far. Times are CLOCK_MONOTONIC seconds.
 
     `serial` counts the sessions of its arm, from 0. `is_first`: its unit's first in the run. `last`: when its
     last exchange ended, which failed or was left by its caller if `broke_off`. `repeated`: the calls of the
-    last answer with tools, by hash, and how many times in a row each was made. `held`: it went on through a
+    last answer with tools in each conversation that may go on, the newest last. `held`: it went on through a
     change of share that its unit did not follow. None is unknown.
     """
 
@@ -44,7 +56,7 @@ class LiveSession(msgspec.Struct, array_like=True, gc=False):
     faulty: bool = False
     broke_off: bool = False
     is_stuck: bool = False
-    repeated: tuple[tuple[int, int], ...] = ()
+    repeated: tuple[RepeatedCall, ...] = ()
     phase: int = 0
     held: bool = False
     input_tokens: int = 0
@@ -226,18 +238,28 @@ class LiveSessions:
 
 
 def _repeat(session: LiveSession, outcome: Outcome) -> None:
-    """Count how many times in a row each call of the answer was made. Failures, and answers to requests
-    without tools, which agents send in between, change nothing."""
+    """Count how many times in a row each call of the answer was made in its conversation. That goes on
+    from the call whose result the request brings: parallel subagents have a conversation each. Failures, and
+    answers to requests without tools, which agents send in between, change nothing."""
     if outcome.tool_calls:
-        before = dict(session.repeated)
+        before, others = _conversation(session, outcome.result_of)
         times: dict[int, int] = {}
         for call in outcome.tool_calls:
             name = hash_of(call)
             times[name] = times.get(name, before.get(name, 0)) + 1
-        session.repeated = tuple(times.items())
+        named = ((hash_of(call), call.id) for call in outcome.tool_calls)
+        made = [RepeatedCall(name, times[name], session.exchanges, id) for name, id in named]
+        session.repeated = (*others, *made)[-MOST_TOOL_CALLS:]
         session.is_stuck = session.is_stuck or max(times.values()) >= STUCK_AT
     elif outcome.finish is not None and outcome.output_check:
-        session.repeated = ()
+        session.repeated = _conversation(session, outcome.result_of)[1]
+
+
+def _conversation(session: LiveSession, result_of: int) -> tuple[dict[int, int], tuple[RepeatedCall, ...]]:
+    """How often in a row the calls of a conversation's last answer were made; the calls of the others."""
+    last = next((call.answer for call in session.repeated if call.id == result_of), None)
+    before = {call.hash: call.times for call in session.repeated if call.answer == last}
+    return before, tuple([call for call in session.repeated if call.answer != last])
 
 
 def hash_of(call: ToolCall) -> int:

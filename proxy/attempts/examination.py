@@ -4,6 +4,7 @@ A model's output is compared with what its request lets it hold: tool calls, JSO
 the names and a keyed hash stay.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import islice
@@ -142,13 +143,20 @@ def is_json(text: str) -> bool:
 _skim = msgspec.json.Decoder(msgspec.Raw).decode  # checks the syntax, and builds nothing
 
 
-def tool_calls(key: bytes, output: CollectedOutput | None, subagent: str = "") -> tuple[ToolCall, ...]:
-    """The calls in an output, hashed with `key` of 16 to 64 bytes. Those of one `subagent` are no other's, so
-    that parallel ones who make the same call are not one agent that is stuck."""
+def tool_calls(
+    key: bytes, output: CollectedOutput | None, *, named: bool = True, subagent: str = ""
+) -> tuple[ToolCall, ...]:
+    """The calls in an output, hashed with `key` of 16 to 64 bytes. Results name them by their ids (`named`);
+    where they do not, by the `subagent` alone."""
     if output is None or output.lost:
         return ()
     written = (call for choice in output.choices.values() for call in choice.calls)
-    return tuple([_tool_call(key, call, subagent) for call in islice(written, MOST_TOOL_CALLS)])
+    return tuple(
+        [
+            _tool_call(key, call, (call.id if named else "") or subagent)
+            for call in islice(written, MOST_TOOL_CALLS)
+        ]
+    )
 
 
 _NAME_KEPT = 64
@@ -156,13 +164,43 @@ _CANONICAL_BOUND = 1 << 16
 """Characters of arguments that are put in order: the loop waits two milliseconds at most."""
 
 
-def _tool_call(key: bytes, call: CollectedCall, subagent: str) -> ToolCall:
+def _tool_call(key: bytes, call: CollectedCall, id: str) -> ToolCall:
     arguments = call.arguments if call.free else canonical(call.arguments or "{}")
-    made = f"{call.name}\0{arguments}" + (f"\0{subagent}" if subagent else "")
-    text = made.encode("utf-8", "surrogatepass")
-    return ToolCall(
-        call.name[:_NAME_KEPT], blake2b(text, key=key, digest_size=8, person=b"tool call").digest()
-    )
+    text = f"{call.name}\0{arguments}".encode("utf-8", "surrogatepass")
+    digest = blake2b(text, key=key, digest_size=8, person=b"tool call").digest()
+    return ToolCall(call.name[:_NAME_KEPT], digest, _call_id(key, id))
+
+
+def _call_id(key: bytes, id: str) -> int:
+    if not id:
+        return 0
+    text = id.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, key=key, digest_size=4, person=b"call id").digest(), "big")
+
+
+def result_of(key: bytes, names: Sequence[bytes], body: bytes, *, subagent: str = "") -> int:
+    """The `ToolCall.id` of the call whose result stands last in a request. `names`: the members by which
+    results name their calls."""
+    found = max((_last_named(body, name) for name in names), default=(0, ""))[1]
+    return _call_id(key, found or subagent)
+
+
+_TEXT = re.compile(rb'\s*:\s*"([^"\\]{1,256})"')
+_LOOKS = 16
+"""Places of the member's name that are looked at: a tool may have a parameter of this name."""
+
+
+def _last_named(body: bytes, name: bytes) -> tuple[int, str]:
+    """The last text that a member of this name has anywhere in the body, after its place. Inside a text the
+    name's quotation marks would be escaped."""
+    quoted, at = b'"%b"' % name, len(body)
+    for _ in range(_LOOKS):
+        at = body.rfind(quoted, 0, at)
+        if at < 0:
+            break
+        if text := _TEXT.match(body, at + len(quoted)):
+            return at, text[1].decode("utf-8", "replace")
+    return -1, ""
 
 
 def canonical(text: str) -> str:
@@ -183,13 +221,16 @@ _GOOD: Answer = ("stop", (), "")
 
 class Examination:
     """What needs time: schemas, and the config's patterns. `message` is None until it has been redacted.
-    `calls`: the answer's tool calls."""
+    `calls`: the answer's tool calls; `result_of`: the one whose result the request brings."""
 
-    __slots__ = ("calls", "judgement", "message")
+    __slots__ = ("calls", "judgement", "message", "result_of")
 
-    def __init__(self, judgement: OutputJudgement, calls: tuple[ToolCall, ...] = ()) -> None:
+    def __init__(
+        self, judgement: OutputJudgement, calls: tuple[ToolCall, ...] = (), result_of: int = 0
+    ) -> None:
         self.judgement = judgement
         self.calls = calls
+        self.result_of = result_of
         self.message: str | None = None
 
     async def run(self, checker: Checker, words: ProviderError | None, patterns: tuple[str, ...]) -> None:
@@ -211,9 +252,12 @@ def examination_of(key: bytes, call: Call, attempt: Attempt) -> Examination:
     if attempt.output is None or form is None or request is None or request.output is None:
         return Examination(UNASKED)
     judged = judge(form, request.output, attempt.output, attempt.reader.seen.answer)
-    calls = tool_calls(key, attempt.output, subagent_in(call.named))
+    subagent, named = subagent_in(call.named), bool(form.results_name)
+    calls = tool_calls(key, attempt.output, named=named, subagent=subagent)
     attempt.output.restart()  # nothing of the text outlives the look at it
-    return Examination(judged, calls)
+    if not (judged.check and call.session and isinstance(call.body, bytes)):
+        return Examination(judged, calls)
+    return Examination(judged, calls, result_of(key, form.results_name, call.body, subagent=subagent))
 
 
 def answer_of(call: Call, attempt: Attempt, examination: Examination | None) -> Answer:

@@ -402,6 +402,7 @@ class ExchangeRecord:
             tool_calls=self._examination.calls
             if finish is not None and self._examination is not None
             else (),
+            result_of=self._examination.result_of if self._examination is not None else 0,
             place=assignment.place,
             provider_request_id=own.request_id if own is not None else "",
         )

@@ -298,7 +298,9 @@ def expected_output(request: OutputRequest) -> ExpectedOutput:
     )
 
 
-_OUTPUT = OutputForm(take=take_output, read=read_output, expected=expected_output)
+_OUTPUT = OutputForm(
+    take=take_output, read=read_output, expected=expected_output, results_name=(b"tool_use_id",)
+)
 _OPERATIONS = {
     "/v1/messages": Operation(name="chat", events=MessageEvents, read_json=read_json, output=_OUTPUT),
     "/v1/messages/count_tokens": Operation(

@@ -263,7 +263,10 @@ _CONVERSE = Operation(
     read_json=converse.read_json,
     amazon_errors=True,
     output=OutputForm(
-        take=converse.take_output, read=converse.read_output, expected=converse.expected_output
+        take=converse.take_output,
+        read=converse.read_output,
+        expected=converse.expected_output,
+        results_name=(b"toolUseId",),
     ),
 )
 _INVOKE = Operation(
@@ -277,6 +280,7 @@ _INVOKE = Operation(
         take=_take_chunk,
         read=lambda output, body: _form_of(body, whole=True).read(output, body),
         expected=_expected,
+        results_name=(b"tool_use_id", b"tool_call_id", b"toolUseId"),
     ),
 )
 

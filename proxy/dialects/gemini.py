@@ -333,7 +333,10 @@ _INTERACTIONS = Operation(
     events=interactions.InteractionEvents,
     read_json=interactions.read_json,
     output=OutputForm(
-        take=interactions.take_output, read=interactions.read_output, expected=interactions.expected_output
+        take=interactions.take_output,
+        read=interactions.read_output,
+        expected=interactions.expected_output,
+        results_name=(b"call_id",),
     ),
     creates_state=True,
 )

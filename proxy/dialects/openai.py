@@ -429,9 +429,14 @@ def expected_output(request: OutputRequest) -> ExpectedOutput:
     )
 
 
-_OUTPUT = OutputForm(take=take_output, read=take_output, expected=expected_output)
+_OUTPUT = OutputForm(
+    take=take_output, read=take_output, expected=expected_output, results_name=(b"tool_call_id",)
+)
 _RESPONSES = OutputForm(
-    take=responses.take_output, read=responses.read_output, expected=responses.expected_output
+    take=responses.take_output,
+    read=responses.read_output,
+    expected=responses.expected_output,
+    results_name=(b"call_id",),
 )
 _OPERATIONS = {
     "/chat/completions": Operation(

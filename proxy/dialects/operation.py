@@ -337,12 +337,14 @@ class OutputForm:
     """How a model's output, and what its request wants of it, are written in one operation.
 
     `take` collects from one event of a stream, `read` from a whole answer; `collect` calls
-    them. All three raise one of UNREADABLE where they cannot read it.
+    them. All three raise one of UNREADABLE where they cannot read it. `results_name`: the members by which
+    tools' results in a request name their calls; none where calls need no ids (Gemini's).
     """
 
     take: Callable[[CollectedOutput, bytes], None]
     read: Callable[[CollectedOutput, bytes], None]
     expected: Callable[[OutputRequest], ExpectedOutput]
+    results_name: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ from records.outcome import (
     Outcome,
     OutcomeName,
     ProviderError,
-    ToolCall,
     blames_arm,
 )
 from records.store.segments.sources import sources
@@ -299,12 +298,12 @@ _SAME = [name for name in SessionExchange.__dataclass_fields__ if name not in (*
 
 
 def _exchanges(outcomes: Sequence[Outcome]) -> Iterator[SessionExchange]:
-    seen: Counter[ToolCall] = Counter()
+    seen: Counter[bytes] = Counter()
     for each in outcomes:
         same: Mapping[str, Any] = {name: getattr(each, name) for name in _SAME}
         tokens: Mapping[str, Any] = {name: getattr(each.usage, name) for name in _TOKENS}
-        tools = tuple(SessionToolCall(name=call.name, before=seen[call]) for call in each.tool_calls)
-        seen.update(set(each.tool_calls))
+        tools = tuple(SessionToolCall(name=call.name, before=seen[call.digest]) for call in each.tool_calls)
+        seen.update({call.digest for call in each.tool_calls})
         yield SessionExchange(**same, **tokens, tool_calls=tools)
 
 

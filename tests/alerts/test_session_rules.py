@@ -10,7 +10,7 @@ import pytest
 from alerts.evidence.sessions import OVER_AFTER_S, quantile
 from alerts.guardrails import Watch
 from alerts.rules.rule import DEFAULT_RULES, FURTHER_RULES, OF_SESSIONS, SESSION_SIZES
-from records.outcome import ToolCall, Usage
+from records.outcome import MOST_TOOL_CALLS, ToolCall, Usage
 
 RULES = [rule for rule in DEFAULT_RULES if rule.rule in OF_SESSIONS]
 SHARES = pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
@@ -197,6 +197,34 @@ def test_in_a_row_means_answer_after_answer_with_tools(
         )
     (session,) = agents.traffic.watch.state.sessions.open.values()
     assert session.is_stuck is is_stuck
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_stuck"),
+    [
+        ([(0, [1]), (0, [2]), (0, [3])], False),  # three subagents begin with the same call
+        ([(0, [1]), (0, [2]), (1, [3]), (2, [4])], False),
+        ([(0, [1]), (0, [2]), (1, [3]), (2, [4]), (3, [5])], True),  # one of them goes on
+        ([(0, [1]), (1, [2]), (9, [3])], False),  # its history was compacted
+        ([(0, [1, 2]), (2, [3]), (3, [4])], True),
+        ([(0, [1]), (1, [2]), (2, []), (2, [3])], False),  # an answer without a call, in this conversation
+        ([(0, [1]), (1, [2]), (8, []), (2, [3])], True),  # and in another one
+        ([(0, [1]), (1, [2]), *[(0, [n]) for n in range(100, 190)], (2, [3])], False),  # forgotten
+    ],
+)
+def test_in_a_row_means_in_one_conversation_of_the_session(
+    agents: Agents, steps: list[tuple[int, list[int]]], is_stuck: bool
+) -> None:
+    """A step: the call whose result the request brings, and the ids of the calls in its answer."""
+    for number, (result_of, calls) in enumerate(steps):
+        agents.traffic.send(
+            1, unit="u", session="s", finish="tool_calls", output_check="judged", result_of=result_of,
+            tool_calls=tuple(ToolCall("Bash", b"same" * 2 if n == 0 else b"%08d" % (1000 * number + n), id)
+            for n, id in enumerate(calls)),
+        )  # fmt: skip
+    (session,) = agents.traffic.watch.state.sessions.open.values()
+    assert session.is_stuck is is_stuck
+    assert len(session.repeated) <= MOST_TOOL_CALLS
 
 
 def test_where_nobody_sends_sessions_the_rules_say_so(traffic_of: Any) -> None:

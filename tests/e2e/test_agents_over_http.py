@@ -4,6 +4,7 @@ and the same figures after the server has been killed."""
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -29,12 +30,21 @@ TOOL = {
 
 
 def session(stage: Stage, user: str, *, tools: bool) -> None:
-    """Three exchanges. The local provider calls a tool the same way each time, where the request has one."""
+    """Three steps. The local provider calls a tool the same way each time, where the request has one."""
     document = chat("gpt-4o", user) | ({"tools": [TOOL]} if tools else {})
-    headers = {"authorization": "Bearer sk", "x-canary-session": f"of-{user}"}
     for _ in range(3):
-        url = f"{stage.server.traffic}/v1/chat/completions"
-        assert httpx2.post(url, json=document, headers=headers).status_code == 200
+        said = asked(stage, user, document)
+        ids = [call["id"] for call in said.get("tool_calls") or ()]
+        results = [{"role": "tool", "tool_call_id": id, "content": "none"} for id in ids]
+        document["messages"] += [said, *results, {"role": "user", "content": "Go on."}]
+
+
+def asked(stage: Stage, user: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The message of one answer."""
+    headers = {"authorization": "Bearer sk", "x-canary-session": f"of-{user}"}
+    answer = httpx2.post(f"{stage.server.traffic}/v1/chat/completions", json=document, headers=headers)
+    message: dict[str, Any] = answer.raise_for_status().json()["choices"][0]["message"]
+    return message
 
 
 def said(rule: Mapping[str, str]) -> str:

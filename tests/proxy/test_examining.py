@@ -1,6 +1,7 @@
 """What is recorded of an answer's end and faults: every API, JSON and streams, over real sockets."""
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,7 @@ from uvicorn.server import ServerState
 from demo.provider.behaviour import AnswerFault, Behaviour
 from demo.provider.server import LocalProvider
 from proxy.attempts.checker import Checker
-from proxy.attempts.examination import tool_calls
+from proxy.attempts.examination import result_of, tool_calls
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import ExchangeRecorder
 from proxy.calls.canary_choice import ArmPins, subagent_in
@@ -148,7 +149,11 @@ class Traffic:
 
 async def asked(http: httpx2.AsyncClient, api: str, form: str, body: Mapping[str, Any]) -> httpx2.Response:
     """One request: JSON, SSE, or (Gemini's) an array."""
-    headers = {"authorization": "Bearer sk-caller-0123456789", "x-canary-unit": "somebody"}
+    headers = {
+        "authorization": "Bearer sk-caller-0123456789",
+        "x-canary-unit": "somebody",
+        "x-canary-session": "s",
+    }
     if api == "gemini":
         method = {"json": "generateContent", "stream": "streamGenerateContent?alt=sse"}.get(form)
         url = f"/v1beta/models/m:{method or 'streamGenerateContent'}"
@@ -257,11 +262,53 @@ def test_equal_arguments_have_one_hash_in_any_order_and_with_any_spaces() -> Non
     assert tool_calls(KEY, None) == tool_calls(KEY, CollectedOutput()) == ()
 
 
-def test_a_call_of_one_subagent_is_no_other_ones() -> None:
+RESULTS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "chat": lambda id: {"messages": [{"role": "tool", "tool_call_id": id, "content": "4"}]},
+    "responses": lambda id: {"input": [{"type": "function_call_output", "call_id": id, "output": "4"}]},
+    "anthropic": lambda id: {
+        "messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": id}]}]
+    },
+    "gemini": lambda _: {
+        "contents": [{"parts": [{"functionResponse": {"name": "weather", "response": {}}}]}]
+    },
+}
+"""A request with the result of the call of this id."""
+
+
+@Apis
+def test_a_request_says_which_answer_it_goes_on_from(run: Run, api: str) -> None:
+    first = outcome_of(run, api, "json", Behaviour(), PLAIN[api] | TOOLS[api])
+    again = outcome_of(run, api, "json", Behaviour(), PLAIN[api] | TOOLS[api] | RESULTS[api]("c2"))
+    named = CollectedOutput()
+    named.add_call(0, 0, id="c2", name="weather", arguments="{}")
+    (call,) = tool_calls(KEY, named, named=api != "gemini")  # whose calls have ids at times only
+    assert first.result_of == 0 and bool(first.tool_calls[0].id) is (api != "gemini")
+    assert again.result_of == call.id and again.output_check == "judged"
+    assert outcome_of(run, api, "json", Behaviour(), PLAIN[api] | RESULTS[api]("c2")).result_of == 0
+
+
+def test_the_last_result_in_a_body_counts_and_no_word_in_a_text() -> None:
+    names = (b"tool_use_id",)
+
+    def found(body: object) -> int:
+        return result_of(KEY, names, json.dumps(body).encode())
+
+    two = {"messages": [{"tool_use_id": "a"}, {"tool_use_id": "b"}]}
+    schema = {"tools": [{"properties": {"tool_use_id": {"type": "string"}}, "required": ["tool_use_id"]}]}
+    assert (
+        found(two) == found(two | schema) == found({"x": {"tool_use_id": "b"}}) != found({"tool_use_id": "a"})
+    )
+    assert found(schema) == found({"text": '{"tool_use_id": "b"}'}) == found({"tool_use_id": "b" * 257}) == 0
+    assert result_of(KEY, (), b"", subagent="ses_1") == result_of(KEY, names, b"{}", subagent="ses_1") != 0
+
+
+def test_where_calls_have_no_ids_those_of_one_subagent_are_no_other_ones() -> None:
     output = CollectedOutput()
-    output.add_call(0, 0, name="weather", arguments="{}")
-    (plain,), (one,), (other,) = (tool_calls(KEY, output, who) for who in ("", "ses_1", "ses_2"))
-    assert plain == called("{}")[0] and len({plain.digest, one.digest, other.digest}) == 3
+    output.add_call(0, 0, id="made up", name="weather", arguments="{}")
+    (plain,), (one,), (other,) = (
+        tool_calls(KEY, output, named=False, subagent=who) for who in ("", "ses_1", "ses_2")
+    )
+    assert plain.digest == one.digest == other.digest and plain.id == 0 != one.id != other.id != 0
     parent, own = (b"x-parent-session-id", b"ses_1"), (b"x-session-id", b"ses_2")
     assert [subagent_in(dict(named)) for named in ((parent, own), (own,), (parent,))] == ["ses_2", "", ""]
 
