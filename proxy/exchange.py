@@ -32,7 +32,7 @@ from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.providers.credentials import Credentials
 from proxy.providers.headers import Headers, to_caller
-from proxy.responses_socket import ResponsesSocket
+from proxy.responses_socket import ONE_MODELS_OWN, ResponsesSocket
 from records.outcome import NO_ROOM, THROTTLED, ErrorType
 from routing.assign import Assignment, Held, assign, everybody, may_have_begun
 from routing.identity import unit_of
@@ -224,31 +224,43 @@ class Exchanges:
 
     async def _ask_other(self, call: Call, trial: Trial, refused: Attempt, record: ExchangeRecord) -> Attempt:
         """Ask the other arm for a request whose state the assigned arm cannot read. The caller gets its
-        answer, or the assigned arm's own refusal if the other arm does not take the request either."""
+        answer or its failure, which may be tried again; the assigned arm's own refusal where the other arm
+        refuses the request, too, or must not be asked."""
         refused.failure = None  # its status says what it is
         other = trial.candidate if refused.target.arm == "baseline" else trial.baseline
         if other.arm == "candidate" and not self._may_recall(call, trial):
             return refused
         record.asks_other_arm(True)
         if other.arm == "candidate":
-            attempt = await self._covered_attempt(call, trial, record.assignment, record)
-            if attempt.failure == "candidate_rejects":  # as the baseline did
-                trial.breaker.succeeded()
+            attempt = await self._recall(call, trial, record)
         else:
             attempt = await self._attempt(call, other, record)
-        if attempt.wrong is None:
+        wrong = attempt.wrong
+        hard = other.arm == "candidate" and not self._may_recall(call, trial)  # meanwhile
+        if wrong is None or not (hard or wrong == "candidate_rejects" or wrong.startswith("caller_")):
             refused.abort()
             return attempt
         record.asks_other_arm(False)
         attempt.abort()
         return refused
 
+    async def _recall(self, call: Call, trial: Trial, record: ExchangeRecord) -> Attempt:
+        """Ask the candidate, unassigned, to go on with a conversation that it began."""
+        if self.upstreams.free_slots(trial.candidate.key) == 0:
+            return unasked(trial.candidate, "proxy_full")
+        if not trial.breaker.allows(time.monotonic()):
+            return unasked(trial.candidate, "breaker_open")
+        attempt = await self._covered_attempt(call, trial, record.assignment, record)
+        if attempt.failure == "candidate_rejects":  # as the baseline did
+            trial.breaker.succeeded()
+        elif attempt.failure is not None and not attempt.is_refusal:
+            attempt.drop()
+        return attempt
+
     def _may_recall(self, call: Call, trial: Trial) -> bool:
         """True when the candidate may be asked to go on with a conversation that it began."""
         state = self.states().state_of(trial.canary.name, trial.definition)
-        if not may_have_begun(trial.canary, state, key=self.assignment_key, unit=call.unit):
-            return False
-        return self.upstreams.free_slots(trial.candidate.key) > 0 and trial.breaker.allows(time.monotonic())
+        return may_have_begun(trial.canary, state, key=self.assignment_key, unit=call.unit)
 
     async def _serve_socket(
         self,
@@ -387,7 +399,7 @@ def _no_answer(incoming: CallerRequest, record: ExchangeRecord, attempt: Attempt
     if attempt.failure == "proxy_no_credential":
         message = attempt.problem
     elif attempt.sent_at is None and attempt.failure in ("breaker_open", "proxy_full"):
-        status, message = 503, "only the model that began this conversation can read it; try again"
+        status, message = 503, ONE_MODELS_OWN
         headers.append((b"retry-after", b"1"))
     answer(incoming, record, status, message, str(attempt.failure), headers)
 

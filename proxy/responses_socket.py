@@ -51,6 +51,7 @@ from proxy.providers.credentials import Credentials, NoCredential
 from records.outcome import THROTTLED, ErrorType
 from routing.assign import Assignment
 
+ONE_MODELS_OWN = "only the model that began this conversation can read it; try again"
 OUTSIDE = Assignment(arm="baseline", reason="no_plan")
 _TOO_LARGE = (1009).to_bytes(2, "big")
 
@@ -191,7 +192,10 @@ class ResponsesSocket:
             record.sample(call.trial.capture)
         if self._goes_on(turn, call.trial, made_by):
             record.asks_other_arm(True)
-            await self._send(turn, call.trial.candidate)
+            if call.trial.breaker.allows(monotonic()):
+                await self._send(turn, call.trial.candidate)
+            else:
+                self._unasked(turn, call.trial.candidate, "breaker_open")
         else:
             await self._send_to_arm(turn, call.trial)
 
@@ -270,6 +274,12 @@ class ResponsesSocket:
         turn.covered = False
         turn.compared = failure == "candidate_rejects"
         await self._send(turn, trial.baseline)
+
+    def _unasked(self, turn: ResponseTurn, target: ArmTarget, why: ErrorType) -> None:
+        """Say that the only arm that can answer is not asked now."""
+        turn.start(target).failure = why
+        turn.record.finish(turn.attempt)
+        self._say(turn.lane, 503, ONE_MODELS_OWN, why)
 
     def _refuse(self, record: ExchangeRecord, refusal: Refused, lane: str) -> None:
         record.refuse(refusal.error_type)

@@ -256,7 +256,7 @@ def test_the_arm_that_can_read_the_state_answers_and_neither_is_blamed(
     assert told.response.headers["x-canary-exchange"] == outcome.exchange_id
 
 
-@pytest.mark.parametrize("other_says", [answer(400, b"{}"), REFUSES, HIDDEN, answer(429, b"{}")])
+@pytest.mark.parametrize("other_says", [answer(400, b"{}"), REFUSES])
 @pytest.mark.parametrize("assigned", ["baseline", "candidate"])
 def test_state_that_neither_arm_reads_gets_the_assigned_arms_own_refusal(
     run: Run, assigned: str, other_says: bytes
@@ -274,6 +274,22 @@ def test_state_that_neither_arm_reads_gets_the_assigned_arms_own_refusal(
         assigned,
     )
     assert outcome.reason == ("cohort" if assigned == "candidate" else "stopped")
+    assert (told.baseline.asked, told.candidate.asked) == (1, 1)
+
+
+@pytest.mark.parametrize("other_says", [HIDDEN, answer(429, b"{}")])
+@pytest.mark.parametrize("assigned", ["baseline", "candidate"])
+def test_a_failure_of_the_only_arm_that_may_read_the_state_is_its_own_and_may_be_tried_again(
+    run: Run, assigned: str, other_says: bytes
+) -> None:
+    says = (REFUSES, other_says) if assigned == "baseline" else (other_says, REFUSES)
+    told = run(asked(*says, assigned=assigned))
+    other = "candidate" if assigned == "baseline" else "baseline"
+    assert told.response.status_code == (500 if other_says == HIDDEN else 429)
+    assert told.response.headers["x-canary-served-by"] == other
+    outcome = told.outcome
+    assert (outcome.outcome, outcome.reason, outcome.served_by) == ("error", "foreign_state", other)
+    assert not outcome.evidence
     assert (told.baseline.asked, told.candidate.asked) == (1, 1)
 
 
@@ -319,9 +335,14 @@ def test_the_candidate_is_not_asked_where_it_began_nothing_or_after_a_hard_rollb
     assert (told.outcome.outcome, told.outcome.reason) == ("caller_error", "stopped")
 
 
-def test_the_candidate_is_not_asked_while_its_breaker_is_open(run: Run) -> None:
+def test_while_the_candidates_breaker_is_open_its_part_of_a_conversation_may_be_tried_again(run: Run) -> None:
     told = run(asked(REFUSES, TAKES, broken=True))
-    assert (told.response.status_code, told.candidate.asked) == (400, 0)
+    assert (told.response.status_code, told.response.headers["retry-after"], told.candidate.asked) == (
+        503,
+        "1",
+        0,
+    )
+    assert (told.outcome.outcome, told.outcome.error_type) == ("error", "breaker_open")
 
 
 def roll_back_hard(traffic: Traffic) -> None:
@@ -337,14 +358,22 @@ def let_the_patience_run_out(traffic: Traffic) -> None:
     traffic.ticker.tick(time.monotonic() + 60.0)
 
 
-@pytest.mark.parametrize("act", [roll_back_hard, open_the_breaker, let_the_patience_run_out])
-def test_who_waits_for_the_candidates_part_of_a_conversation_gets_the_refusal_when_the_wait_ends(
-    run: Run, act: Act
+def test_who_waits_for_the_candidates_part_of_a_conversation_gets_the_refusal_after_a_hard_rollback(
+    run: Run,
 ) -> None:
-    told = run(asked(REFUSES, b"", meanwhile=act))
+    told = run(asked(REFUSES, b"", meanwhile=roll_back_hard))
     assert (told.response.status_code, told.response.content, told.candidate.asked) == (400, UNVERIFIED, 1)
     assert (told.outcome.outcome, told.outcome.served_by) == ("caller_error", "baseline")
     assert [each.reason for each in told.in_flight] == ["foreign_state"]  # no evidence while it waits
+
+
+@pytest.mark.parametrize(("act", "status"), [(open_the_breaker, 502), (let_the_patience_run_out, 504)])
+def test_who_waits_for_the_candidates_part_of_a_conversation_may_ask_again_when_the_wait_ends(
+    run: Run, act: Act, status: int
+) -> None:
+    told = run(asked(REFUSES, b"", meanwhile=act))
+    assert (told.response.status_code, told.candidate.asked) == (status, 1)
+    assert (told.outcome.outcome, told.outcome.served_by) == ("error", "candidate")
 
 
 def test_refusals_about_state_do_not_open_the_breaker(run: Run) -> None:
