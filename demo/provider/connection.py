@@ -79,10 +79,14 @@ class CallerLeft(Exception):
 
 
 class LocalConnection(asyncio.Protocol):
-    """Passes requests one by one to `serve`; pipelined requests wait."""
+    """Passes requests one by one to `serve`; pipelined requests wait. `begin` is told of each connection."""
 
-    def __init__(self, serve: Callable[[Request, "LocalConnection"], Awaitable[None]]) -> None:
-        self._serve = serve
+    def __init__(
+        self,
+        serve: Callable[[Request, "LocalConnection"], Awaitable[None]],
+        begin: Callable[["LocalConnection"], None],
+    ) -> None:
+        self._serve, self._begin = serve, begin
         self._parser = httptools.HttpRequestParser(self)
         self._requests: asyncio.Queue[Request | None] = asyncio.Queue()
         self._gone = asyncio.Event()
@@ -139,6 +143,7 @@ class LocalConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by behaviour only
         self._writable.set()
+        self._begin(self)
 
     def data_received(self, data: bytes) -> None:
         try:

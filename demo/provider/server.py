@@ -174,12 +174,16 @@ class LocalProvider:
         await self._tasks.__aexit__(None, None, None)  # do not pass on the block's own exception
 
     def _accept(self) -> LocalConnection:
-        connection = LocalConnection(self._serve)
+        return LocalConnection(self._serve, self._begin)
+
+    def _begin(self, connection: LocalConnection) -> None:
+        if not self._server.is_serving():  # accepted just before the end
+            connection.reset()
+            return
         self._connections.add(connection)
         self._tasks.create_task(connection.run()).add_done_callback(
             lambda _: self._connections.discard(connection)
         )
-        return connection
 
     async def _serve(self, request: Request, connection: LocalConnection) -> None:
         if request.path.startswith("/_provider/"):

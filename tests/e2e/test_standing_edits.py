@@ -28,13 +28,18 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
-def edit(stage: Stage, old: str, new: str) -> None:
-    """Change the file, and wait until worker and admin process have taken it, or have refused it."""
-    seen = stage.server.log_file.read_text().count("config.re")
+def logged(stage: Stage, event: str) -> int:
+    return stage.server.log_file.read_text().count(event)
+
+
+def edit(stage: Stage, old: str, new: str, *, refused: bool = False) -> None:
+    """Change the file, and wait until worker and admin process take it, or the supervisor refuses it."""
+    event, times = ("config.refused", 1) if refused else ("config.reloaded", 2)
+    seen = logged(stage, event)
     assert old in stage.config_text
     stage.configure(stage.config_text.replace(old, new))
     stage.server.process.send_signal(signal.SIGHUP)
-    eventually(lambda: stage.server.log_file.read_text().count("config.re") >= seen + 2)
+    eventually(lambda: logged(stage, event) >= seen + times)
 
 
 def models(stage: Stage, asks_for: str = "support-bot") -> dict[str, int]:
@@ -50,9 +55,12 @@ def models(stage: Stage, asks_for: str = "support-bot") -> dict[str, int]:
 
 
 def promote(stage: Stage, model: str) -> None:
+    """Begin and promote a trial, and wait until two processes have read the config anew after each."""
+    seen = logged(stage, "config.reloaded")
     canary(stage, "begin", "support", "--model", model)
     canary(stage, "promote", f"support-{model}", "--against-verdict", "--reason", "better")
     given(stage, model)
+    eventually(lambda: logged(stage, "config.reloaded") >= seen + 4)
 
 
 @pytest.mark.parametrize("edited", EDITS.values(), ids=EDITS)
@@ -180,7 +188,7 @@ RENAMED = ("name: support", "name: helpdesk")
 
 def test_a_rename_after_a_promotion_is_refused_and_everybody_keeps_the_promoted_model(stage: Stage) -> None:
     promote(stage, "second")
-    edit(stage, *RENAMED)
+    edit(stage, *RENAMED, refused=True)
     assert models(stage) == {"second": 50}
     where = {"CANARY_DATA": str(stage.server.data)}
     checked = CliRunner().invoke(app, ["check", "--config", str(stage.server.config)], env=where)
