@@ -32,7 +32,7 @@ from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.providers.credentials import Credentials
 from proxy.providers.headers import Headers, to_caller
-from proxy.responses_socket import ONE_MODELS_OWN, ResponsesSocket
+from proxy.responses_socket import MAKER_IS_AWAY, ResponsesSocket
 from records.outcome import NO_ROOM, THROTTLED, ErrorType
 from routing.assign import Assignment, Held, assign, everybody, may_have_begun
 from routing.identity import unit_of
@@ -399,7 +399,7 @@ def _no_answer(incoming: CallerRequest, record: ExchangeRecord, attempt: Attempt
     if attempt.failure == "proxy_no_credential":
         message = attempt.problem
     elif attempt.sent_at is None and attempt.failure in ("breaker_open", "proxy_full"):
-        status, message = 503, ONE_MODELS_OWN
+        status, message = 503, MAKER_IS_AWAY
         headers.append((b"retry-after", b"1"))
     answer(incoming, record, status, message, str(attempt.failure), headers)
 

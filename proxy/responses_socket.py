@@ -51,7 +51,7 @@ from proxy.providers.credentials import Credentials, NoCredential
 from records.outcome import THROTTLED, ErrorType
 from routing.assign import Assignment
 
-ONE_MODELS_OWN = "only the model that began this conversation can read it; try again"
+MAKER_IS_AWAY = "only the model that began this conversation can read it; try again"
 OUTSIDE = Assignment(arm="baseline", reason="no_plan")
 _TOO_LARGE = (1009).to_bytes(2, "big")
 
@@ -279,7 +279,7 @@ class ResponsesSocket:
         """Say that the only arm that can answer is not asked now."""
         turn.start(target).failure = why
         turn.record.finish(turn.attempt)
-        self._say(turn.lane, 503, ONE_MODELS_OWN, why)
+        self._say(turn.lane, 503, MAKER_IS_AWAY, why)
 
     def _refuse(self, record: ExchangeRecord, refusal: Refused, lane: str) -> None:
         record.refuse(refusal.error_type)

@@ -243,12 +243,11 @@ def _repeat(session: LiveSession, outcome: Outcome) -> None:
     answers to requests without tools, which agents send in between, change nothing."""
     if outcome.tool_calls:
         before, others = _conversation(session, outcome.result_of)
+        calls = [(hash_of(call), call.id) for call in outcome.tool_calls]
         times: dict[int, int] = {}
-        for call in outcome.tool_calls:
-            name = hash_of(call)
+        for name, _ in calls:
             times[name] = times.get(name, before.get(name, 0)) + 1
-        named = ((hash_of(call), call.id) for call in outcome.tool_calls)
-        made = [RepeatedCall(name, times[name], session.exchanges, id) for name, id in named]
+        made = [RepeatedCall(name, times[name], session.exchanges, id) for name, id in calls]
         session.repeated = (*others, *made)[-MOST_TOOL_CALLS:]
         session.is_stuck = session.is_stuck or max(times.values()) >= STUCK_AT
     elif outcome.finish is not None and outcome.output_check:

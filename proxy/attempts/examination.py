@@ -151,12 +151,8 @@ def tool_calls(
     if output is None or output.lost:
         return ()
     written = (call for choice in output.choices.values() for call in choice.calls)
-    return tuple(
-        [
-            _tool_call(key, call, (call.id if named else "") or subagent)
-            for call in islice(written, MOST_TOOL_CALLS)
-        ]
-    )
+    calls = islice(written, MOST_TOOL_CALLS)
+    return tuple([_tool_call(key, call, (call.id if named else "") or subagent) for call in calls])
 
 
 _NAME_KEPT = 64
