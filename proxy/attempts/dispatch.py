@@ -1,6 +1,7 @@
 """Writes the request for one arm, sends it, and ends the wait for a candidate.
 
-A request is the caller's bytes with the arm's model and credential.
+A request is the caller's bytes with the arm's model and credential. A compressed body that the arm changes
+is sent plain.
 
 OpenAI's API takes `stream_options` and says the usage of a stream only on request. Some compatible providers
 refuse the member with 400 or 422. The request is then sent once more without it, and the entry not asked
@@ -33,6 +34,7 @@ from common.text import UNREADABLE
 from proxy.attempts.attempt import Attempt
 from proxy.attempts.realtime_session import RealtimeSession
 from proxy.calls.call import NO_FACTS, Call, RequestFacts, UpstreamRequest, facts_of
+from proxy.calls.compressed_body import without_coding
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import ArmTarget, Trial
 from proxy.dialects.anthropic import VERSION_HEADER as HEADER
@@ -85,9 +87,14 @@ def upstream_request(
             body, injected, hides_usage = asking, True, True
     elif written.change is not None and written.change.wants_model:
         raise _no_model()
-    provider = arm_target.provider
+    provider, came = arm_target.provider, call.headers
+    if call.compressed is not None:
+        if body is call.compressed.plain:
+            body = call.compressed.packed
+        else:
+            came = without_coding(came)
     own_key = provider.has_credential or provider is not route.provider
-    headers = to_provider(call.headers, provider, identity=hides_usage, own_key=own_key)
+    headers = to_provider(came, provider, identity=hides_usage, own_key=own_key)
     if written.change is not None or call.upgrades:
         headers += _headers_of_form(call, provider, written)
     if query and own_key:

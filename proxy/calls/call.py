@@ -7,6 +7,7 @@ from contextlib import suppress
 import msgspec
 
 from common.text import UNREADABLE
+from proxy.calls.compressed_body import CompressedBody
 from proxy.calls.routes import ArmTarget, Route, Trial
 from proxy.dialects.operation import OutputRequest, filled
 from proxy.dialects.realtime import parameter
@@ -279,6 +280,7 @@ class Call(msgspec.Struct, kw_only=True):
     `session`: the conversation, "" without one; each from the first source in the canary's order that has
     one, and not hashed. `rest`: the baseline of a request that a standing canary matches, or canaries whose
     lanes do not have it. `found`: where the body has the text of each prompt that was looked for.
+    `compressed`: the body as it came, where it came compressed; `body` is then the plain one.
     """
 
     method: str
@@ -300,6 +302,7 @@ class Call(msgspec.Struct, kw_only=True):
     messages: Route | None = None
     sample: CaptureSample | None = None
     found: dict[ArmTexts, list[Span]] | None = None
+    compressed: CompressedBody | None = None
 
     @property
     def captured_for(self) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -18,6 +18,7 @@ from proxy.calls.call import (
 )
 from proxy.calls.callers import Callers, asked_model, message_model, needs_model, session_model
 from proxy.calls.canary_choice import CanaryChooser, Choice, session_in
+from proxy.calls.compressed_body import ENCODING, BodyUnpacker, CompressedBody
 from proxy.calls.refusal import Refused
 from proxy.calls.routes import Route, Routes
 from proxy.network.server.caller_request import CallerRequest
@@ -39,11 +40,12 @@ _MOST_TAGS = 256
 
 
 class HeldBodies:
-    """The bytes of request bodies that a worker holds, at most `most`."""
+    """The bytes of request bodies that a worker holds, at most `most`. `unpacker` unpacks the compressed."""
 
     def __init__(self, most: int = 512 << 20) -> None:
         self.most = most
         self.size = 0
+        self.unpacker = BodyUnpacker(BODY_BOUND)
         self.held: dict[CallerRequest, int] = {}
 
     def hold(self, incoming: CallerRequest, size: int) -> None:
@@ -81,6 +83,7 @@ async def read(
         raise
     tags = _tags(headers, routes) if b"x-canary-tags" in named else {}
     body: bytes | AsyncIterator[bytes] = b""
+    compressed: CompressedBody | None = None
     facts: RequestFacts | None = None
     upgrades = incoming.upgrades and incoming.method == "GET" and named[b"upgrade"].lower() == b"websocket"
     messages: Route | None = None
@@ -95,18 +98,22 @@ async def read(
                 headers = uncompressed(headers)
             if route.operation.model_in == "query":
                 facts = facts_of_session(incoming.query, named)
-        elif (  # as `_is_readable` says, without the call
-            route.operation.canary
-            and b"content-encoding" not in named
-            and _is_json(named.get(b"content-type", _JSON)[:_TYPE_BOUND])
-        ):
+        elif route.operation.canary and _is_json(named.get(b"content-type", _JSON)[:_TYPE_BOUND]):
             body = whole = incoming.taken() or await _whole(incoming, bodies)
             if len(whole) > SMALL_BODY and incoming not in bodies.held:  # it came in one piece
                 bodies.hold(incoming, len(whole))
+            if ENCODING in named:
+                compressed = await _unpacked(incoming, whole, bodies)
+                body = whole = compressed.plain
             facts = facts_of(route, whole)
         elif _has_body(named):
-            needs_whole = route.provider.own_auth == "aws" or _hides_model(incoming, route, named, caller)
-            body = await _whole(incoming, bodies) if needs_whole else streamed(incoming)
+            if _hides_model(incoming, route, named, caller):
+                compressed = await _unpacked(incoming, await _whole(incoming, bodies), bodies)
+                body = compressed.plain
+            elif route.provider.own_auth == "aws":
+                body = await _whole(incoming, bodies)
+            else:
+                body = streamed(incoming)
         if caller is not None and caller.models is not None and messages is None:
             callers.check_model(caller, _asked(incoming, route, named, facts, None if upgrades else body))
     except Refused as refusal:
@@ -128,6 +135,7 @@ async def read(
         headers=headers,
         named=named,
         body=body,
+        compressed=compressed,
         facts=facts or NO_FACTS,
         trial=trial,
         rest=rest,
@@ -166,7 +174,7 @@ def _asked(
     """The model that a request asks for, as `check_model` takes it. Without a body it is a handshake."""
     if body is None:
         return session_model(route, incoming.query)
-    if facts is None and isinstance(body, bytes) and _is_readable(named):
+    if facts is None and isinstance(body, bytes) and _is_json(_type(named)):
         facts = facts_of(route, body)
     return asked_model(route, incoming.method, incoming.query, facts, body)
 
@@ -202,18 +210,17 @@ def message_call(handshake: Call, routes: Routes, lanes: CanaryChooser, body: by
     )
 
 
-def _is_readable(named: Mapping[bytes, bytes]) -> bool:
-    """True for a body that is JSON by its headers."""
-    return b"content-encoding" not in named and _is_json(named.get(b"content-type", _JSON)[:_TYPE_BOUND])
-
-
 def _hides_model(
     incoming: CallerRequest, route: Route, named: Mapping[bytes, bytes], caller: Caller | None
 ) -> bool:
     """True when a body that only passes through must be read for its model."""
     if caller is None or caller.models is None:
         return False
-    return needs_model(route, incoming.method) and _is_readable(named)
+    return needs_model(route, incoming.method) and _is_json(_type(named))
+
+
+def _type(named: Mapping[bytes, bytes]) -> bytes:
+    return named.get(b"content-type", _JSON)[:_TYPE_BOUND]
 
 
 @lru_cache(256)
@@ -237,6 +244,12 @@ async def _whole(incoming: CallerRequest, bodies: HeldBodies) -> bytes:
             raise Refused(413, f"the request body is over {BODY_BOUND >> 20} MiB", "caller_too_large")
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _unpacked(incoming: CallerRequest, packed: bytes, bodies: HeldBodies) -> CompressedBody:
+    """The body as it came and unpacked, which is the same where it has no coding. Raises Refused."""
+    hold = partial(bodies.hold, incoming)
+    return CompressedBody(packed, await bodies.unpacker.unpacked(packed, incoming.headers, hold))
 
 
 def _tags(headers: Headers, routes: Routes) -> Mapping[str, str]:

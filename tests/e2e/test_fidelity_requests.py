@@ -203,13 +203,20 @@ def test_a_body_that_no_canary_can_read_arrives_untouched(stage: Stage, body: by
     assert caller.values(b"x-canary-arm") == []
 
 
-def test_an_encoded_body_arrives_encoded_and_in_no_canary(stage: Stage) -> None:
-    body = gzip.compress(b'{"model":"kept-openai","stream":true}')
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_an_encoded_body_arrives_encoded_where_no_byte_changes_else_plain(stage: Stage, way: Way) -> None:
     headers = (JSON, (b"Content-Encoding", b"gzip"))
-    asked, caller = exchanged(stage, wire(Sent(body=body, headers=headers)))
-    assert asked.body == body
+    unmatched = gzip.compress(b'{"model":"unmatched","stream":true}')
+    asked, caller = exchanged(stage, wire(Sent(body=unmatched, headers=headers)), EVENTS)
+    assert asked.body == unmatched
     check_headers(asked, headers, stage)
     assert caller.values(b"x-canary-arm") == []
+    body, arrives = both('{"model":«model»,"messages":[{"content":"Zürich 🙂"}]}', way)
+    request = wire(Sent(body=gzip.compress(body), headers=(*headers, (b"X-Canary-Unit", UNIT.encode()))))
+    asked, caller = exchanged(stage, request)
+    assert asked.body == arrives != body
+    check_headers(asked, (JSON,), stage)
+    assert caller.values(b"x-canary-arm") == [way.arm.encode()]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 100_000])

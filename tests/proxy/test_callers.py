@@ -1,16 +1,20 @@
 """Who calls is known by a key, wherever the SDKs put it; what a caller may not do is refused."""
 
 import asyncio
+import gzip
 import json
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, cast
 
+import brotli
 import pytest
 
 from proxy.calls.call import Call
 from proxy.calls.callers import Callers, session_model
+from proxy.calls.compressed_body import CompressedBody
 from proxy.calls.reader import HeldBodies, admit_message, message_call, read
 from proxy.calls.refusal import Refused, error_body
 from proxy.network.server.caller_request import CallerRequest
@@ -236,7 +240,6 @@ TWICE = [
         (b'{"model": 4}', [JSON]),
         (b'["gpt-4o"]', [JSON]),
         (b"no json", [JSON]),
-        (b'{"model": "gpt-4o"}', [JSON, (b"content-encoding", b"gzip")]),
         (b'{"model": "gpt-4o"}', [(b"content-type", b"text/plain")]),
         (b"--x\r\n", [(b"content-type", b"multipart/form-data; boundary=x")]),
         (b"", [JSON]),
@@ -247,6 +250,26 @@ def test_a_model_that_cannot_be_read_is_none_of_the_callers(body: bytes, headers
     assert (found.status, found.error_type) == (403, "caller_unauthorized")
     assert "cannot be read" in found.message
     assert ask(Callers([web()]), BEARER, *headers, body=body).tags == {"caller": "web"}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/images/generations"])
+def test_compression_is_no_way_around_a_callers_models(path: str) -> None:
+    callers = Callers([web(models=("gpt-4o",))])
+    named = {model: b'{"model": "%b"}' % model for model in (b"gpt-4o", b"gpt-5")}
+    for coding, pack in ((b"gzip", gzip.compress), (b"deflate", zlib.compress), (b"br", brotli.compress)):
+        headers = (BEARER, JSON, (b"content-encoding", coding))
+        allowed, other = (pack(body) for body in named.values())
+        said = ask(callers, *headers, path=path, body=allowed)
+        assert (said.body, said.compressed) == (
+            named[b"gpt-4o"],
+            CompressedBody(allowed, named[b"gpt-4o"]),
+        )
+        for body in (other, pack(TWICE[1]), pack(b"no json")):
+            assert refusal(callers, *headers, path=path, body=body).status == 403
+        assert refusal(callers, *headers, path=path, body=allowed + other).status == 400
+        assert refusal(callers, *headers, (b"content-encoding", coding), path=path, body=other).status == 400
+    unread = (b"content-encoding", b"compress")
+    assert refusal(callers, BEARER, JSON, unread, path=path).status == 415
 
 
 def test_a_model_named_elsewhere_in_the_body_counts_for_nothing() -> None:
