@@ -40,8 +40,9 @@ _KEEPS = "the candidate keeps its share until it is rolled back"
 _SERVES = "requests are served as before"
 
 _ALONE = "no other model answers: nothing is tried"
-NO_RUN = -1
-"""Stands for the run in an incident of a standing canary, which no trial is about."""
+NO_RUN, UNTRIED = -1, -2
+"""Stand for the run in an incident of a baseline beside which nothing is tried: of a standing canary, and of
+one that waits or was rolled back."""
 
 IncidentState = Literal["open", "clearing", "resolved"]
 TroubleOf = Callable[[GuardrailStatus], Trouble]
@@ -115,7 +116,8 @@ class Incident:
     @property
     def offers(self) -> tuple[Offer, ...]:
         """What a message about it links to: orders while the candidate has users, then the report."""
-        if self._is_service or self.state == "resolved" or self.done in (_WAITS, _ROLLING_BACK):
+        alone = self._is_service or self.run == UNTRIED
+        if alone or self.state == "resolved" or self.done in (_WAITS, _ROLLING_BACK):
             return ()
         return ("rollback", "pause") if self.rolled_back_at is None else ("report",)
 
@@ -178,11 +180,12 @@ def step(
     return incident, notices + more
 
 
-def over(incident: Incident | None, now: Utc) -> list[Notice]:
-    """The notices when a canary is no longer watched, at UTC second `now`; none if already resolved."""
+def over(incident: Incident | None, now: Utc, end: str = "") -> list[Notice]:
+    """The notices when what it is about is no longer watched, at UTC second `now`; none if already resolved.
+    `end` says why; without it, the canary has left the config."""
     if incident is None or incident.state == "resolved":
         return []
-    return _resolve(incident, now, f"{incident.canary} has left the config")[1]
+    return _resolve(incident, now, end or f"{incident.canary} has left the config")[1]
 
 
 def _calling(
@@ -290,7 +293,7 @@ def _done_text(calling: Sequence[GuardrailStatus], incident: Incident) -> str:
         return _SERVES
     if any(status.rule == "preflight_failed" for status in calling):
         return _WAITS
-    if incident.run == NO_RUN:
+    if incident.run in (NO_RUN, UNTRIED):
         return _ALONE
     actions = {status.action for status in calling}
     if "rollback" in actions:

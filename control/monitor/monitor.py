@@ -24,7 +24,7 @@ from alerts.rules.rule import CANNOT_SERVE, GuardrailStatus, paging
 from alerts.wording import UNNAMED, ArmNames, Trouble, cause
 from common.clock import Utc
 from control.feed.events import WorkerEvents, WorkerKey
-from control.monitor.outages import PromotedOutage, StandingOutages, is_unanswered
+from control.monitor.outages import BaselineOutages, PromotedOutage, is_unanswered
 from control.monitor.traffic import AstrayTraffic, CallerTraffic, UnmatchedTraffic, one_sided
 from control.monitor.wait_limits import CandidatePatience
 from control.settings import CanarySettings, ControlSettings
@@ -142,7 +142,7 @@ class Monitor:
         self.record_alarm = RecordAlarm()
         self.patience = CandidatePatience()
         self.unmatched = UnmatchedTraffic()
-        self.standing = StandingOutages(settings)
+        self.baselines = BaselineOutages(settings)
         self.callers = CallerTraffic()
         self._failed_preflights: Mapping[str, str] = {}
         """What the candidate refused of each canary that waits for that, in a sentence. Replaced whole."""
@@ -168,7 +168,7 @@ class Monitor:
         The incidents of canaries that left the config end with the next judgement.
         """
         self._settings = settings
-        self.standing.configure(settings)
+        self.baselines.configure(settings)
         self._meters.configure(
             canaries=settings.canaries,
             feedback_metrics=settings.metrics,
@@ -202,7 +202,7 @@ class Monitor:
             if watched is not None:
                 watched.pulse.observe(*group)
                 self.patience.observe(*group)
-        self.standing.take(events.outcomes)
+        self.baselines.take(events.outcomes)
         for name, outcomes in self._by_canary(events.outcomes).items():
             self.canaries[name].observe(outcomes, self._rollouts.state(name))
         for feedback in events.feedback:
@@ -228,7 +228,9 @@ class Monitor:
             self._forget(key)
         told = [notice for incident in self._left for notice in incidents.over(incident, now_utc)]
         self._left.clear()
-        told += self.standing.decide(now_utc, now_mono)
+        states = {name: self._rollouts.state(name) for name in self.canaries}
+        tried = {name for name, state in states.items() if state is not None and state.effective_share > 0.0}
+        told += self.baselines.decide(now_utc, now_mono, tried=tried)
         for name, watched in self.canaries.items():
             told += self._decide_one(name, watched, now_utc, now_mono, routed=silent, heard=heard)
         self._meters.set_guardrails(
@@ -351,7 +353,7 @@ class Monitor:
             "requests": self.unmatched.snapshot(),
             "callers": self.callers.snapshot(),
             "feedback": self._heard.snapshot(),
-            "standing": self.standing.snapshot(),
+            "standing": self.baselines.snapshot(),
         }
 
     def courses(self) -> bytes:
@@ -384,7 +386,7 @@ class Monitor:
         self.unmatched.restore(document.get("requests", []))
         self.callers.restore(document.get("callers", {}))
         self._heard.restore(document.get("feedback", {}))
-        self.standing.restore(document.get("standing", {}))
+        self.baselines.restore(document.get("standing", {}))
         self._left.clear()
         for name, kept in document["canaries"].items():
             wanted = self._settings.canaries.get(name)

@@ -3,25 +3,25 @@
 Of a promoted arm, `PromotedOutage`: while its former baseline answers in its place, hardly any request
 reaches it, and rules that count its failures have nothing to count.
 
-Of a standing canary's baseline, `StandingOutages`:
+Of a canary's baseline, standing or not, `BaselineOutages`:
 
-    its requests are           watched by
-    a running trial's          that trial's guardrails: both arms
-    a promoted trial's         the same
-    a rolled-back trial's      this: everybody gets the baseline, and that is no evidence of the trial
-    no trial's (`standing`)    this
+    its requests are               watched by
+    a running canary's             that canary's guardrails: both arms
+    a promoted canary's            the same
+    a waiting, rolled-back one's   this: everybody gets the baseline, and that is no evidence of a trial
+    no trial's (`standing`)        this
 
-That rule is the `outage` of the strictest `error_rate` of its terms, at the same limit. Evidence is of one
-baseline: another one, or a restart, begins anew.
+That rule is the `outage` of the strictest `error_rate` of its terms, at the same limit; without one, of an
+arm that fails most requests. Evidence is of one baseline: another one, or a restart, begins anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alerts.evidence.exchanges import GuardrailSample
 from alerts.incidents import incident as incidents
-from alerts.incidents.incident import NO_RUN, Incident
+from alerts.incidents.incident import NO_RUN, UNTRIED, Incident
 from alerts.incidents.notice import Notice
 from alerts.rules.failures import OutageRule
 from alerts.rules.places import CandidateError, candidate_error
@@ -29,13 +29,13 @@ from alerts.rules.rule import GuardrailStatus, Rule
 from alerts.wording import Trouble
 from common.clock import Utc
 from common.numbers import percent
-from control.settings import ControlSettings, StandingCanary
+from control.settings import CanarySettings, ControlSettings
 from records.outcome import THROTTLED, Outcome
 from routing.canary import Arm, arm_names
 from routing.states import State
 
 MOSTLY = Rule(rule="error_rate", limit=0.5, window_s=None, minimum=1, action="page")
-"""A promoted arm that answers fewer than half is not what its users get."""
+"""An arm that answers fewer than half is not what its users get, whatever guardrails there are."""
 
 
 @dataclass(slots=True)
@@ -127,13 +127,14 @@ def _sample(outcome: Outcome, *, failed: bool) -> GuardrailSample:
 
 @dataclass(slots=True)
 class _Watched:
-    """One standing canary: its baseline in force, None of a rule where its terms have no `error_rate`, and
-    what the provider said last."""
+    """One baseline: of a standing canary the one in force, with the trials that are there; of any other
+    canary, which is its own only trial. `error` is what the provider said last."""
 
     baseline: Arm
     trials: frozenset[str]
+    standing: bool
     owner: str
-    rule: OutageRule | None
+    rule: OutageRule
     incident: Incident | None = None
     error: CandidateError | None = None
 
@@ -142,12 +143,11 @@ class _Watched:
         if outcome.canary:
             return outcome.reason == "stopped" and outcome.canary in self.trials
         served = (outcome.provider, outcome.model)
-        return outcome.reason == "standing" and served == (self.baseline.provider, self.baseline.model)
+        mine = (self.baseline.provider, self.baseline.model)
+        return self.standing and outcome.reason == "standing" and served == mine
 
     def take(self, outcome: Outcome) -> None:
         """Add one of its requests that the baseline answered or failed."""
-        if self.rule is None:
-            return
         sample = _sample(outcome, failed=outcome.failed)
         self.rule.show([sample])
         self.rule.score(sample)
@@ -160,8 +160,8 @@ class _Watched:
         return replace(found, baseline=arm_names(self.baseline, self.baseline)[0], said=said)
 
 
-class StandingOutages:
-    """Every standing canary of the config under watch."""
+class BaselineOutages:
+    """The baselines of all canaries of the config, standing or not, while they are no trial's."""
 
     def __init__(self, settings: ControlSettings) -> None:
         self._watched: dict[str, _Watched] = {}
@@ -169,9 +169,17 @@ class StandingOutages:
         self.configure(settings)
 
     def configure(self, settings: ControlSettings) -> None:
-        """Watch the standing canaries of a changed config. Evidence of the same baseline stays."""
-        known = self._watched
-        self._watched = {name: _watched(each, known.get(name)) for name, each in settings.standing.items()}
+        """Watch the baselines of a changed config. Evidence of the same baseline stays."""
+        known, standing = self._watched, settings.standing
+        terms = {name: (each.terms, frozenset(each.begun.open)) for name, each in standing.items()}
+        begun = {trial for each in standing.values() for trial in each.begun.trials}
+        terms |= {
+            name: (each, frozenset({name})) for name, each in settings.canaries.items() if name not in begun
+        }
+        self._watched = {
+            name: _watched(each, trials, known.get(name), standing=name in standing)
+            for name, (each, trials) in terms.items()
+        }
         self._left += [each.incident for name, each in known.items() if name not in self._watched]
 
     def take(self, outcomes: Sequence[Outcome]) -> None:
@@ -182,16 +190,22 @@ class StandingOutages:
                     if each.is_its(outcome):
                         each.take(outcome)
 
-    def decide(self, now_utc: Utc, now_mono: float) -> list[Notice]:
-        """Judge each. Returns what people are to be told."""
+    def decide(self, now_utc: Utc, now_mono: float, *, tried: Collection[str] = ()) -> list[Notice]:
+        """Judge each, and return what people are to be told. Canaries that are `tried` are left to their own
+        guardrails, which watch both arms."""
         told = [notice for incident in self._left for notice in incidents.over(incident, now_utc)]
         self._left.clear()
         for name, each in self._watched.items():
+            if name in tried:
+                end = f"{name} tries its candidate, and its guardrails watch the baseline now"
+                told += incidents.over(each.incident, now_utc, end)
+                each.incident, each.rule = None, OutageRule(each.rule.rule, alone=True)
+                continue
             each.incident, notices = incidents.step(
                 each.incident,
-                [] if each.rule is None else [each.rule.status(now_mono)],
+                [each.rule.status(now_mono)],
                 canary=name,
-                run=NO_RUN,
+                run=NO_RUN if each.standing else UNTRIED,
                 now=now_utc,
                 rolled_back=False,
                 provider_error=each.error,
@@ -201,20 +215,18 @@ class StandingOutages:
             told += notices
         return told
 
-    def headline(self, name: str, now: Utc) -> str | None:
-        """The sentence of a standing canary's incident that is not resolved, without a provider's words."""
+    def incident(self, name: str) -> Incident | None:
+        """The incident of a canary's baseline; None for none, or one that is resolved."""
         watched = self._watched.get(name)
         incident = watched.incident if watched is not None else None
-        if incident is None or incident.state == "resolved":
-            return None
-        return incident.headline(now, quoting=False)
+        return None if incident is None or incident.state == "resolved" else incident
 
     def snapshot(self) -> Mapping[str, Any]:
         """The incidents, JSON-able."""
         return {name: incidents.to_document(each.incident) for name, each in self._watched.items()}
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Go on with these incidents. Those of standing canaries that left the config end."""
+        """Go on with these incidents. Those of canaries that left the config end."""
         for name, kept in document.items():
             incident = incidents.from_document(kept)
             if name in self._watched:
@@ -223,16 +235,16 @@ class StandingOutages:
                 self._left.append(incident)
 
 
-def _watched(standing: StandingCanary, known: _Watched | None) -> _Watched:
-    terms, trials = standing.terms, frozenset(standing.begun.open)
+def _watched(
+    terms: CanarySettings, trials: frozenset[str], known: _Watched | None, *, standing: bool
+) -> _Watched:
     rules = [each for each in terms.guardrails if each.rule == "error_rate" and each.category is None]
-    strictest = min((each for each in rules if not each.segment), key=lambda each: each.limit, default=None)
-    rule = None if strictest is None else OutageRule(strictest, alone=True)
-    found = _Watched(terms.canary.baseline, trials, terms.owner, rule)
+    strictest = min((each for each in rules if not each.segment), key=lambda each: each.limit, default=MOSTLY)
+    rule = OutageRule(strictest, alone=True)
+    found = _Watched(terms.canary.baseline, trials, standing, terms.owner, rule)
     if known is None:
         return found
-    before = known.rule.rule if known.rule is not None else None
-    if (known.baseline, before) == (found.baseline, strictest):
+    if (known.baseline, known.rule.rule) == (found.baseline, strictest):
         found.rule, found.error = known.rule, known.error
     found.incident = known.incident
     return found

@@ -202,6 +202,7 @@ class Operator:
             laneless=laneless,
             step_users=users,
             why=back.why if back is not None else None,
+            outage=self.monitor.baselines.incident(name),
         )
         return {
             **found,
@@ -218,7 +219,8 @@ class Operator:
     def _standing_of(self, document: dict[str, Any]) -> dict[str, Any]:
         now = time.time()
         found = self.retirements.of_standing(self.settings().standing[document["name"]], now)
-        incident = self.monitor.standing.headline(document["name"], utc_now())
+        outage = self.monitor.baselines.incident(document["name"])
+        incident = None if outage is None else outage.headline(utc_now(), quoting=False)
         promoted = self.monitor.canaries.get(document["canary"])
         instead = None
         if promoted is not None and promoted.answers != "candidate":

@@ -104,13 +104,15 @@ def status_of(
     laneless: str | None = None,
     step_users: int | None = None,
     why: RollbackEvidence | None = None,
+    outage: Incident | None = None,
 ) -> dict[str, Any]:
     """What a canary's state and traffic say of it at monotonic `now`. `state` is None while it is not known;
     `unpriced` are its arms whose price no list and no config names; `laneless` says why it gets no lane;
     `step_users` are the candidate's users in the ramp's step. `refused` in the status says that the config
     redefines the canary, or that it gets no lane; `lane` is its lane's size, None without one; `not_seen`
     what nobody reads; `few_users` what its users are too few for, None for nothing. `why`: the rollback that
-    is in force; rules that counted its incident have the figures of its moment, as its other surfaces do."""
+    is in force; rules that counted its incident have the figures of its moment, as its other surfaces do.
+    `outage`: the incident of its baseline while nothing is tried beside it; it comes before its own."""
     where = why.where if why is not None else watched.watch.where(watched.statuses)
     sessions = watched.watch.state.sessions.document()
     arms = {
@@ -119,6 +121,7 @@ def status_of(
     }
     refused = transitions.redefinition(wanted.canary, state) or laneless
     few = _too_few(wanted, state, watched)
+    incident = outage or watched.incident
     quota = watched.pulse.quota.status(state.cap if state is not None else None, now)
     return {
         "name": wanted.canary.name,
@@ -135,9 +138,9 @@ def status_of(
         "holdback": _holdback(wanted.canary.holdback, state, watched),
         "lane": state.lane.part if state is not None and state.lane is not None else None,
         "started_at": state.started_at if state is not None else None,
-        "incident": watched.incident.dedup_key if watched.incident is not None else None,
+        "incident": incident.dedup_key if incident is not None else None,
         "answers": watched.answers,
-        "open_incident": _open_incident(watched.incident, utc_now()),
+        "open_incident": _open_incident(incident, utc_now()),
         "ramp": _ramp(wanted, state, watched, step_users, quota.holds),
         "quota": quota.document if quota.throttled or quota.holds else None,
         "orders": _orders(wanted, state, laneless),

@@ -75,6 +75,35 @@ def test_a_retired_candidate_has_failed_also_where_the_baseline_is_gone_too(
         eventually(lambda: stage.status("trial")["arms"]["candidate"]["errors"] == 1)
 
 
+@pytest.mark.parametrize("state", ["waiting", "rolled_back"])
+def test_a_retired_baseline_pages_once_while_its_canary_waits_or_was_rolled_back(
+    tmp_path: Path, hook: Hook, state: str
+) -> None:
+    config = CONFIG.replace("HOOK", hook.url).replace("BASELINE", "gone").replace("CANDIDATE", "there")
+    with on_stage(tmp_path, config, provider=LocalProvider({"there": Behaviour()}, other=None)) as stage:
+        if state == "rolled_back":
+            assert stage.canary("start", "trial").returncode == 0
+            assert stage.canary("rollback", "trial", "--reason", "a wrong look").returncode == 0
+        eventually(lambda: stage.status("trial")["state"] == state or None)
+        eventually(lambda: ask(stage, "u").status_code == 404 or None)
+        assert {ask(stage, f"u{number}").status_code for number in range(40)} == {404}
+        (page,) = eventually(lambda: hook.events("trial", "page"))
+        assert page["rules"] == ["outage"]
+        assert "openai/gone, the baseline, fails itself" in page["headline"], page["headline"]
+        assert "No other model answers: nothing is tried" in page["headline"]
+        shown = " ".join(stage.canary("status").stdout.split())
+        assert "openai/gone, the baseline, fails itself" in shown
+        assert "openai/gone, the baseline, fails itself" in stage.api("GET", "/canaries/trial").text
+        stage.restart()
+        assert [ask(stage, f"u{number}").status_code for number in range(45)] == [404] * 45
+        assert len(hook.events("trial", "page")) == 1
+        again = ("start", "trial") if state == "waiting" else ("resume", "trial", "--reason", "try again")
+        assert stage.canary(*again).returncode == 0
+        (resolved,) = eventually(lambda: hook.events("trial", "resolved"))
+        assert "trial tries its candidate, and its guardrails watch the baseline now" in resolved["headline"]
+        assert stage.status("trial")["open_incident"] is None
+
+
 STANDING = """
 providers:
   openai: {{api: openai, base_url: "{url}/v1", api_key: k}}
@@ -218,6 +247,28 @@ def test_a_promoted_model_that_is_retired_pages_once_and_all_say_who_answers(
         stage.provider.behave("new", Behaviour())
         eventually(lambda: served(stage, "bot")["new"] >= least or None, within_s=60)
         eventually(lambda: everybody in sentence(stage) or None, within_s=30)
+
+
+def test_a_promoted_model_that_is_retired_pages_for_those_outside_its_lane_too(
+    tmp_path: Path, hook: Hook
+) -> None:
+    """Whatever guardrails there are: nothing covers them."""
+    of_errors = "{{rule: error_rate, limit: 20%, action: page}}, "
+    config = PROMOTED.replace(HOLDBACK, "    lane: 50%\n").replace(of_errors, "").replace("HOOK", hook.url)
+    provider = LocalProvider(dict.fromkeys(("former", "new"), Behaviour()), other=None)
+    with on_stage(tmp_path, config, provider=provider) as stage:
+        assert stage.canary("begin", "support", "--model", "new").returncode == 0
+        eventually(lambda: stage.status(TRIAL)["state"] == "running" or None)
+        promotes(stage, TRIAL)
+        eventually(lambda: served(stage, "bot")["new"] == 60 or None)
+        stage.provider.retire("new")
+        for _ in range(2):
+            assert {ask(stage, user).status_code for user in USERS} == {200, 404}
+        (inside,) = eventually(lambda: hook.events(TRIAL, "page"), within_s=15)
+        (outside,) = eventually(lambda: hook.events("support", "page"), within_s=15)
+        assert COVERED.search(inside["headline"]), inside["headline"]
+        assert "openai/new, the baseline, fails itself" in outside["headline"], outside["headline"]
+        assert (inside["rules"], outside["rules"]) == (["outage"], ["outage"])
 
 
 @pytest.mark.parametrize("status", [404, 503])
