@@ -14,14 +14,12 @@ from records.facts.metric import JUDGED, JUDGED_PREFERENCE, Metric
 from routing.canary import Step
 from verdict.planner.assumptions import (
     SESSIONS,
-    PartChance,
     RampLength,
     asked_for,
     believed,
     is_share,
-    part_chances,
 )
-from verdict.planner.power import SURE, Power, labels_to_ship
+from verdict.planner.power import SURE, PartChance, Power, labels_to_ship
 from verdict.planner.prospect import (
     Lever,
     LookBoundary,
@@ -110,7 +108,7 @@ def _of_traffic(prospect: Prospect) -> Iterator[Assumption]:
 
 def _of_critical_parts(prospect: Prospect) -> Iterator[Assumption]:
     given, day = prospect.assumptions, prospect.days
-    for part in part_chances(prospect.judged, prospect.course, given, day):
+    for part in prospect.parts(day):
         yield Assumption(
             name=part.name,
             value=part.share,
@@ -122,6 +120,12 @@ def _of_critical_parts(prospect: Prospect) -> Iterator[Assumption]:
 
 def needed(part: PartChance) -> str:
     """What a critical part has of the users that it needs, in words."""
+    if part.settled < part.enough:
+        return (
+            f"its users must rule out that {label(part.doubtful)} misses its bound by twice its room there, "
+            "else the verdict is extend (a smaller miss may ship), and it gets about "
+            f"{part.units:.0f} of each arm"
+        )
     return (
         f"it needs {GATE} users of each arm with a value of {label(part.metric)}, or the verdict is extend, "
         f"and gets about {part.units:.0f}"

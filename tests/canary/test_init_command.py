@@ -65,7 +65,7 @@ def test_check_takes_what_init_writes(flags: dict[str, str], tmp_path: Path) -> 
 def test_init_tells_the_plans_own_figures_and_what_a_critical_category_needs(tmp_path: Path) -> None:
     traffic = ("--users", "20000", "--requests-a-day", "4300", "--raters", "20%")
     done = run(tmp_path, "init", *MODEL, *traffic, "--categories", "delivery", "--critical", "refund=10%")
-    assert "With refund critical you need a share of 13 %, or 35 days." in done.stdout
+    assert "With refund critical you need a share of 18 %, or 43 days." in done.stdout
     (line,) = [each for each in done.stdout.splitlines() if each.startswith("app: a candidate")]
     assert "with 20,000 users (from the config) who send 3.01 requests each" in line
     assert line == run(tmp_path, "plan").stdout.splitlines()[0]

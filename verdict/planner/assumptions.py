@@ -11,7 +11,6 @@ from scipy import special
 
 from records.facts.metric import BUILT_IN, Metric
 from routing.canary import Step
-from verdict.rows.comparison import GATE
 from verdict.terms.judged_canary import JudgedCanary, part_name
 from verdict.terms.measures import known, per_session, quantile_level, share
 from verdict.terms.plan import DAY_S
@@ -453,62 +452,6 @@ def _inverse(mean: float, more: int) -> float:
     return math.exp(-mean) * (float(special.expi(mean)) - math.log(mean) - float(np.euler_gamma))
 
 
-# A canary's critical parts in a plan: each must get enough users of its own, or the verdict is to extend.
-
-
-USUAL_PART = 0.1
-"""The share of users that a critical part is taken to have, where nobody said and nothing was recorded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartChance:
-    """The chance that a critical part has enough users of each arm with a value of every row.
-
-    `name` is `category:refund` or `segment:plan=enterprise`. `share` is its part of all users. `metric` is
-    the row with the fewest values, and `units` the expected users with one in the smaller arm.
-    """
-
-    name: str
-    share: float
-    metric: str
-    units: float
-    chance: float
-
-    @property
-    def words(self) -> str:
-        """The part in words: category refund."""
-        return self.name.replace(":", " ", 1)
-
-
 def part_names(judged: JudgedCanary) -> tuple[str, ...]:
-    """The names of the critical parts: categories first, each kind in order."""
+    """The names of a canary's critical parts: categories first, each kind in order."""
     return tuple(part_name(*place) for place in judged.critical_parts)
-
-
-def part_chances(
-    judged: JudgedCanary, course: ExpectedTraffic, assumptions: Assumptions, day: float
-) -> Sequence[PartChance]:
-    """Each critical part's chance by this day. Users come as a Poisson process."""
-    rarest, units = min(
-        ((row.metric, _units(judged, row, course, assumptions, day)) for row in judged.criteria),
-        key=lambda found: found[1],
-    )
-    return [
-        PartChance(
-            name=name,
-            share=(share := assumptions.parts.get(name, USUAL_PART)),
-            metric=rarest,
-            units=units * share,
-            chance=float(special.gammainc(GATE, units * share)),
-        )
-        for name in part_names(judged)
-    ]
-
-
-def _units(
-    judged: JudgedCanary, row: Criterion, course: ExpectedTraffic, assumptions: Assumptions, day: float
-) -> float:
-    """The users with a value of the row in the smaller arm by the day."""
-    sizes = values_per_user(row, course.requests, assumptions, judged.metrics)
-    met = course.until(day - judged.days_to_mature(row))
-    return min(met.candidate, met.baseline) * sizes.answers

@@ -15,12 +15,12 @@ from verdict.planner.assumptions import (
     BelievedMetric,
     ExpectedTraffic,
     Exposure,
-    PartChance,
     ValuesPerUser,
     believed,
     events_per_user,
     is_opinion,
     is_share,
+    part_names,
     values_per_user,
 )
 from verdict.rows.comparison import ALPHA, FEW, FEWEST_EVENTS, GATE
@@ -28,8 +28,9 @@ from verdict.rows.reading import least_silence
 from verdict.statistics import sequence
 from verdict.statistics.boundaries import Shape, boundaries, crossings
 from verdict.statistics.sequence import CountLook, chance_of_fewer, chance_of_more
+from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.plan import DAY_S, VerdictPlan
-from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion, MetricRange, scale_of
+from verdict.terms.rubric import DEFAULT_PLANNED_UNITS, Criterion, MetricRange, scale_of, twice
 
 SURE = 0.995
 """From this chance on, 100 in 100 as it is told, nothing needs to be said."""
@@ -63,6 +64,39 @@ class Chance:
     units: int
     power: float
     unseen: float | None = None
+
+
+USUAL_PART = 0.1
+"""The share of users that a critical part is taken to have, where nobody said and nothing was recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartChance:
+    """What a critical part's users can decide, in which the candidate is taken to be as everywhere.
+
+    `name` is `category:refund` or `segment:plan=enterprise`. `share` is its part of all users. `metric` is
+    the row with the fewest values, and `units` the expected users with one in the smaller arm. `enough` is
+    the chance of a look at every row, and `settled` the chance that these rule out that a bound is missed by
+    twice its room; `doubtful` is the row that least likely does, "" where none has to.
+    """
+
+    name: str
+    share: float
+    metric: str
+    units: float
+    enough: float
+    settled: float = 1.0
+    doubtful: str = ""
+
+    @property
+    def chance(self) -> float:
+        """The chance that it has enough users for both."""
+        return self.enough * self.settled
+
+    @property
+    def words(self) -> str:
+        """The part in words: category refund."""
+        return self.name.replace(":", " ", 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,3 +381,61 @@ def _effective(row: _Row, exposure: Exposure) -> float:
     events = values * min(row.truth.value, 1 - row.truth.value)
     ordinary = 1 - row.alike + row.alike * size
     return values / max(1.0, (events * ordinary + size**2) / (events + size))
+
+
+# A canary's critical parts: each needs enough users of its own, or the verdict is to extend.
+
+
+def part_chances(
+    judged: JudgedCanary,
+    plan: VerdictPlan | None,
+    course: ExpectedTraffic,
+    assumptions: Assumptions,
+    day: int,
+) -> Sequence[PartChance]:
+    """Each critical part's chance by this day. Users come as a Poisson process. Without a plan no bound has
+    to be ruled out."""
+    rows = _rows(judged.criteria, course.requests, assumptions, judged.metrics)
+    return [
+        _of_part(name, assumptions.parts.get(name, USUAL_PART), judged, rows, plan, course, day)
+        for name in part_names(judged)
+    ]
+
+
+def _of_part(
+    name: str,
+    share: float,
+    judged: JudgedCanary,
+    rows: Sequence[_Row],
+    plan: VerdictPlan | None,
+    course: ExpectedTraffic,
+    day: int,
+) -> PartChance:
+    inside = replace(course, users_per_day=share * course.users_per_day)
+    met = {row.criterion.metric: inside.until(day - row.matures_days) for row in rows}
+    units, rarest = min(
+        (min(each.candidate, each.baseline) * row.sizes.answers, row.criterion.metric)
+        for row, each in zip(rows, met.values(), strict=True)
+    )
+    found = PartChance(
+        name=name, share=share, metric=rarest, units=units, enough=float(special.gammainc(GATE, units))
+    )
+    far = [row for each in rows if (row := _with_twice_the_room(each, judged.metrics)) is not None]
+    if plan is None or not far or found.enough == 0:
+        return found
+    chances = {row.criterion.metric: _rules_out(row, plan, inside, day) for row in far}
+    doubtful = min(chances, key=chances.__getitem__)
+    return replace(found, settled=math.prod(chances.values()), doubtful=doubtful)
+
+
+def _with_twice_the_room(row: _Row, metrics: Mapping[str, Metric]) -> _Row | None:
+    """The row as it is decided in a critical part; None where nothing has to be ruled out there."""
+    criterion = row.criterion
+    far = twice(criterion.acceptable, scale_of(criterion.metric, metrics))
+    return None if far is None else replace(row, criterion=replace(criterion, acceptable=far))
+
+
+def _rules_out(row: _Row, plan: VerdictPlan, course: ExpectedTraffic, end: int) -> float:
+    """The chance that a look up to the day `end` does, the last one taken to have enough users."""
+    looks = _looks(row, plan, course, end) or [(end, course.until(end - row.matures_days))]
+    return min(1.0, sum(_passes(row, plan, looks)))

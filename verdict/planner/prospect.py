@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.numbers import set_percent
@@ -16,10 +17,9 @@ from verdict.planner.assumptions import (
     RampLength,
     asked_for,
     believed,
-    part_chances,
     waits_for_users,
 )
-from verdict.planner.power import Power, power_of_plan, power_of_sequence
+from verdict.planner.power import PartChance, Power, part_chances, power_of_plan, power_of_sequence
 from verdict.planner.recorded import RecordedTraffic, in_lane, recorded
 from verdict.statistics.boundaries import boundaries
 from verdict.terms.judged_canary import JudgedCanary
@@ -118,7 +118,12 @@ class Prospect:
         """The chance to ship in the planned days (`until`: by this day), with each row's chance to pass, and
         each critical part's to have enough users."""
         day = self.days if until is None else until
-        return self._of_rows(until).among(part_chances(self.judged, self.course, self.assumptions, day))
+        return self._of_rows(until).among(self.parts(day))
+
+    def parts(self, day: int) -> Sequence[PartChance]:
+        """Each critical part's chance to have enough users by this day."""
+        plan = self.plan if self.judged.planned_days else None
+        return part_chances(self.judged, plan, self.course, self.assumptions, day)
 
     def _of_rows(self, until: int | None) -> Power:
         judged = self.judged
@@ -232,18 +237,25 @@ class PartsNeed:
 def need_of_parts(prospect: Prospect) -> PartsNeed:
     """What critical parts with too few users need, beyond the prospect's own share and days."""
     days = prospect.days
-    shares = (each / 100 for each in range(math.floor(prospect.share * 100) + 1, 51))
+    percents = range(math.floor(prospect.share * 100) + 1, 51)
+    percent = _first(percents, lambda each: _enough(prospect.raised(each / 100)))
     return PartsNeed(
-        share=next((each for each in shares if _enough(prospect.raised(each))), None),
-        days=next(
-            (each for each in range(days + 1, MOST_DAYS) if _enough(replace(prospect, days=each))), None
-        ),
+        share=None if percent is None else percent / 100,
+        days=_first(range(days + 1, MOST_DAYS), lambda each: _enough(replace(prospect, days=each))),
     )
 
 
+def _first(numbers: range, enough: Callable[[int], bool]) -> int | None:
+    """The least number that is enough, as all greater ones are; None if the last is not."""
+    low, high = 0, 1
+    while high < len(numbers) and not enough(numbers[high - 1]):  # far ones take long to compute
+        low, high = high, 2 * high
+    place = bisect_left(numbers, True, lo=low, hi=min(high, len(numbers)), key=enough)
+    return numbers[place] if place < len(numbers) else None
+
+
 def _enough(prospect: Prospect) -> bool:
-    found = part_chances(prospect.judged, prospect.course, prospect.assumptions, prospect.days)
-    return all(part.chance >= ENOUGH for part in found)
+    return all(part.chance >= ENOUGH for part in prospect.parts(prospect.days))
 
 
 def _of_rating(prospect: Prospect, weakest: Criterion) -> list[Lever]:
