@@ -43,7 +43,7 @@ from proxy.calls.canary_choice import CanaryChooser
 from proxy.calls.reader import admit_message, message_call
 from proxy.calls.refusal import Refused, error_body
 from proxy.calls.routes import ArmTarget, Routes, Trial
-from proxy.dialects.operation import PASS_THROUGH
+from proxy.dialects.operation import PASS_THROUGH, OutputRequest
 from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.network.websocket import CLOSE, PING, PONG, MessageCutter, WholeMessage, frame
@@ -53,6 +53,9 @@ from routing.assign import Assignment
 
 MAKER_IS_AWAY = "only the model that began this conversation can read it; try again"
 OUTSIDE = Assignment(arm="baseline", reason="no_plan")
+_ASKS_NOTHING = OutputRequest()
+_MOST_KEPT = 1 << 20
+"""Bytes of an input that declares tools, beyond which it is not kept while its connection lasts."""
 _TOO_LARGE = (1009).to_bytes(2, "big")
 
 
@@ -90,6 +93,7 @@ class ResponsesSocket:
         self._sockets = ProviderSockets(upstreams, provider)
         self._turns: list[ResponseTurn] = []
         self._last: dict[str, ResponseTurn] = {}  # by lane
+        self._declared: OutputRequest | None = None
         self._active_at = monotonic()
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: ErrorType | None = None
@@ -170,6 +174,7 @@ class ResponsesSocket:
     async def _ask(self, piece: WholeMessage, message: SocketMessage) -> None:
         """Begin an exchange, and send its request to the assigned arm."""
         call = message_call(self._handshake, self._routes(), self._lanes, piece.data)
+        self._declare(call, message)
         made_by = self._sockets.maker_of(message.previous_response_id)
         stateful = call.stateful and made_by is self._sockets.first
         warms = message.generate is False  # there is no answer, so it is an exchange of no canary
@@ -198,6 +203,16 @@ class ResponsesSocket:
                 self._unasked(turn, call.trial.candidate, "breaker_open")
         else:
             await self._send_to_arm(turn, call.trial)
+
+    def _declare(self, call: Call, message: SocketMessage) -> None:
+        """Keep the tools that a request declares: one that goes on from a response may use them again, and
+        says nothing of them."""
+        asked = call.facts.output or _ASKS_NOTHING
+        if asked.tools or asked.input:
+            self._declared = asked if len(asked.input) <= _MOST_KEPT else None
+        elif self._declared is not None and message.previous_response_id:
+            known = msgspec.structs.replace(self._declared, form=asked.form)
+            call.facts = msgspec.structs.replace(call.facts, output=known)
 
     def _goes_on(self, turn: ResponseTurn, trial: Trial, made_by: ProviderSocket) -> bool:
         """True for the baseline's request that goes on from a response of the candidate's own socket, which

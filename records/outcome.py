@@ -69,7 +69,8 @@ FINGERPRINT = "fingerprint "
 
 OutputCheck = Literal["", "judged", "not_judged"]
 """Whether an answer's tool calls and JSON were checked. Empty: the request has no tools and wants no JSON.
-`not_judged`: the check went beyond its bounds."""
+`not_judged`: the check went beyond its bounds, or tools are called that no request declares in a form that is
+read."""
 
 _NO_EVIDENCE = frozenset(
     {

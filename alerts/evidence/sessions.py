@@ -39,7 +39,8 @@ class LiveSession(msgspec.Struct, array_like=True, gc=False):
     `serial` counts the sessions of its arm, from 0. `is_first`: its unit's first in the run. `last`: when its
     last exchange ended, which failed or was left by its caller if `broke_off`. `repeated`: the calls of the
     last answer with tools in each conversation that may go on, the newest last. `held`: it went on through a
-    change of share that its unit did not follow. None is unknown.
+    change of share that its unit did not follow. `unread`: its answers whose tool calls were not read. None
+    is unknown.
     """
 
     unit: str
@@ -61,6 +62,7 @@ class LiveSession(msgspec.Struct, array_like=True, gc=False):
     held: bool = False
     input_tokens: int = 0
     cached_tokens: int = 0
+    unread: int = 0
 
     @property
     def cache_hits(self) -> float | None:
@@ -205,6 +207,7 @@ class LiveSessions:
             session.cached_tokens += usage.cached_input_tokens
         sums.tool_calls += len(outcome.tool_calls)
         session.tool_calls += len(outcome.tool_calls)
+        session.unread += is_unread(outcome)
         sums.faulty += bool(outcome.faults) and not session.faulty
         session.faulty = session.faulty or bool(outcome.faults)
         broke_off = outcome.outcome in ("aborted", "error")
@@ -259,6 +262,12 @@ def _conversation(session: LiveSession, result_of: int) -> tuple[dict[int, int],
     last = next((call.answer for call in session.repeated if call.id == result_of), None)
     before = {call.hash: call.times for call in session.repeated if call.answer == last}
     return before, tuple([call for call in session.repeated if call.answer != last])
+
+
+def is_unread(outcome: Outcome) -> bool:
+    """True for an answer that calls tools, of which none was read: no request declares them, or the answer
+    was too long."""
+    return outcome.finish == "tool_calls" and not outcome.tool_calls
 
 
 def hash_of(call: ToolCall) -> int:

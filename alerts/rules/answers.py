@@ -101,6 +101,20 @@ class AnswerFaultRule(OutcomeRule):
             tests=tests,
         )
 
+    def hear(self, outcome: Outcome, at: float, slot: int) -> bool:
+        """Add one outcome, as `OutcomeRule.hear`."""
+        if self.kind.checked and outcome.arm == "candidate" and outcome.output_check == "not_judged":
+            self.state.not_judged += 1
+        return super().hear(outcome, at, slot)
+
+    def sentence(self, now: float) -> str:
+        """The candidate's and the baseline's figures, and how many answers they say nothing of."""
+        return super().sentence(now) + self._not_judged()
+
+    def _not_judged(self) -> str:
+        unknown = self.state.not_judged
+        return f"; not judged: {unknown} of its answers" if unknown else ""
+
 
 @dataclass(slots=True)
 class UnusableState(RelativeState):
@@ -163,7 +177,7 @@ class UnusableAnswerRule(AnswerFaultRule):
 
     def sentence(self, now: float) -> str:
         """The candidate's and the baseline's figures, with both limits."""
-        return f"{super().sentence(now)} (limit {percent(self.most)})"
+        return f"{RelativeRule.sentence(self, now)} (limit {percent(self.most)}){self._not_judged()}"
 
 
 @dataclass(slots=True)

@@ -147,7 +147,8 @@ class RelativeState(EventsState):
 
     `failed` counts the outcomes with the event. `recent` holds the last 200 outcomes. `met` are the units
     whose first exchange is in `compared` or was. `seen` are the outcomes that people are told of, `harmed`
-    those of them with the event: every one, where the evidence takes some alone.
+    those of them with the event: every one, where the evidence takes some alone. `not_judged`: those of
+    which it is not known.
     """
 
     outcomes: int = 0
@@ -158,6 +159,7 @@ class RelativeState(EventsState):
     compared: UnitsCompared = field(default_factory=UnitsCompared)
     seen: int = 0
     harmed: HarmedUsers = field(default_factory=HarmedUsers)
+    not_judged: int = 0
 
 
 class RelativeRule:

@@ -25,7 +25,7 @@ import msgspec
 
 from alerts.evidence.counts import CountStart, RuleCounts
 from alerts.evidence.exchanges import unit_slot
-from alerts.evidence.sessions import STUCK_AT, LiveSession, SessionStep, quantile
+from alerts.evidence.sessions import STUCK_AT, LiveSession, SessionStep, is_unread, quantile
 from alerts.evidence.statistics import MINIMUM_UNITS, Evidence, Steps, Window, absolute_steps
 from alerts.rules.failures import TOO_HIGH
 from alerts.rules.means import MeanState, ValueMeanRule
@@ -140,7 +140,8 @@ def _two() -> Evidence:
 @dataclass(slots=True)
 class SessionsState(EventsState):
     """Both arms' sessions and the evidence. `bound` is that of monotonic `bound_at`, from `bound_of`
-    sessions; None while too little is known. JSON-able."""
+    sessions; None while too little is known. `not_judged`: sessions whose tool calls were not read.
+    JSON-able."""
 
     evidence: Evidence = field(default_factory=_two)
     candidate: ArmSessions = field(default_factory=ArmSessions)
@@ -148,6 +149,7 @@ class SessionsState(EventsState):
     bound: float | None = None
     bound_at: float = 0.0
     bound_of: int = 0
+    not_judged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,9 @@ MEASURES: Mapping[str, SessionMeasure] = {
         lambda session: None if session.tokens is None else float(session.tokens),
         lambda mean: f"{count(mean)} tokens per session",
     ),
-    "session_tool_calls": SessionMeasure(lambda session: float(session.tool_calls), _per("tool calls")),
+    "session_tool_calls": SessionMeasure(
+        lambda session: None if session.unread else float(session.tool_calls), _per("tool calls")
+    ),
     "session_length_s": SessionMeasure(
         lambda session: session.last - session.began, lambda mean: f"{seconds(mean)} per session"
     ),
@@ -199,6 +203,8 @@ class SessionRule:
         session, state = step.session, self.state
         value = self.value(session)
         if value is None:
+            if self.rule.rule in _OF_CALLS and session.unread == 1 and is_unread(step.outcome):
+                state.not_judged += 1
             return False
         candidate = session.arm == "candidate"
         arm, most = (state.candidate, CANDIDATES) if candidate else (state.baseline, BASELINES)
@@ -317,9 +323,16 @@ class SessionRule:
             value=self.shown_value(now),
             threshold=self.rule.limit,
             evidence=evidence.numbers() | self._counted(),
-            sentence=self.sentence(now) if state.candidate.count + state.baseline.count else NO_SESSIONS,
+            sentence=self._sentence(now),
             waits=waits if state.candidate.count + state.baseline.count else None,
         )
+
+    def _sentence(self, now: float) -> str:
+        """What is known, and how many sessions it is not known of."""
+        state = self.state
+        known = [self.sentence(now)] if state.candidate.count + state.baseline.count else []
+        not_judged = [NOT_JUDGED.format(state.not_judged)] if state.not_judged else []
+        return "; ".join(known + not_judged) or NO_SESSIONS
 
     def _counted(self) -> dict[str, float]:
         mine, theirs = self.state.candidate, self.state.baseline
@@ -359,6 +372,9 @@ def _ratio(mine: ArmSessions, theirs: ArmSessions) -> float | None:
 
 
 NO_SESSIONS = "no sessions: no request names one, so there is nothing to compare"
+NOT_JUDGED = "sessions not judged, because their tool calls could not be read: {}"
+_OF_CALLS = ("stuck", "session_tool_calls")
+"""Rules that need to know which tools are called."""
 
 
 class StuckRule(SessionRule):
@@ -374,7 +390,8 @@ class StuckRule(SessionRule):
 
     def value(self, session: LiveSession) -> float | None:
         """1 for a session that is stuck. One counts from its third exchange on: before it can hardly be."""
-        return float(session.is_stuck) if session.is_stuck or session.exchanges >= STUCK_AT else None
+        is_known = session.exchanges >= STUCK_AT and not session.unread
+        return float(session.is_stuck) if session.is_stuck or is_known else None
 
     def bound(self, now: float) -> float | None:
         """A half, from the baseline's fourth session on."""

@@ -36,6 +36,7 @@ from bench.models.pair import NamedModel
 from bench.models.tools import broken_calls, written_call, written_message
 from bench.settings import BenchSettings
 from common.groups import grouped
+from proxy.calls.prompt import added_tools
 from proxy.dialects.operation import Api
 from records.captures.capture import Capture, CapturedMessage, WireRequest
 from records.store import Store
@@ -343,6 +344,8 @@ def _request(request: WireRequest | None) -> dict[str, Any]:
     body: dict[str, Any] = msgspec.json.decode(request.body)
     left = _WRITTEN | _STREAMED | _STORED
     members = {name: value for name, value in body.items() if name not in left}
+    if added := added_tools(msgspec.json.encode(body.get("input"))):
+        members["tools"] = [*(members.get("tools") or ()), *added]
     found = {
         "parameters": members,
         "headers": dict(request.headers),

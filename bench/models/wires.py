@@ -94,14 +94,31 @@ def _responses(model: str, messages: Sequence[CapturedMessage], extras: RequestE
     functions are strict unless the request says otherwise."""
     tools = [{"type": "function", "strict": False, **each.function()} for each in extras.tools]
     body = {"store": False, **_with(tools), **extras.parameters}
-    custom = {each["name"] for each in body.get("tools", ()) if each.get("type") == "custom"}
+    declared = dict(_by_name(body.get("tools") or ()))
+    custom = {name for name, (kind, _) in declared.items() if kind == "custom"}
+    within = {name: {"namespace": space} for name, (_, space) in declared.items() if space}
     names = called(messages)
-    sent = [item for message in messages for item in _items(message, custom, names)]
+    sent = [item for message in messages for item in _items(message, custom, within, names)]
     return RESPONSES.removeprefix("/v1"), {**body, "model": model, "input": sent}
 
 
-def _items(message: CapturedMessage, custom: Set[str], names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """A message as items. A `custom` tool takes a text."""
+def _by_name(tools: Sequence[Mapping[str, Any]], within: str = "") -> Iterator[tuple[str, tuple[str, str]]]:
+    """The type and the namespace of each declared tool, by its name."""
+    for tool in tools:
+        name, kind = tool.get("name", ""), tool.get("type", "")
+        if kind == "namespace":
+            yield from _by_name(tool.get("tools") or (), name)
+        else:
+            yield name, (kind, within)
+
+
+def _items(
+    message: CapturedMessage,
+    custom: Set[str],
+    within: Mapping[str, Mapping[str, str]],
+    names: Mapping[str, str],
+) -> Iterator[dict[str, Any]]:
+    """A message as items. A `custom` tool takes a text. `within`: the namespaces, by the names of tools."""
     if message.role == "tool":
         kind = "custom_tool_call" if names.get(message.tool_call_id) in custom else "function_call"
         yield {"type": f"{kind}_output", "call_id": message.tool_call_id, "output": message.content}
@@ -109,7 +126,7 @@ def _items(message: CapturedMessage, custom: Set[str], names: Mapping[str, str])
     if message.content or not message.tool_calls:
         yield _plain(message)
     for call in message.tool_calls:
-        about = {"call_id": call.id, "name": call.name}
+        about = {"call_id": call.id, "name": call.name, **within.get(call.name, {})}
         if call.name in custom:
             text = arguments_of(call.arguments).get("input", call.arguments)
             yield {"type": "custom_tool_call", **about, "input": str(text)}

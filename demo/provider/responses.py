@@ -45,7 +45,11 @@ def read(_: Request, body: Mapping[str, Any]) -> Prompt:
 
 
 def _tool_to_call(body: Mapping[str, Any]) -> Tool | None:
-    offered = [tool for tool in body.get("tools") or () if tool.get("type") == "function"]
+    items = body["input"] if isinstance(body["input"], list) else ()
+    added = [tool for item in items if item.get("type") == "additional_tools" for tool in item["tools"]]
+    inner = [tool for group in added if group.get("type") == "namespace" for tool in group["tools"]]
+    declared = [*(body.get("tools") or ()), *added, *inner]
+    offered = [tool for tool in declared if tool.get("type") == "function"]
     choice = body.get("tool_choice", "auto")
     if isinstance(choice, dict):
         offered = [tool for tool in offered if tool["name"] == choice.get("name")]

@@ -73,7 +73,7 @@ class OutputJudgement(NamedTuple):
         return OutputJudgement("not_judged" if None in told and not faults else "judged", faults)
 
 
-NOT_JUDGED = OutputJudgement("not_judged")
+NOT_JUDGED, UNASKED = OutputJudgement("not_judged"), OutputJudgement("")
 
 
 def judge(
@@ -85,7 +85,7 @@ def judge(
     except UNREADABLE:
         return NOT_JUDGED
     if not (expected.tools or expected.others or expected.wants_json):
-        return OutputJudgement("")
+        return NOT_JUDGED if answer is not None and answer.called else UNASKED
     if output is None or answer is None:
         return NOT_JUDGED
     named: frozenset[Fault] = frozenset(
@@ -113,14 +113,14 @@ def _findings(
 
 
 def _of_call(expected: ExpectedOutput, call: CollectedCall) -> Iterator[OutputFinding]:
-    if call.name not in expected.tools and not expected.others:
+    if call.full_name not in expected.tools and not expected.others:
         yield OutputFinding("tool_unknown")
     if call.free:
         return
     arguments = call.arguments or "{}"  # Claude's streams and vLLM write nothing for a call without arguments
     if call.broken or not is_json(arguments):
         yield OutputFinding("tool_args_invalid")
-    elif (schema := expected.tools.get(call.name)) is not None:
+    elif (schema := expected.tools.get(call.full_name)) is not None:
         yield OutputFinding("tool_args_off_schema", schema, arguments)
 
 
@@ -162,7 +162,7 @@ _CANONICAL_BOUND = 1 << 16
 
 def _tool_call(key: bytes, call: CollectedCall, id: str) -> ToolCall:
     arguments = call.arguments if call.free else canonical(call.arguments or "{}")
-    text = f"{call.name}\0{arguments}".encode("utf-8", "surrogatepass")
+    text = f"{call.full_name}\0{arguments}".encode("utf-8", "surrogatepass")
     digest = blake2b(text, key=key, digest_size=8, person=b"tool call").digest()
     return ToolCall(call.name[:_NAME_KEPT], digest, _call_id(key, id))
 
@@ -210,7 +210,6 @@ def canonical(text: str) -> str:
 
 
 Answer = tuple[Finish | None, tuple[Fault, ...], OutputCheck]
-UNASKED = OutputJudgement("")
 NO_ANSWER: Answer = (None, (), "")
 _GOOD: Answer = ("stop", (), "")
 
@@ -268,6 +267,8 @@ def answer_of(call: Call, attempt: Attempt, examination: Examination | None) -> 
         return _GOOD
     if facts is None:
         return "unknown", in_order(judgement.faults), judgement.check
+    if not judgement.check and facts.called:
+        judgement = NOT_JUDGED
     return facts.finish, in_order(facts.faults() | judgement.faults), judgement.check
 
 

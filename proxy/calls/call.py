@@ -11,6 +11,7 @@ from proxy.calls.compressed_body import CompressedBody
 from proxy.calls.routes import ArmTarget, Route, Trial
 from proxy.dialects.operation import OutputRequest, filled
 from proxy.dialects.realtime import parameter
+from proxy.dialects.responses import ADDED_TOOLS
 from proxy.network.server.caller_request import CallerRequest
 from proxy.providers.arm_texts import ArmTexts, Span
 from proxy.providers.headers import Headers
@@ -117,6 +118,7 @@ class _Body(msgspec.Struct):
     prompt: msgspec.Raw = msgspec.Raw()
     container: msgspec.Raw = msgspec.Raw()
     store: bool | None = None
+    input: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
     toolConfig: msgspec.Raw = msgspec.Raw()  # noqa: N815 - Bedrock's name
     functions: msgspec.Raw = msgspec.Raw()
@@ -146,6 +148,12 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
     if parsed is None or (route.operation.needs_model and not parsed.model):
         return None
     streams = route.operation.streams
+    names_state = not (
+        bytes(parsed.previous_response_id) in _NOTHING
+        and bytes(parsed.conversation) in _NOTHING
+        and bytes(parsed.container) in _NOTHING
+        and not (route.operation.creates_state and _names_stored_answer(parsed))
+    )
     unit, agent_session = _text(parsed.user) or _text(parsed.safety_identifier), ""
     if parsed.metadata is not None or unit.startswith(AGENT):
         unit, agent_session = _user(parsed)
@@ -156,14 +164,9 @@ def facts_of(route: Route, body: bytes) -> RequestFacts | None:
         unit=unit,
         agent_session=agent_session,
         body_session=_body_session(parsed) if parsed.session_id is not None or parsed.conversation else "",
-        names_state=not (
-            bytes(parsed.previous_response_id) in _NOTHING
-            and bytes(parsed.conversation) in _NOTHING
-            and bytes(parsed.container) in _NOTHING
-            and not (route.operation.creates_state and _names_stored_answer(parsed))
-        ),
+        names_state=names_state,
         declines_store=parsed.store is False,
-        output=_output_request(parsed),
+        output=_output_request(parsed, body, names_state=names_state),
         own_data=len(parsed.data_sources) > 0 and filled(parsed.data_sources),
     )
 
@@ -204,8 +207,9 @@ def _names_stored_answer(parsed: _Body) -> bool:
     return bytes(parsed.environment)[:1] == b'"' or any(bytes(name) not in _NOTHING for name in names)
 
 
-def _output_request(parsed: _Body) -> OutputRequest | None:
-    """The members that say what the answer may hold; None without tools and without a word of JSON."""
+def _output_request(parsed: _Body, body: bytes, *, names_state: bool) -> OutputRequest | None:
+    """The members that say what the answer may hold; None without tools and without a word of JSON. A request
+    that goes on from state may have declared its tools before."""
     form = (
         parsed.response_format
         or parsed.text
@@ -216,15 +220,18 @@ def _output_request(parsed: _Body) -> OutputRequest | None:
         or parsed.generation_config
     )
     tools = parsed.tools or parsed.toolConfig
-    if not (form or tools or parsed.functions):
+    added = parsed.input if parsed.input and _ADDS_TOOLS in body else _NO_MEMBER
+    if not (form or tools or parsed.functions or added or names_state):
         return None  # most requests
     if form and not _WANTS_JSON.search(form):
         form = parsed.output_format  # Anthropic's older member, beside an output_config about something else
-    if form or filled(tools) or filled(parsed.functions):
-        return OutputRequest(tools=tools, functions=parsed.functions, form=form)
+    if form or filled(tools) or filled(parsed.functions) or added or names_state:
+        return OutputRequest(tools=tools, input=added, functions=parsed.functions, form=form)
     return None
 
 
+_ADDS_TOOLS = b'"%b"' % ADDED_TOOLS.encode()
+_NO_MEMBER = msgspec.Raw()
 _WANTS_JSON = re.compile(b"json")
 
 

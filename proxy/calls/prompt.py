@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from common.text import UNREADABLE
+from proxy.dialects.responses import ADDED_TOOLS
 from records.captures.capture import CapturedToolCall
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -95,11 +96,12 @@ class _ToolConfig(msgspec.Struct):
 
 
 class _Declaring(msgspec.Struct):
-    """The members that declare tools; Bedrock's Converse has `toolConfig`."""
+    """The members that declare tools; Bedrock's Converse has `toolConfig`, Codex items of its `input`."""
 
     tools: Any = None
     functions: Any = None
     tool_config: _ToolConfig | None = msgspec.field(name="toolConfig", default=None)
+    input: msgspec.Raw = msgspec.Raw()
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -356,7 +358,8 @@ def declared_tools(body: bytes) -> str:
         found = _decode_declaring(body)
     except UNREADABLE:
         return ""
-    groups = (found.tools, found.functions, found.tool_config.tools if found.tool_config else None)
+    config = found.tool_config.tools if found.tool_config else None
+    groups = (found.tools, found.functions, config, added_tools(found.input))
     tools = [
         {"type": "function", "function": function}
         for group in groups
@@ -364,6 +367,20 @@ def declared_tools(body: bytes) -> str:
         for function in _functions(_object(tool))
     ]
     return _json(tools) if tools else ""
+
+
+def added_tools(given: bytes | msgspec.Raw) -> list[Any]:
+    """The tools that items of a request's `input` declare."""
+    try:
+        rows = _decode_rows(given) if _ADDS_TOOLS.search(given) else []
+    except UNREADABLE:
+        return []
+    items = [_decode_any(row) for row in rows if isinstance(row, msgspec.Raw) and _ADDS_TOOLS.search(row)]
+    found = [item["tools"] for item in items if isinstance(item, dict) and item.get("type") == ADDED_TOOLS]
+    return [tool for tools in found if isinstance(tools, list) for tool in tools]
+
+
+_ADDS_TOOLS = re.compile(b'"%b"' % ADDED_TOOLS.encode())
 
 
 def _functions(tool: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

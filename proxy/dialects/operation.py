@@ -83,6 +83,11 @@ class AnswerChoices:
         return choice
 
     @property
+    def called(self) -> bool:
+        """True when a choice calls a tool that the caller runs."""
+        return any(choice.called for choice in self.choices.values())
+
+    @property
     def finish(self) -> Finish:
         """Why the first choice ended; `unknown` without a choice or a reason."""
         return self.choices[min(self.choices)].finish if self.choices else "unknown"
@@ -129,10 +134,12 @@ OUTPUT_BOUND = 1 << 20
 class OutputRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The raw members of a request that say what its answer may hold; empty where there are none.
 
-    `form`: `response_format`, `text`, `generationConfig` and the like.
+    `input`: what the request brings, where that declares tools too (the responses API). `form`:
+    `response_format`, `text`, `generationConfig` and the like.
     """
 
     tools: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
     functions: msgspec.Raw = msgspec.Raw()
     form: msgspec.Raw = msgspec.Raw()
 
@@ -147,8 +154,9 @@ class Schema(NamedTuple):
 class ExpectedOutput(NamedTuple):
     """What an answer may hold.
 
-    `tools`: the schema of each tool's arguments, by name; None without one. `others`: tools with other names
-    may be called. `wants_json`: the text must be JSON. `schema`: its schema.
+    `tools`: the schema of each tool's arguments, by name; None without one. One in a namespace has its names
+    with and without that. `others`: tools with other names may be called. `wants_json`: the text must be
+    JSON. `schema`: its schema.
     """
 
     tools: Mapping[str, Schema | None] = {}
@@ -158,16 +166,21 @@ class ExpectedOutput(NamedTuple):
 
 
 class CollectedCall:
-    """A call of a tool that the caller runs. `free`: its input is text. `broken`: no object where the API has
-    one."""
+    """A call of a tool that the caller runs. `namespace`: that of the tool, "" without one. `free`: its input
+    is text. `broken`: no object where the API has one."""
 
-    __slots__ = ("broken", "free", "id", "name", "pieces")
+    __slots__ = ("broken", "free", "id", "name", "namespace", "pieces")
 
     def __init__(self, id: str = "", name: str = "") -> None:
         self.id = id
         self.name = name
+        self.namespace = ""
         self.pieces: list[str] = []
         self.free = self.broken = False
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}.{self.name}" if self.namespace else self.name
 
     @property
     def arguments(self) -> str:

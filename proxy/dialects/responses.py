@@ -3,6 +3,7 @@
 The token counts of chat completions are here too: both have the same, under two sets of names.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from proxy.dialects.operation import (
     Count,
     ExpectedOutput,
     OutputRequest,
+    Schema,
     Texts,
     decode_counted,
     given,
@@ -122,6 +124,7 @@ class _Item(msgspec.Struct, gc=False):
     content: list[_Part] | None = None
     call_id: str | None = None
     name: str | None = None
+    namespace: str | None = None
     arguments: Any = None
     input: Any = None
 
@@ -284,6 +287,7 @@ def _take_item(output: CollectedOutput, item: _Item) -> None:
         arguments = item.arguments or item.input or ""
         call = output.add_call(0, place, id=item.call_id, name=item.name, arguments=arguments)
         call.free = item.type == "custom_tool_call"
+        call.namespace = item.namespace or ""
 
 
 class _Tool(msgspec.Struct, gc=False):
@@ -293,6 +297,17 @@ class _Tool(msgspec.Struct, gc=False):
     name: str = ""
     parameters: msgspec.Raw = msgspec.Raw()
     tools: list["_Tool"] | None = None
+
+
+class _InputItem(msgspec.Struct, gc=False):
+    type: str = ""
+    tools: msgspec.Raw = msgspec.Raw()
+
+
+ADDED_TOOLS = "additional_tools"
+"""The type of an input item that declares tools, as Codex does from its first item on."""
+_MOST_OBJECTS = 200_000
+"""Of an input with more objects nothing is read: building them would take the loop tens of milliseconds."""
 
 
 class _Format(msgspec.Struct, gc=False):
@@ -305,6 +320,7 @@ class _Text(msgspec.Struct, gc=False):
 
 
 _decode_tools = msgspec.json.Decoder(list[_Tool]).decode
+_decode_input = msgspec.json.Decoder(list[_InputItem]).decode
 _decode_text = msgspec.json.Decoder(_Text).decode
 _OWN_ITEMS = (
     "web_search", "file_search", "code_interpreter", "image_generation", "computer", "local_shell", "shell",
@@ -314,16 +330,50 @@ _OWN_ITEMS = (
 
 
 def expected_output(request: OutputRequest) -> ExpectedOutput:
-    listed = _decode_tools(request.tools) if is_given(request.tools) else []
-    tools = [*listed, *[nested for tool in listed for nested in tool.tools or ()]]
-    named = [tool for tool in tools if tool.type in ("function", "custom")]
+    tools = list(_in_all_namespaces([*_listed(request.tools), *_added(request.input)]))
+    named = [
+        (name, schema_of(tool.parameters)) for name, tool in tools if tool.type in ("function", "custom")
+    ]
     wanted = (_decode_text(request.form).format if is_given(request.form) else None) or _Format()
     return ExpectedOutput(
-        tools={tool.name: schema_of(tool.parameters) for tool in named},
-        others=any(not _is_closed(tool) for tool in tools),
+        tools=_by_name(named),
+        others=any(not _is_closed(tool) for _, tool in tools),
         wants_json=wanted.type in ("json_object", "json_schema"),
         schema=schema_of(wanted.schema) if wanted.type == "json_schema" else None,
     )
+
+
+def _listed(tools: msgspec.Raw) -> list[_Tool]:
+    return _decode_tools(tools) if is_given(tools) else []
+
+
+def _added(given_input: msgspec.Raw) -> Iterator[_Tool]:
+    """The tools that the input declares. Raises DecodeError for an input of too many objects."""
+    text = bytes(given_input)
+    if text.count(b"{") > _MOST_OBJECTS:
+        raise msgspec.DecodeError(f"it has more than {_MOST_OBJECTS} objects")
+    for item in _decode_input(text) if text else ():
+        if item.type == ADDED_TOOLS:
+            yield from _listed(item.tools)
+
+
+def _in_all_namespaces(tools: Iterable[_Tool], within: str = "") -> Iterator[tuple[str, _Tool]]:
+    """All tools, each with the namespaces that it is in before its name."""
+    for tool in tools:
+        yield within + tool.name, tool
+        yield from _in_all_namespaces(tool.tools or (), f"{within}{tool.name}.")
+
+
+def _by_name(tools: Iterable[tuple[str, Schema | None]]) -> dict[str, Schema | None]:
+    """The schemas by every name that a call may give: with all namespaces, the inner ones or none. None for a
+    name of two tools that differ."""
+    found: dict[str, Schema | None] = {}
+    for path, schema in tools:
+        name, dot = path, "."
+        while dot:
+            found[name] = schema if found.get(name, schema) == schema else None
+            _, dot, name = name.partition(".")
+    return found
 
 
 def _is_closed(tool: _Tool) -> bool:

@@ -263,6 +263,9 @@ class Meters(Collector):
         self._throttled = Tally("canary_throttled_requests_total", "Requests over the provider's quota", _ARM)
         self._answers = Tally("canary_answers_total", "Answers by how they ended", (*_ARM, "finish"))
         self._faults = Tally("canary_answer_faults_total", "Answers by answer fault", (*_ARM, "fault"))
+        self._not_judged = Tally(
+            "canary_answers_not_judged_total", "Answers whose tool calls or JSON could not be checked", _ARM
+        )
         self._tokens = Tally("canary_tokens_total", "Tokens by kind", (*_ARM, "kind"))
         self._cost = Tally("canary_cost_usd_total", "Cost in US dollars of priced exchanges", _ARM)
         self._unpriced = Tally("canary_unpriced_requests_total", "Answered exchanges without a price", _ARM)
@@ -330,6 +333,7 @@ class Meters(Collector):
         for arm in product(self._canaries, get_args(ArmName)):
             self._unpriced.add(arm, 0.0)
             self._throttled.add(arm, 0.0)
+            self._not_judged.add(arm, 0.0)
             for tally, kinds in counted:
                 for kind in get_args(kinds):
                     tally.add((*arm, kind), 0.0)
@@ -358,6 +362,8 @@ class Meters(Collector):
             self._answers.add((*arm, one.finish), count)
         for fault in one.faults:
             self._faults.add((*arm, fault), count)
+        if one.output_check == "not_judged":
+            self._not_judged.add(arm, count)
         self._observe_times(one, group, arm)
         self._observe_usage(one, group, arm)
 

@@ -116,6 +116,7 @@ def test_answers_that_nobody_checked_are_no_part_of_invalid_output(traffic_of: A
     traffic.both(20, baseline=GOOD, candidate={**GOOD, "output_check": check})
     status = traffic.decide()["invalid_output"]
     assert (status.state, status.evidence["outcomes"]) == ("not_enough_data", 0)
+    assert status.sentence.endswith("; not judged: 20 of its answers") is (check == "not_judged")
 
 
 def test_faults_that_both_arms_have_alike_convict_nobody(traffic_of: Any) -> None:

@@ -227,6 +227,33 @@ def test_in_a_row_means_in_one_conversation_of_the_session(
     assert len(session.repeated) <= MOST_TOOL_CALLS
 
 
+def test_sessions_whose_tool_calls_are_not_read_are_said_to_be_not_judged_and_never_ok(
+    traffic_of: Any,
+) -> None:
+    rules = [
+        rule for rule in (*DEFAULT_RULES, *FURTHER_RULES) if rule.rule in ("stuck", "session_tool_calls")
+    ]
+    traffic = traffic_of(Watch("support-nov", rules))
+    for number in range(30):
+        for arm in ("baseline", "candidate"):
+            for _ in range(4):
+                traffic.send(
+                    1, arm=arm, unit=f"{arm}{number}", session=f"{arm}{number}",
+                    finish="tool_calls", output_check="not_judged",
+                )  # fmt: skip
+    for status in traffic.decide().values():
+        assert (status.state, status.action) == ("not_enough_data", None)
+        assert status.sentence.startswith("sessions not judged")
+        assert status.sentence.endswith(": 60")
+    for _ in range(3):
+        traffic.send(
+            1, unit="seen", session="seen", finish="tool_calls", tool_calls=(ToolCall("t", b"x" * 8),)
+        )
+    sentence = traffic.decide()["stuck"].sentence
+    assert "100.0 % of 1 of the baseline" in sentence
+    assert "; sessions not judged, because their tool calls could not be read: 60" in sentence
+
+
 def test_where_nobody_sends_sessions_the_rules_say_so(traffic_of: Any) -> None:
     traffic = traffic_of(Watch("support-nov", RULES))
     traffic.both(30, baseline={"cost_usd": 0.01}, candidate={"cost_usd": 9.0})

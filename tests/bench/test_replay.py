@@ -91,6 +91,18 @@ def test_what_cannot_be_asked_again_is_left_out_and_counted_by_reason() -> None:
     }
 
 
+def test_a_step_of_codex_is_asked_with_the_tools_that_its_input_declares() -> None:
+    inner = [{"type": "function", "name": "search"}, {"type": "custom", "name": "exec"}]
+    tools = [{"type": "namespace", "name": "functions", "tools": inner}]
+    body = {"input": [{"type": "additional_tools", "tools": tools}, {"role": "user", "content": "Do s."}]}
+    names = [{"type": "function", "function": {"name": name}} for name in ("search", "exec")]
+    request = WireRequest(path="/v1/responses", body=json.dumps(body))
+    captured = replace(step("s", 1), request=request, tools=json.dumps(names))
+    (found,) = steps_of([captured], 8).steps
+    assert found.example.extras.parameters["tools"] == tools
+    assert [each.name for each in found.example.extras.tools] == ["search", "exec"]
+
+
 SAME = Answer(text="", calls=(call(),))
 
 

@@ -128,6 +128,17 @@ def test_the_responses_api_has_them_as_items_and_keeps_a_tools_text() -> None:
     assert body["input"][5]["type"] == "custom_tool_call_output"
 
 
+def test_the_responses_api_has_calls_in_the_namespaces_of_their_tools() -> None:
+    for kind in ("custom", "function"):
+        inner = [{"type": kind, "name": "search"}]
+        tools = {"tools": [{"type": "namespace", "name": "functions", "tools": inner}]}
+        body = body_of("openai", replace(WITH_TOOL, parameters=tools, path="/v1/responses"))
+        assert body["tools"] == tools["tools"]
+        assert {each.get("namespace") for each in body["input"][3:5]} == {"functions"}
+        assert body["input"][3]["type"] == ("custom_tool_call" if kind == "custom" else "function_call")
+        assert "namespace" not in body["input"][5]
+
+
 def test_anthropic_has_the_results_of_one_answer_in_one_message_with_matching_ids() -> None:
     body = body_of(
         "anthropic", RequestExtras(tools=(TOOL,), api="openai", parameters={"n": 1}, path="/v1/responses")

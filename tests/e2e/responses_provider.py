@@ -96,7 +96,7 @@ class ResponsesProvider:
 
     async def _session(self, connection: ServerConnection) -> None:
         line: Line = connection.line  # type: ignore[attr-defined]
-        stored: set[str] = set()
+        stored: dict[str, list[Any]] = {}
         before: dict[str, Any] = {}
         with suppress(ConnectionClosed):
             async for message in connection:
@@ -109,7 +109,7 @@ class ResponsesProvider:
                     await _answer(connection, {**before, "input": asked["input"]}, stored)
 
 
-async def _answer(connection: ServerConnection, asked: dict[str, Any], stored: set[str]) -> None:
+async def _answer(connection: ServerConnection, asked: dict[str, Any], stored: dict[str, list[Any]]) -> None:
     model, lane = str(asked.get("model")), asked.get("stream_id")
     marks = {} if lane is None else {"stream_id": lane}
     status = model.removeprefix("refuse-") if model.startswith("refuse-") else ""
@@ -128,14 +128,18 @@ async def _answer(connection: ServerConnection, asked: dict[str, Any], stored: s
         return
     if asked.get("generate") is False:
         empty = {"id": f"resp_warm_{len(stored)}", "object": "response", "model": model, "output": []}
-        stored.add(str(empty["id"]))
+        stored[str(empty["id"])] = []
         await _send(connection, {"type": "response.created", "response": empty, **marks})
         await _send(connection, {"type": "response.completed", "response": empty | {"status": "completed"}})
         return
-    prompt = RESPONSES.read(None, asked)  # type: ignore[arg-type]
+    given = (
+        asked["input"] if isinstance(asked["input"], list) else [{"role": "user", "content": asked["input"]}]
+    )
+    added = stored.get(previous or "", [])  # what was said before holds for what goes on from it
+    prompt = RESPONSES.read(None, {**asked, "input": [*added, *given]})  # type: ignore[arg-type]
     draws = Random(json.dumps(asked, sort_keys=True))
     reply = answer(prompt, Behaviour(words=12), draws)
-    stored.add(response_id(reply))
+    stored[response_id(reply)] = [*added, *(item for item in given if item.get("type") == "additional_tools")]
     for number, event in enumerate(RESPONSES.events(prompt, reply, 1_800_000_000)):
         if model == "break" and number == 5:
             connection.transport.abort()

@@ -100,7 +100,7 @@ def sdk(stage: Stage, session: str, **options: Any) -> openai.AsyncOpenAI:
 
 async def heard(connection: Any, **members: Any) -> list[Any]:
     """The events of one response, asked by the SDK."""
-    await connection.response.create(input="Where is my refund?", **members)
+    await connection.response.create(**{"input": "Where is my refund?", **members})
     events = []
     async for event in connection:
         events.append(event)
@@ -219,6 +219,26 @@ def test_answers_are_judged_and_captured(stage: Stage) -> None:
     assert saying.answer == "".join(
         event.delta for event in events if event.type == "response.output_text.delta"
     )
+
+
+def test_tools_of_an_earlier_message_are_those_of_what_goes_on_from_it(stage: Stage) -> None:
+    """Codex declares its tools in the input of its first message, and says nothing of them again."""
+    user = new_user(stage, "candidate", "gpt-4o", "added")
+    tools = {"type": "namespace", "name": "functions", "tools": [TOOL]}
+    added = {"type": "additional_tools", "role": "developer", "tools": [tools]}
+    asks = {"model": "gpt-4o", "safety_identifier": user}
+
+    async def scene() -> None:
+        async with sdk(stage, user).responses.connect() as connection:
+            said = [added, {"role": "user", "content": "Where is it?"}]
+            events = await heard(connection, input=said, **asks)
+            await heard(connection, previous_response_id=events[-1].response.id, **asks)
+
+    run(scene())
+    _, *called = recorded(stage, user, number=3)
+    for row in called:
+        assert (row["finish"], row["output_check"], row["faults"]) == ("tool_calls", "judged", "")
+        assert json.loads(row["tool_calls"])[0]["name"] == TOOL["name"]
 
 
 def test_an_arm_at_another_entry_gets_a_line_of_its_own_with_its_own_key(

@@ -27,6 +27,7 @@ PROMISED = {
     "canary_throttled_requests": {"canary", "arm"},
     "canary_answers": {"canary", "arm", "finish"},
     "canary_answer_faults": {"canary", "arm", "fault"},
+    "canary_answers_not_judged": {"canary", "arm"},
     "canary_request_duration_seconds": {"canary", "arm"},
     "canary_time_to_first_token_seconds": {"canary", "arm"},
     "canary_time_per_output_token_seconds": {"canary", "arm"},
@@ -258,7 +259,7 @@ def test_what_has_not_happened_yet_is_shown_as_0_before_and_after_a_restart() ->
 def test_answers_count_by_their_end_and_by_each_of_their_faults() -> None:
     meters = new_meters()
     meters.observe(an_outcome(finish="length", faults=("cut_off", "json_invalid")))
-    meters.observe(an_outcome(finish="stop"))
+    meters.observe(an_outcome(finish="stop", output_check="not_judged"))
     meters.observe(an_outcome(outcome="fallback", error_type="provider_5xx"))
     meters.observe(an_outcome(finish="stop", faults=("empty",), mirror=True))
     restored = new_meters()
@@ -270,6 +271,7 @@ def test_answers_count_by_their_end_and_by_each_of_their_faults() -> None:
             ("canary_answers_total", "stop"): 1,
             ("canary_answer_faults_total", "cut_off"): 1,
             ("canary_answer_faults_total", "json_invalid"): 1,
+            ("canary_answers_not_judged_total",): 1,
         }
         assert found[("canary_answer_faults_total", "support-nov", "candidate", "refused")] == 0
         assert found[("canary_answers_total", "support-nov", "baseline", "content_filter")] == 0
