@@ -223,6 +223,39 @@ def test_a_waiting_canarys_exchanges_tell_of_its_users(unit_totals: UnitTotals) 
     assert found.assumptions.parts == {"category:refund": 0.2, "segment:plan=pro": 0.05}
 
 
+HERS = {"canary": "c", "reason": "stopped", "arm": "baseline"}
+OTHERS = {"canary": "d", "reason": "cohort"}
+NOBODYS = {"canary": "", "reason": "", "arm": "baseline"}
+LANELESS = {"canary": "", "reason": "no_lane", "arm": "baseline"}
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ((NOBODYS, NOBODYS), (NOBODYS, NOBODYS)),
+        ((NOBODYS, NOBODYS), (HERS, OTHERS)),
+        ((NOBODYS, NOBODYS), (HERS, LANELESS)),
+        ((HERS, LANELESS), (HERS, LANELESS)),
+        ((HERS, HERS), (HERS, OTHERS)),  # alone, until the other one came
+        ((HERS, OTHERS), (HERS, OTHERS)),
+        ((NOBODYS, OTHERS), (NOBODYS, OTHERS)),  # the lane of the next trial beside a promoted one's
+    ],
+)
+def test_half_of_all_users_of_its_requests_reach_a_lane_of_half(
+    unit_totals: UnitTotals,
+    first: tuple[dict[str, str], ...],
+    then: tuple[dict[str, str], ...],
+) -> None:
+    """Whoever had them before."""
+    for user in range(200):
+        half = user % 2
+        unit_totals.exchange(unit=f"u{user}", **first[half], at=NOW - 8 * DAY_S)
+        unit_totals.exchange(unit=f"u{user}", **then[half], at=NOW - 4 * DAY_S)
+    found = recorded(unit_totals.connection, CANARY, JUDGED, now=NOW, lane=0.5)
+    assert found is not None
+    assert found.users_per_day == pytest.approx(100 / 4)
+
+
 def test_before_a_run_feedback_about_the_exchanges_of_its_match_tells_of_events(
     unit_totals: UnitTotals,
 ) -> None:

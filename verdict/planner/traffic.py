@@ -370,7 +370,7 @@ class UntakenTraffic:
         if table.num_rows == 0:
             return None, {}
         self._table = table
-        self.reaching = reaching(table, self.canary, self._lane)
+        self.reaching = self._reaching(table)
         nobodys = table["unit"].to_numpy() == ""
         self._users.of(table["unit"].filter(~nobodys).to_pylist())
         group = _groups(table, nobodys)
@@ -506,13 +506,28 @@ class UntakenTraffic:
         untaken = ~field("mirror") & (field("arm") == "baseline") & (field("reason") != "pinned")
         return of_match & untaken & measured()
 
+    def _reaching(self, table: Any) -> float:
+        """The lane's part of all users of the match, whichever canary took them, for each user of the table:
+        those whom other canaries had are not in it, those who had no lane, or came before there were lanes,
+        are. A match without models is known by the canary's own exchanges alone."""
+        from pyarrow.compute import field
 
-def reaching(table: Any, canary: str, lane: float) -> float:
-    """The part of a table's users that reach the canary: those that did, and its lane's part of the rest."""
-    units = table["unit"].to_numpy()
-    own = np.unique(units[(units != "") & (table["canary"].to_numpy() == canary)])
-    users = np.unique(units[units != ""])
-    return (len(own) + lane * (len(users) - len(own))) / len(users) if len(users) else lane
+        if self._lane == 1.0 or not self._models:
+            return 1.0
+        columns = ("at", "unit", "model_requested", "mirror", "reason", *MEASURED)
+        since = self.since_day * DAY_S
+        every = newest(self._connection, columns, self._of_models, since=since, until=math.inf, most=MOST)
+        if every.num_rows == 0:
+            return self._lane
+        seen = table.filter(field("at") >= every["at"][-1])
+        users, mine = (set(each["unit"].to_pylist()) - {""} for each in (every, seen))
+        return min(1.0, self._lane * len(users | mine) / len(mine)) if mine else self._lane
+
+    def _of_models(self) -> Any:
+        from pyarrow.compute import field
+
+        given = ~field("mirror") & (field("reason") != "pinned")
+        return given & measured() & field("model_requested").isin(self._models)
 
 
 def _groups(table: Any, nobodys: Bools) -> Ints:
