@@ -1,7 +1,8 @@
 """The request path, top to bottom: read, assign, ask, relay, record.
 
 Every ending, including disconnects and cancellations, records exactly one Outcome before the bytes that
-complete the response are sent: on disk, or in memory while the disk hangs (ADR 8).
+complete the response are sent: on disk, or in memory while the disk hangs (ADR 8). Where an answer is made in
+the background that is when it is fetched.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import structlog
 from msgspec.structs import replace
 
 from proxy.attempts.attempt import Attempt, unasked
+from proxy.attempts.background import AwaitedAnswers
 from proxy.attempts.dispatch import AttemptDispatch, CandidateWait, StreamUsageRefusals
 from proxy.attempts.foreign_state import refused_for_state
 from proxy.attempts.mirror import Mirrors
@@ -45,7 +47,8 @@ log = structlog.get_logger()
 class Exchanges:
     """The handler of the LLM paths. `routes` is replaced on reload; `states()` returns the newest states;
     `ticker` watches the requests that wait for a candidate; `callers` says who may call;
-    `bodies` counts what of their requests is held; `held` says who keeps an arm through a change of share.
+    `bodies` counts what of their requests is held; `awaited` has the exchanges whose answers are fetched
+    later; `held` says who keeps an arm through a change of share.
 
     Each connection limit of `upstreams`, including its waiters, is three quarters of `most_in_flight`, so a
     hanging provider leaves room for the others.
@@ -63,6 +66,7 @@ class Exchanges:
     stream_usage: StreamUsageRefusals = field(default_factory=StreamUsageRefusals)
     callers: Callers = field(default_factory=Callers)
     bodies: HeldBodies = field(default_factory=HeldBodies)
+    awaited: AwaitedAnswers = field(default_factory=AwaitedAnswers)
     most_in_flight: int = 4096
     held: Held = everybody
     lanes: CanaryChooser = field(init=False)
@@ -99,7 +103,9 @@ class Exchanges:
             record.refuse(refusal.error_type, refusal.caller)
             refuse(incoming, record, refusal)
         except asyncio.CancelledError:
-            record.abort()
+            attempt = record.attempts[-1] if record.attempts else None
+            if attempt is None or not self.awaited.wait(record, attempt, record.leave):
+                record.abort()
             _abort_attempts(record)
         except Exception:
             log.exception("exchange.crashed", exchange=record.exchange_id)
@@ -111,7 +117,10 @@ class Exchanges:
                 self.bodies.release(incoming)
 
     async def _exchange(self, incoming: CallerRequest, record: ExchangeRecord) -> None:
-        if self.recorder.started - self.recorder.finished > self.most_in_flight:
+        most = self.most_in_flight
+        if (begun := self.recorder.started - self.recorder.finished) > most and begun - len(
+            self.awaited
+        ) > most:
             raise overload()
         call = await read(incoming, self.routes, self.lanes, self.callers, self.bodies)
         if not self._has_room(call):
@@ -137,7 +146,7 @@ class Exchanges:
         else:
             if call.trial is not None and call.trial.mirror:
                 self.mirrors.offer(call, record.assignment, attempt)
-            await _relay(incoming, record, attempt)
+            await _relay(incoming, call, record, attempt, self.awaited)
 
     def _has_room(self, call: Call) -> bool:
         """True when the baseline has a free slot. Checked before assignment, so both arms shed alike."""
@@ -333,12 +342,19 @@ class Exchanges:
         return attempt
 
 
-async def _relay(incoming: CallerRequest, record: ExchangeRecord, attempt: Attempt) -> None:
+async def _relay(
+    incoming: CallerRequest,
+    call: Call,
+    record: ExchangeRecord,
+    attempt: Attempt,
+    awaited: AwaitedAnswers,
+) -> None:
     """Relay the response as it arrives. A broken stream ends with a cut connection, visible to the caller."""
     response = attempt.response
     assert response is not None  # noqa: S101
     headers = to_caller(response.headers, our_headers(record, attempt))
     incoming.start(response.status, headers, length=attempt.length, reason=response.reason)
+    fetch = awaited.fetch(call, attempt) if awaited.waiting else None
     try:
         last = await attempt.relay(incoming)
     except UpstreamError as failure:
@@ -348,12 +364,15 @@ async def _relay(incoming: CallerRequest, record: ExchangeRecord, attempt: Attem
         attempt.abort()
         incoming.cut()
         return
+    if fetch is not None:
+        await fetch.end()
     await record.examine(attempt)
     if not incoming.keep_alive and incoming.has_left():
         record.leave(attempt)
         incoming.abort()
         return
-    record.finish(attempt)
+    if not (attempt.reader.seen.pending and awaited.wait(record, attempt, record.finish)):
+        record.finish(attempt)
     incoming.end(last)
 
 

@@ -132,6 +132,7 @@ class Worker:
             await serve_until_told(server, self._serve(server, listener), loops, shutdown)
         finally:
             await asyncio.wait({settling})
+            self.exchanges.awaited.close()
             await self.mirrors.close()
             await self.upstreams.close()
             self.checker.close()
@@ -182,6 +183,7 @@ class Worker:
             ):  # before the heartbeat that says which states it follows
                 for each in self.recorder.in_flight.news(now, after_s=0.0 if changed else IN_FLIGHT_AFTER_S):
                     self.spool.append(each)
+            self.exchanges.awaited.close_old(now)
             if self.keys.look():
                 self.exchanges.rekey(self.keys.assignment)
                 self.recorder.rekey(self.keys.ids)

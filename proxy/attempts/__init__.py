@@ -4,6 +4,7 @@
 `dispatch`          the request that an arm gets, how it is sent, and the wait for a candidate
 `realtime_session`  one realtime session
 `response_turn`     one response on a WebSocket
+`background`        exchanges whose answer is fetched later
 `foreign_state`     refusals for state that only the other arm can read
 `mirror`            copies of requests, whose answers nobody gets
 `record`            one exchange's facts, closed with one Outcome

@@ -232,6 +232,10 @@ class ExchangeRecord:
             words = words_of(call, self.assignment.arm, self.attempts)
             await self._examination.run(checker, words, patterns)
 
+    def await_answer(self) -> None:
+        """Note that the answer is made in the background: nothing is in flight until it is fetched."""
+        self._recorder.in_flight.ended(self)
+
     def finish(self, attempt: Attempt) -> None:
         """Close: the answer that the caller got has ended, well or badly."""
         if attempt.failure is not None:

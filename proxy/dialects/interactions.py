@@ -68,6 +68,7 @@ class _Step(msgspec.Struct, gc=False):
 
 
 class _Interaction(msgspec.Struct, gc=False):
+    id: Any = None
     status: str | None = None
     steps: list[_Step] | None = None
     errors: Any = None
@@ -222,6 +223,7 @@ def read_json(body: bytes) -> AnswerSummary:
         failed=failed,
         usage=usage_in(_decode_usage, interaction.usage),
         answer=None if in_background else answer,
+        pending=named(interaction.id) if in_background else "",
         model=named(interaction.model),
     )
 

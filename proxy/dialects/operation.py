@@ -300,7 +300,8 @@ class AnswerSummary(msgspec.Struct, kw_only=True, gc=False):
     `model`: as the answer names it, empty when it does not. `fingerprint`: of the system that made it, where
     the answer has one. `usage`: the last one reported, None when there
     was none of the expected shape. `answer`: why the answer ended, and what it holds; None when it is not a
-    model's answer, or of a form that is not read. `error`: what the provider said when it refused or failed,
+    model's answer, or of a form that is not read. `pending`: the id under which an answer that is made in the
+    background is fetched, empty once it has ended. `error`: what the provider said when it refused or failed,
     bounded. `failed`: the provider reported an error inside its answer. `valid` is False when a whole answer
     is not JSON of its API.
 
@@ -316,6 +317,7 @@ class AnswerSummary(msgspec.Struct, kw_only=True, gc=False):
     answer: AnswerChoices | None = None
     model: str = ""
     fingerprint: str = ""
+    pending: str = ""
     error: bytes = b""
     token: bool = False
     finished: bool = False

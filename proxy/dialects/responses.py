@@ -130,6 +130,8 @@ class _Item(msgspec.Struct, gc=False):
 
 
 class _Response(msgspec.Struct, gc=False):
+    id: Any = None
+    background: Any = None
     status: str | None = None
     incomplete_details: _Reason | None = None
     output: list[_Item] | None = None
@@ -185,8 +187,12 @@ class ResponsesEvents:
         elif kind == "response.output_item.done":
             if (item := readable(_decode_item, event.item)) is not None:
                 _note_item(self._answer, item)
+        elif kind == "response.created":
+            begun = readable(_decode, event.response)
+            if begun is not None and begun.background is True:
+                self.seen.pending = named(begun.id)
         elif kind in _ENDS:
-            self.seen.done = True
+            self.seen.done, self.seen.pending = True, ""
             if (response := readable(_decode, event.response)) is not None:
                 _note_end(self._answer, response)
         elif kind in ("response.failed", "error"):
@@ -246,6 +252,7 @@ def read_json(body: bytes) -> AnswerSummary:
         failed=bool(response.error),
         usage=usage_in(decode_usage, response.usage),
         answer=None if response.status in _NOT_ENDED else answer,
+        pending=named(response.id) if response.status in _NOT_ENDED else "",
         model=named(response.model),
     )
 

@@ -10,6 +10,7 @@ import httpx2
 import uvicorn
 from uvicorn.server import ServerState
 
+from proxy.attempts.checker import Checker
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.record import ExchangeRecorder
 from proxy.calls.canary_choice import ArmPins
@@ -41,6 +42,7 @@ class Traffic:
         covered: bool = True,
         candidate: Provider | None = None,
         patience_s: float | None = None,
+        checker: Checker | None = None,
     ) -> None:
         """`provider` is the baseline's, and the candidate's where it has none of its own."""
         plain = trial(baseline=("raw", "base"), candidate=("raw", "new"), providers={"raw": provider})
@@ -53,7 +55,11 @@ class Traffic:
         self.patience: dict[str, dict[str, float]] = {}
         self.silence: dict[str, dict[str, float]] = {}
         self.recorder = ExchangeRecorder(
-            append=self._append, price=lambda api, model, usage: None, ids_key=KEY, states=self.states
+            append=self._append,
+            price=lambda api, model, usage: None,
+            ids_key=KEY,
+            checker=checker,
+            states=self.states,
         )
         self.ticker = Ticker(asyncio.get_running_loop())
         credentials = Credentials()
