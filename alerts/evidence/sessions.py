@@ -275,8 +275,27 @@ def hash_of(call: ToolCall) -> int:
     return int.from_bytes(call.digest, "big")
 
 
-def quantile(values: Sequence[float], part: float) -> float | None:
-    """A value that a further one is over with a probability of at most 1 − `part`, if all are alike; None for
-    too few values."""
-    rank = -(-int(part * 1_000) * (len(values) + 1) // 1_000)
-    return sorted(values)[rank - 1] if 0 < rank <= len(values) else None
+class SizeBound(NamedTuple):
+    """A size of sessions, and the part of all that goes beyond it, between .01 and .99."""
+
+    size: float
+    beyond: float
+
+
+def sizes_at(sizes: Iterable[tuple[float, bool]], tails: Sequence[float]) -> list[SizeBound | None]:
+    """The sizes that at most these parts of all sessions go beyond, by (size, whether it is known to be its
+    last).
+
+    An open session says only that it is as large at least: it is censored there (Kaplan and Meier 1958).
+    `tails` are in [0, 1), falling. None where open ones may be larger, for all that is known.
+    """
+    ordered = sorted((size, not is_last) for size, is_last in sizes)
+    beyond, found = 1.0, list[SizeBound | None]()
+    for place, (size, is_open) in enumerate(ordered):
+        if not is_open:
+            beyond *= 1.0 - 1.0 / (len(ordered) - place)
+        if place + 1 < len(ordered) and ordered[place + 1] == (size, is_open):
+            continue
+        while len(found) < len(tails) and beyond <= tails[len(found)] + 1e-9:
+            found.append(SizeBound(size, round(min(0.99, max(0.01, beyond)), 2)))
+    return [*found, *[None] * (len(tails) - len(found))]

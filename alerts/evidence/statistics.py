@@ -98,6 +98,30 @@ def unit_steps(
     )
 
 
+OWNER_ODDS = 10.0
+
+
+@lru_cache(maxsize=1024)
+def owner_steps(share: float, tail: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """((log ratio of a candidate's session over a bound, within it), the same of a baseline's), against "only
+    the share says whose it is".
+
+    In a healthy canary a session is the candidate's with the probability `share` in (0, 1), beyond the bound
+    as within it. In the alternative the candidate's odds of going beyond are ten times the baseline's, and a
+    part `tail` in (0, 1) of both arms' sessions goes beyond; a wrong `tail` costs time alone.
+    """
+    more = OWNER_ODDS - 1.0
+    half = share * OWNER_ODDS + 1.0 - share - tail * more
+    theirs = (math.sqrt(half * half + 4.0 * (1.0 - share) * more * tail) - half) / (
+        2.0 * (1.0 - share) * more
+    )
+    mine = OWNER_ODDS * theirs / (1.0 + more * theirs)
+    of_candidate, of_baseline = (
+        (math.log(part / tail), math.log((1.0 - part) / (1.0 - tail))) for part in (mine, theirs)
+    )
+    return of_candidate, of_baseline
+
+
 def _nearest(guess: float, known: float, weight: float, factor: float) -> float:
     """The baseline's probability p at which (`factor`·p, p) has the least divergence from (guess, known)."""
     events = weight * guess + (1.0 - weight) * known
@@ -162,10 +186,18 @@ class Evidence:
         return cls(products=_zeros(tests), running=_zeros(tests), since=_spans(tests))
 
     def add(
-        self, unit: str, steps: Steps, *, test: int = 0, mixture: bool = True, cusum: bool = True
+        self,
+        unit: str,
+        steps: Steps,
+        *,
+        test: int = 0,
+        mixture: bool = True,
+        cusum: bool = True,
+        adverse: bool | None = None,
     ) -> None:
-        """Add one observation of `unit` to a test."""
-        group = ((unit, steps[0] > 0.0, steps),)
+        """Add one observation of `unit` to a test. `adverse`: it is one against the candidate; by default as
+        its first step says."""
+        group = ((unit, steps[0] > 0.0 if adverse is None else adverse, steps),)
         self.observations += 1
         if mixture:
             self._multiply(group, steps, 3 * test)

@@ -51,7 +51,7 @@ KNOWN, MOST_USERS = 60, 1_000
 """Users of the baseline that are met before the first of the candidate, to tell how many a rule needs."""
 LEAST_SHOWN = 0.01
 """With a smaller share, a rule needs no other number of users."""
-SHAPE = 4
+SHAPE = 5
 """Part of a state's key: a higher number drops evidence whose shape is an earlier one."""
 
 

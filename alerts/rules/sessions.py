@@ -1,32 +1,50 @@
 """`session_cost` and other sizes, and `stuck`: what goes on in the candidate's sessions, open ones too.
 
-A session that is over a bound counts against the candidate, whether or not it has ended. Two tests by user
-share one error budget:
+Two tests by user share one error budget:
 
     EVENTS  a user's first session over the bound. In a healthy canary it is the candidate's with the
             probability of its share, exactly, whatever the sessions are like (`alerts.rules.relative`).
             One that goes on through a change of share is no event: the share does not say whose it is.
-    FIRST   a user's first session. From its start on it counts as one that stays within the bound, until it
-            does not. So open sessions can only speak for the candidate, and the bets hold at every look.
+    FIRST   a user's first session. Of a size, whose it is once it goes beyond a bound, or falls silent within
+            it. Of `stuck`, whether it gets stuck: from its start on it counts as one that does not.
 
-The bound of a size is what 95 % of the baseline's sessions of the last day stay under. More of
-the candidate's beyond it are evidence that its sessions are larger at all. By how much is what the limit is
-about: the rule acts only while their mean is over `limit` times the baseline's, by a standard error.
+The bounds of a size come from the sessions of both arms together. So nothing but the hash, which assigned the
+units, says whose a session beyond a bound is. That makes the bets fair at every look, however heavy the tail
+is, and however old the sessions are: right after a start, too. Nor does an arm forget sessions sooner.
+
+More of the candidate's sessions beyond a bound are evidence that they are larger at all. By how much is what
+the limit is about: the rule acts only while their mean is over `limit` times the baseline's, by a standard
+error.
 
 `session_faults`, `session_abandoned` and `session_cache_hits` judge sessions that are over: how they went is
 known at their end alone. Those whose unit kept its arm through a change of share do not count.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from alerts.evidence.counts import CountStart, RuleCounts
 from alerts.evidence.exchanges import unit_slot
-from alerts.evidence.sessions import STUCK_AT, LiveSession, SessionStep, is_unread, quantile
-from alerts.evidence.statistics import MINIMUM_UNITS, Evidence, Steps, Window, absolute_steps
+from alerts.evidence.sessions import (
+    MOST_OPEN,
+    STUCK_AT,
+    LiveSession,
+    SessionStep,
+    SizeBound,
+    is_unread,
+    sizes_at,
+)
+from alerts.evidence.statistics import (
+    MINIMUM_UNITS,
+    Evidence,
+    Steps,
+    Window,
+    absolute_steps,
+    owner_steps,
+)
 from alerts.rules.failures import TOO_HIGH
 from alerts.rules.means import MeanState, ValueMeanRule
 from alerts.rules.relative import (
@@ -45,14 +63,18 @@ from routing.canary import ArmName
 
 FIRST = 1
 """The number of the test of first sessions, after EVENTS."""
-OVER_SHARE = 0.05
-"""So many of the baseline's sessions are over the bound."""
+TAILS = (0.6, 0.35, 0.15)
+"""So much of both arms' sessions is over the bound of each alternative of FIRST."""
+EVENTS_TAIL = 0.05
 BOUND_EACH_S = 60.0
-FEWEST_SESSIONS, FEWEST_FIRSTS = 20, 50
-"""Fewer of the baseline's sessions give no bound; fewer first ones say too little of those over it."""
-CANDIDATES, BASELINES = 200, 500
-"""The newest sessions of each arm that are remembered; up to twice as many are."""
-RECENT = 200
+FEWEST_SESSIONS = 20
+"""Fewer silent sessions give no bound."""
+SILENT_S = 300.0
+"""A session that has been silent for so long is taken for one that goes no further."""
+SILENT_KEPT = 2_000
+"""The newest silent sessions of both arms that are remembered, beside the others."""
+RECENT = {"candidate": 200, "baseline": 500}
+"""The newest sessions of each arm, whose mean is the recent one."""
 NEARLY_ALL, LEAST_SHARE = 0.95, 0.01
 MOST_STUCK = 0.2
 """More of the candidate's sessions may not be stuck, unless those of the baseline are."""
@@ -61,70 +83,47 @@ FEWEST_STUCK = 4
 
 
 class SessionRow(msgspec.Struct, array_like=True, gc=False):
-    """What a rule knows of one session. `limit`: the share of first sessions that could be over the bound
-    when it was counted as one; 0 for others. `counted`: it has been looked at; `over`: it is over the bound.
+    """What a rule knows of one session.
+
+    `share`: the largest it had. `held`: its unit keeps an arm through a change of share; `moved`: that, or
+    its unit followed one. `is_first`: the unit's first in the run. `over`: it is over the bound of EVENTS.
+    `spent` has a bit for each alternative of FIRST that it was counted for. `limit`: of `stuck`, the share of
+    first sessions that could be stuck when it was counted as one; 0 for others.
     """
 
     unit: str
+    candidate: bool
     share: float
     is_first: bool
     began: float
-    value: float
-    limit: float = 0.0
-    counted: bool = False
+    last: float
+    value: float = 0.0
+    held: bool = False
+    moved: bool = False
     over: bool = False
+    spent: int = 0
+    limit: float = 0.0
 
 
 @dataclass(slots=True)
 class ArmSessions:
-    """One arm's newest sessions in the order of their start, None for those without a value; the first has
-    the serial number `first`. `count` and `total` are those of the whole run, `firsts` and `over` the users'
-    first sessions and those of them over the bound. JSON-able."""
+    """One arm's sessions: how many, and the sum of their values. `firsts` and `over` are the users' first
+    sessions and those of them that are stuck, as far as FIRST counts them so. JSON-able."""
 
-    first: int = 0
-    rows: list[SessionRow | None] = field(default_factory=list)
     count: int = 0
     total: float = 0.0
     firsts: int = 0
     over: int = 0
 
-    def put(self, session: LiveSession, value: float, *, most: int) -> SessionRow | None:
-        """Set a session's value. Returns its row; None for a session that is too old."""
-        place = session.serial - self.first
-        if place < 0:
-            return None
-        self.rows += [None] * (place + 1 - len(self.rows))
-        row = self.rows[place]
-        if row is None:
-            row = self.rows[place] = SessionRow(
-                session.unit, session.share, session.is_first, session.began, 0.0
-            )
-            self.count += 1
-        self.total += value - row.value
-        row.value, row.share = value, session.share
-        if len(self.rows) > 2 * most:
-            self.first += len(self.rows) - most
-            del self.rows[:-most]
-        return row
-
-    def known(self) -> list[SessionRow]:
-        """The rows."""
-        return [row for row in self.rows if row is not None]
-
     @property
     def mean(self) -> float | None:
-        """The mean of all sessions of the run; None without any."""
+        """The mean value; None without a session."""
         return self.total / self.count if self.count else None
 
-    def recent(self, newest: int) -> "ArmSessions":
-        """The newest ones alone."""
-        rows = self.rows[-newest:]
-        values = [row.value for row in rows if row is not None]
-        return ArmSessions(rows=rows, count=len(values), total=sum(values))
-
-    def variance(self) -> float:
-        """The variance of the mean, as a part of its square: users are alike within, and differ."""
-        rows, mean = self.known(), self.mean
+    def variance(self, rows: Sequence[SessionRow]) -> float:
+        """The variance of the mean, as a part of its square, by these rows: users are alike within, and
+        differ."""
+        mean = self.mean
         if not rows or not mean:
             return 0.0
         by_user: dict[str, float] = {}
@@ -133,23 +132,82 @@ class ArmSessions:
         return sum(error * error for error in by_user.values()) / (len(rows) * self.count * mean * mean)
 
 
+def _sum_of(rows: Sequence[SessionRow]) -> ArmSessions:
+    return ArmSessions(count=len(rows), total=sum(row.value for row in rows))
+
+
 def _two() -> Evidence:
     return Evidence.of_tests(2)
 
 
+def _none_forgotten() -> dict[ArmName, int]:
+    return {"baseline": 0, "candidate": 0}
+
+
 @dataclass(slots=True)
 class SessionsState(EventsState):
-    """Both arms' sessions and the evidence. `bound` is that of monotonic `bound_at`, from `bound_of`
-    sessions; None while too little is known. `not_judged`: sessions whose tool calls were not read.
-    JSON-able."""
+    """Both arms' sessions and the evidence, JSON-able.
+
+    `rows` has the sessions that are remembered, by arm and serial number, in the order of their start.
+    `forgotten`: each arm's serial number below which others are unknown. `bound` is that of EVENTS, `bounds`
+    are those of FIRST; None while too little is known. They are of monotonic `bound_at`, when `silent`
+    sessions had gone silent. `not_judged`: sessions whose tool calls were not read."""
 
     evidence: Evidence = field(default_factory=_two)
     candidate: ArmSessions = field(default_factory=ArmSessions)
     baseline: ArmSessions = field(default_factory=ArmSessions)
+    rows: dict[str, SessionRow] = field(default_factory=dict)
+    forgotten: dict[ArmName, int] = field(default_factory=_none_forgotten)
     bound: float | None = None
-    bound_at: float = 0.0
-    bound_of: int = 0
+    bounds: list[SizeBound | None] = field(default_factory=list)
+    bound_at: float | None = None
+    silent: int = 0
     not_judged: int = 0
+
+    def arm(self, name: ArmName) -> ArmSessions:
+        """The sums of an arm."""
+        return self.candidate if name == "candidate" else self.baseline
+
+    def put(self, session: LiveSession, value: float) -> SessionRow | None:
+        """Set a session's value. Returns its row; None for a session that is forgotten."""
+        key, arm = f"{session.arm[0]}{session.serial}", self.arm(session.arm)
+        row = self.rows.get(key)
+        if row is None:
+            if session.serial < self.forgotten[session.arm]:
+                return None
+            row = self.rows[key] = SessionRow(
+                session.unit,
+                session.arm == "candidate",
+                session.share,
+                session.is_first,
+                session.began,
+                session.last,
+            )
+            arm.count += 1
+        arm.total += value - row.value
+        row.value, row.last = value, session.last
+        row.held = row.held or session.held
+        row.moved = row.moved or session.held or session.share != row.share
+        row.share = max(row.share, session.share)
+        return row
+
+    def forget(self, now: float) -> None:
+        """Forget the oldest silent sessions, and the oldest of all if too many are open."""
+        silent = [key for key, row in self.rows.items() if now - row.last > SILENT_S]
+        for key in silent[: max(0, len(silent) - SILENT_KEPT)]:
+            self._forget(key)
+        for key in list(self.rows)[: max(0, len(self.rows) - MOST_OPEN - SILENT_KEPT)]:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        del self.rows[key]
+        name: ArmName = "candidate" if key[0] == "c" else "baseline"
+        self.forgotten[name] = max(self.forgotten[name], int(key[1:]) + 1)
+
+    def of_arm(self, name: ArmName, *, recently: bool = False) -> list[SessionRow]:
+        """The rows of an arm, or its newest ones."""
+        rows = [row for row in self.rows.values() if row.candidate == (name == "candidate")]
+        return rows[-RECENT[name] :] if recently else rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +244,8 @@ class SessionRule:
     """The candidate's sessions are over `limit` times as large as the baseline's. `minimum` counts its users
     with a session over the bound."""
 
-    factor, highest = 1.0, 0.0
-    """The candidate's users may have a session over the bound so many times as often, which EVENTS tests. The
-    last alternative of FIRST is at least `highest`."""
+    factor = 1.0
+    """The candidate's users may have a session over the bound so many times as often, which EVENTS tests."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -206,43 +263,34 @@ class SessionRule:
             if self.rule.rule in _OF_CALLS and session.unread == 1 and is_unread(step.outcome):
                 state.not_judged += 1
             return False
-        candidate = session.arm == "candidate"
-        arm, most = (state.candidate, CANDIDATES) if candidate else (state.baseline, BASELINES)
-        row = arm.put(session, value, most=most)
-        was_known, bound = state.bound is not None, self.bound(step.at)
-        if row is None or bound is None:
+        row = state.put(session, value)
+        if row is None:
             return False
-        grown = (
-            self._count(row, step.at, bound, candidate=candidate, held=step.held)
-            if was_known
-            else self._catch_up(step.at, bound)
-        )
-        if grown and not state.convicted:
+        every = self._finds_bounds(step.at)
+        counted = [self._count(each, step.at) for each in (list(state.rows.values()) if every else [row])]
+        grown = any(counted)
+        if (grown or every) and not state.convicted:  # their mean may grow when all is bet
             state.convicted = self._convicts(step.at)
         return grown
 
-    def bound(self, now: float) -> float | None:
-        """What 95 % of the baseline's sessions stay under: of those of the last day, or the newest 20. At
-        most a minute old; None with fewer than 20."""
+    def _finds_bounds(self, now: float) -> bool:
+        """Find the bounds by the sessions of the last day, or by all if too few of these are silent, without
+        those that began too lately to be so. True once a minute."""
         state = self.state
-        if state.bound is not None and 0.0 <= now - state.bound_at < BOUND_EACH_S:
-            return state.bound
-        rows = state.baseline.known()
-        values = [row.value for row in rows if now - row.began < DAY_S]
-        if len(values) < FEWEST_SESSIONS:
-            values = [row.value for row in rows[-FEWEST_SESSIONS:]]
-        if len(values) >= FEWEST_SESSIONS:
-            state.bound, state.bound_of = quantile(values, 1.0 - OVER_SHARE), len(values)
+        if state.bound_at is not None and 0.0 <= now - state.bound_at < BOUND_EACH_S:
+            return False
         state.bound_at = now
-        return state.bound
-
-    def allowed(self) -> float:
-        """The share of the candidate's first sessions that may be over the bound: by how it was found, half
-        a standard error more, or by what those of the baseline really do, a fifth more."""
-        state, theirs = self.state, self.state.baseline
-        error = math.sqrt(OVER_SHARE * (1.0 - OVER_SHARE) / state.bound_of) if state.bound_of else 1.0
-        seen = theirs.over / theirs.firsts if theirs.firsts >= FEWEST_FIRSTS else 0.0
-        return max(OVER_SHARE + error / 2.0, 1.2 * seen)
+        state.forget(now)
+        known = [(row.value, now - row.last > SILENT_S, now - row.began) for row in state.rows.values()]
+        every = [each for each in known if each[2] > SILENT_S]
+        sizes = [(value, silent) for value, silent, age in every if age < DAY_S]
+        if sum(silent for _, silent in sizes) < FEWEST_SESSIONS:
+            sizes = [(value, silent) for value, silent, _ in every]
+        state.silent = sum(silent for _, silent in sizes)
+        if state.silent >= FEWEST_SESSIONS:
+            *state.bounds, of_events = sizes_at(sizes, (*TAILS, EVENTS_TAIL))
+            state.bound = of_events and of_events.size
+        return True
 
     def exceeds(self, now: float, *, recently: bool) -> bool:
         """True when the candidate is over the limit by more than a standard error, in the whole run or
@@ -251,62 +299,61 @@ class SessionRule:
         ratio = _ratio(mine, theirs)
         if ratio is None or ratio <= self.rule.limit:
             return False
-        return math.log(ratio / self.rule.limit) > math.sqrt(mine.variance() + theirs.variance())
+        variance = mine.variance(self.state.of_arm("candidate", recently=recently))
+        variance += theirs.variance(self.state.of_arm("baseline", recently=recently))
+        return math.log(ratio / self.rule.limit) > math.sqrt(variance)
 
     def _both(self, *, recently: bool) -> tuple[ArmSessions, ArmSessions]:
-        mine, theirs = self.state.candidate, self.state.baseline
-        return (mine.recent(RECENT), theirs.recent(BASELINES)) if recently else (mine, theirs)
+        if not recently:
+            return self.state.candidate, self.state.baseline
+        return self._recent("candidate"), self._recent("baseline")
 
-    def _catch_up(self, now: float, bound: float) -> bool:
-        """Count the sessions that came before the bound was known, in the order of their start."""
-        both = [(row, False) for row in self.state.baseline.known()]
-        both += [(row, True) for row in self.state.candidate.known()]
-        both.sort(key=lambda each: each[0].began)
-        grown = [self._count(row, now, bound, candidate=candidate) for row, candidate in both]
-        return any(grown)
+    def _recent(self, name: ArmName) -> ArmSessions:
+        return _sum_of(self.state.of_arm(name, recently=True))
 
-    def _count(
-        self, row: SessionRow, at: float, bound: float, *, candidate: bool, held: bool = False
-    ) -> bool:
-        grown = False
-        if not row.counted:
-            row.counted = True
-            grown = row.is_first and self._begin(row, candidate=candidate)
-        if row.value > bound and not row.over:
+    def _count(self, row: SessionRow, at: float) -> bool:
+        """Count a session as it stands for both tests."""
+        bound, grown = self.state.bound, False
+        if bound is not None and row.value > bound and not row.over:
             row.over = grown = True
-            if row.is_first:
-                self._turn(row, candidate=candidate)
-            if not held:
+            if not row.held:
                 note_event(
-                    self.state, unit=row.unit, candidate=candidate, share=row.share, at=at, factor=self.factor
+                    self.state,
+                    unit=row.unit,
+                    candidate=row.candidate,
+                    share=row.share,
+                    at=at,
+                    factor=self.factor,
                 )
-        return grown
+        first = row.is_first and self._count_first(row, at)
+        return first or grown
 
-    def _begin(self, row: SessionRow, *, candidate: bool) -> bool:
-        """Count a user's first session as one within the bound."""
-        (self.state.candidate if candidate else self.state.baseline).firsts += 1
-        limit = self.allowed()
-        if not candidate or limit >= TOO_HIGH:
+    def _count_first(self, row: SessionRow, at: float) -> bool:
+        """Bet on whose a user's first session is, once for each bound. True when it added to the evidence."""
+        if row.moved:
             return False
-        row.limit = limit
-        self._bet(row.unit, absolute_steps(limit, self.highest)[1])
-        return True
-
-    def _turn(self, row: SessionRow, *, candidate: bool) -> None:
-        """Count it as one over the bound instead."""
-        (self.state.candidate if candidate else self.state.baseline).over += 1
-        limit = max(row.limit, self.allowed())
-        if row.limit and limit < TOO_HIGH:
-            over, before = absolute_steps(limit, self.highest)[0], absolute_steps(row.limit, self.highest)[1]
-            self._bet(row.unit, (over[0] - before[0], over[1] - before[1], over[2] - before[2]))
-
-    def _bet(self, unit: str, steps: Steps) -> None:
-        self.state.evidence.add(unit, steps, test=FIRST, cusum=False)
+        steps, silent = [0.0, 0.0, 0.0], at - row.last > SILENT_S
+        for number, bound in enumerate(self.state.bounds):
+            if bound is None or row.spent >> number & 1:
+                continue
+            over = row.value > bound.size
+            if not (over or silent):
+                continue
+            row.spent |= 1 << number
+            if 0.0 < row.share < 1.0:
+                of_arm = owner_steps(row.share, bound.beyond)[0 if row.candidate else 1]
+                steps[number] = of_arm[0 if over else 1]
+        if any(steps):
+            adverse = row.candidate and max(steps) > 0.0
+            self.state.evidence.add(
+                row.unit, (steps[0], steps[1], steps[2]), test=FIRST, cusum=False, adverse=adverse
+            )
+        return any(steps)
 
     def _convicts(self, now: float) -> bool:
         evidence, least = self.state.evidence, self.rule.minimum
-        return (self.exceeds(now, recently=False) and evidence.convicts_run(least)) or (
-            self.exceeds(now, recently=True) and evidence.convicts_since(least)
+        return (evidence.convicts_run(least) and self.exceeds(now, recently=False)) or (
+            evidence.convicts_since(least) and self.exceeds(now, recently=True)
         )
 
     def status(self, now: float) -> GuardrailStatus:
@@ -340,15 +387,12 @@ class SessionRule:
         return found | ({} if self.state.bound is None else {"bound": self.state.bound})
 
     def _waits_for(self) -> Waits | None:
-        mine, theirs = self.state.candidate.count, self.state.baseline.count
-        if self.state.bound is None:
-            return Waits(theirs, self.fewest, "baseline sessions")
-        return (
-            Waits(mine, self.rule.minimum, "sessions of the candidate") if mine < self.rule.minimum else None
-        )
+        known, mine, least = self._waits_for_bounds(), self.state.candidate.count, self.rule.minimum
+        return known or (Waits(mine, least, "sessions of the candidate") if mine < least else None)
 
-    fewest = FEWEST_SESSIONS
-    """Baseline sessions from which the bound is known."""
+    def _waits_for_bounds(self) -> Waits | None:
+        state, of = self.state, "sessions that were silent for five minutes"
+        return None if any(state.bounds) else Waits(state.silent, FEWEST_SESSIONS, of)
 
     def shown_value(self, now: float) -> float | None:
         """How many times as large the candidate's sessions are, in the run or recently."""
@@ -359,10 +403,10 @@ class SessionRule:
         """Both arms' figures."""
         state, shown = self.state, MEASURES[self.rule.rule].shown
         mine, theirs = state.candidate, state.baseline
-        over = sum(row.over for row in mine.known())
+        rows = state.of_arm("candidate")
         return (
-            f"candidate: {shown(mine.mean)} in {mine.count}, {over} of the newest"
-            f" {len(mine.known())} over what 95 % of the baseline's stay under;"
+            f"candidate: {shown(mine.mean)} in {mine.count}, {sum(row.over for row in rows)} of the newest"
+            f" {len(rows)} over what 95 % of both arms' stay under;"
             f" baseline: {shown(theirs.mean)} in {theirs.count} (limit {times(self.rule.limit)} the baseline)"
         )
 
@@ -381,8 +425,6 @@ class StuckRule(SessionRule):
     """The candidate's users have sessions that call the same tool with the same arguments three times in a
     row more than `limit` times as often, or more than a fifth of its users' first sessions are so."""
 
-    highest, fewest = NEARLY_ALL, FEWEST_STUCK
-
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule)
         self.factor = rule.limit
@@ -393,21 +435,60 @@ class StuckRule(SessionRule):
         is_known = session.exchanges >= STUCK_AT and not session.unread
         return float(session.is_stuck) if session.is_stuck or is_known else None
 
-    def bound(self, now: float) -> float | None:
-        """A half, from the baseline's fourth session on."""
-        if self.state.bound is None and self.state.baseline.count >= self.fewest:
-            self.state.bound = 0.5
-        return self.state.bound
+    def _finds_bounds(self, now: float) -> bool:
+        """Set the bound to a half, from the baseline's fourth session on. True when it did."""
+        state = self.state
+        if state.bound_at is None or now - state.bound_at >= BOUND_EACH_S:
+            state.bound_at = now
+            state.forget(now)
+        if state.bound is not None or state.baseline.count < FEWEST_STUCK:
+            return False
+        state.bound = 0.5
+        return True
 
     def allowed(self) -> float:
         """A fifth, or more if so many of the baseline's are stuck."""
         theirs = self.state.baseline
         return max(MOST_STUCK, 1.5 * (theirs.over + 1.0) / (theirs.firsts + 2.0))
 
+    def _count_first(self, row: SessionRow, at: float) -> bool:
+        """Count a user's first session as one that is not stuck, and as one that is once it is."""
+        if self.state.bound is None:
+            return False
+        begun, turned = not row.spent & 1, row.over and not row.spent & 2
+        row.spent |= 3 if row.over else 1
+        grown = begun and self._begin(row)
+        return (turned and self._turn(row)) or grown
+
+    def _begin(self, row: SessionRow) -> bool:
+        limit = self.allowed()
+        self.state.arm("candidate" if row.candidate else "baseline").firsts += 1
+        if not row.candidate or limit >= TOO_HIGH:
+            return False
+        row.limit = limit
+        self._bet(row.unit, absolute_steps(limit, NEARLY_ALL)[1])
+        return True
+
+    def _turn(self, row: SessionRow) -> bool:
+        self.state.arm("candidate" if row.candidate else "baseline").over += 1
+        limit = max(row.limit, self.allowed())
+        if not row.limit or limit >= TOO_HIGH:
+            return False
+        over, before = absolute_steps(limit, NEARLY_ALL)[0], absolute_steps(row.limit, NEARLY_ALL)[1]
+        self._bet(row.unit, (over[0] - before[0], over[1] - before[1], over[2] - before[2]))
+        return True
+
+    def _bet(self, unit: str, steps: Steps) -> None:
+        self.state.evidence.add(unit, steps, test=FIRST, cusum=False)
+
+    def _waits_for_bounds(self) -> Waits | None:
+        state = self.state
+        return Waits(state.baseline.count, FEWEST_STUCK, "baseline sessions") if state.bound is None else None
+
     def exceeds(self, now: float, *, recently: bool) -> bool:
         """True when the candidate's sessions are stuck too often by either limit."""
-        mine = self.state.candidate
-        share = (mine.recent(RECENT) if recently else mine).mean or 0.0
+        mine = self._recent("candidate") if recently else self.state.candidate
+        share = mine.mean or 0.0
         many = share > self.allowed() and mine.total >= MINIMUM_UNITS
         return share >= LEAST_SHARE and (many or over_ratio(self.state.events, now, self.rule.limit))
 

@@ -221,9 +221,8 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
     """The view of one guardrail of the status document."""
     rule, scope = _parted(found["rule"])
     filled, reached = _filled(rule, found), proved(found)
-    near = found["state"] == "ok" and (
-        (filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or (reached or 0.0) >= NEAR_EVIDENCE
-    )
+    doubted = (reached or 0.0) >= NEAR_EVIDENCE and not _is_better(rule, found, filled)
+    near = found["state"] == "ok" and ((filled or 0.0) >= NEAR_LIMIT * LIMIT_AT or doubted)
     return RuleView(
         found=found,
         rule=rule,
@@ -233,6 +232,14 @@ def rule_view(found: Mapping[str, Any]) -> RuleView:
         proved=reached,
         near=near,
     )
+
+
+def _is_better(name: str, found: Mapping[str, Any], filled: float | None) -> bool:
+    """True when the candidate's value is no worse than the baseline's: whatever the evidence began with, it
+    is not on its way to the limit."""
+    if name in _UNITS or _is_mean(found):
+        return filled == 0.0
+    return found["value"] is not None and found["value"] <= 1.0
 
 
 def _is_without_ratio(name: str, found: Mapping[str, Any]) -> bool:

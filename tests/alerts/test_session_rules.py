@@ -7,10 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from alerts.evidence.sessions import OVER_AFTER_S, quantile
+from alerts.evidence.sessions import OVER_AFTER_S, LiveSession, SessionStep, sizes_at
+from alerts.evidence.statistics import ROLLBACK_MIXTURE
 from alerts.guardrails import Watch
 from alerts.rules.rule import DEFAULT_RULES, FURTHER_RULES, OF_SESSIONS, SESSION_SIZES
-from records.outcome import MOST_TOOL_CALLS, ToolCall, Usage
+from alerts.rules.sessions import BOUND_EACH_S, SILENT_S, SessionRule
+from records.outcome import MOST_TOOL_CALLS, Outcome, ToolCall, Usage
+from routing.canary import ArmName
+from tests.alerts.agents_start import Start, heard
 
 RULES = [rule for rule in DEFAULT_RULES if rule.rule in OF_SESSIONS]
 SHARES = pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
@@ -40,6 +44,10 @@ class Agents:
             fields |= {"tool_calls": (call,), "cost_usd": cost_usd, "share": self.share, **more}
             self.traffic.send(1, gap_s=0.5, arm=arm, **fields)
 
+    def fall_silent(self) -> None:
+        """Let the sessions be silent for so long that they are taken for ended."""
+        self.traffic.now += SILENT_S + BOUND_EACH_S
+
     def until(
         self, rule: str, action: str, candidate: Callable[[int], None], usual: Callable[[int], None]
     ) -> int:
@@ -49,6 +57,7 @@ class Agents:
             for other in range(each):
                 usual(number * each + other)
             candidate(number)
+            self.traffic.now += 30.0
             if self.traffic.decide()[rule].action == action:
                 return self.sent["candidate"]
         return 99
@@ -108,6 +117,7 @@ def test_a_session_that_goes_on_through_a_change_of_share_counts_to_its_end(agen
 def test_a_session_counts_before_it_has_ended(agents: Agents) -> None:
     for _ in range(60):
         agents.session("baseline", 6)
+    agents.fall_silent()
     for number in range(8):
         agents.session("candidate", 30, unit=f"c{number}", session=f"c{number}")
     assert len(agents.traffic.watch.state.sessions.open) == 68
@@ -130,7 +140,7 @@ def test_a_candidate_that_repeats_a_call_in_every_session_is_paged_within_five(
     )
     assert found <= 5
     assert agents.traffic.decide()["stuck"].sentence.startswith(
-        "sessions with the same tool call three times in a row since 17:00 UTC: 100.0 % of"
+        "sessions with the same tool call three times in a row since 17:0"
     )
 
 
@@ -153,6 +163,7 @@ def test_a_candidate_that_repeats_a_call_in_every_third_session_is_paged_within_
 def test_one_session_that_is_stuck_holds_no_ramp(agents: Agents) -> None:
     for _ in range(30):
         agents.session("baseline", 5)
+    agents.fall_silent()
     for number in range(3):
         agents.session("candidate", 5, calls=lambda step: str(step) if number else "x")  # noqa: B023
     assert {status.state for status in agents.traffic.decide().values()} == {"ok"}
@@ -261,7 +272,9 @@ def test_where_nobody_sends_sessions_the_rules_say_so(traffic_of: Any) -> None:
         assert (status.state, status.action) == ("not_enough_data", None)
         assert status.sentence.startswith("no sessions")
     Agents(traffic).session("baseline", 3)
-    assert traffic.decide()["session_cost"].sentence.endswith("; waits: 1 of 20 baseline sessions")
+    assert traffic.decide()["session_cost"].sentence.endswith(
+        "; waits: 0 of 20 sessions that were silent for five minutes"
+    )
 
 
 def test_the_figures_of_a_session_as_they_stand(agents: Agents) -> None:
@@ -297,6 +310,7 @@ def test_a_list_may_have_rules_about_other_sizes(traffic_of: Any) -> None:
     agents = Agents(traffic_of(Watch("support-nov", rules)))
     for _ in range(30):
         agents.session("baseline", 4, usage=Usage(output_tokens=10))
+    agents.fall_silent()
     for _ in range(6):
         agents.session("candidate", 16, usage=Usage(output_tokens=10))
     found = agents.traffic.decide()
@@ -397,6 +411,7 @@ def test_without_sessions_the_rules_about_whole_ones_say_so_and_a_restart_keeps_
 def test_sessions_and_their_evidence_survive_a_restart(agents: Agents) -> None:
     for number in range(40):
         agents.session("baseline", 5, calls=lambda step: "x" if step < number % 3 else str(step))  # noqa: B023
+    agents.fall_silent()
     agents.session("candidate", 30)
     watch = Watch("support-nov", RULES)
     watch.restore(msgspec.json.decode(msgspec.json.encode(agents.traffic.watch.live_document())))
@@ -408,11 +423,39 @@ def test_sessions_and_their_evidence_survive_a_restart(agents: Agents) -> None:
     assert agents.traffic.decide()["session_exchanges"].action == "page"
 
 
-def test_a_further_value_is_over_the_quantile_as_seldom_as_it_says() -> None:
+def test_open_sessions_are_as_large_at_least_as_they_are() -> None:
+    """Exponential sizes of mean 1, of which every second session is open."""
     draw = random.Random(3)
-    over = 0
-    for _ in range(4_000):
-        *known, further = [draw.random() for _ in range(31)]
-        over += further > (quantile(known, 0.95) or 0.0)
-    assert over / 4_000 == pytest.approx(1 / 31, abs=0.01)
-    assert quantile([1.0] * 18, 0.95) is None
+    pairs = [(draw.expovariate(1.0), draw.expovariate(1.0)) for _ in range(4_000)]
+    sizes = [(min(whole, so_far), whole <= so_far) for whole, so_far in pairs]
+    found = sizes_at(sizes, (0.6, 0.35, 0.15))
+    assert [each and each.size for each in found] == pytest.approx([0.51, 1.05, 1.90], rel=0.2)
+    assert [each and each.beyond for each in found] == [0.6, 0.35, 0.15]
+    assert sizes_at([(float(n), False) for n in range(50)], (0.6, 0.05)) == [None, None]
+    assert sizes_at([(float(n), True) for n in range(20)], (0.6, 0.05)) == [(7.0, 0.6), (18.0, 0.05)]
+    assert sizes_at([(12.0, True)] * 8 + [(36.0, True)] * 2, (0.6, 0.15)) == [(12.0, 0.2), (36.0, 0.01)]
+
+
+@pytest.mark.parametrize(("users", "share"), [(40, 0.2), (40, 0.5), (400, 0.05)])
+def test_equal_agents_that_start_together_are_no_evidence(users: int, share: float) -> None:
+    """Most sessions are young then, and the bounds and the candidate's sessions of one age."""
+    for seed in range(12):
+        for at, rules in heard(Start(users, share, for_s=900.0), seed, ("session_cost", "session_exchanges")):
+            for rule in rules:
+                assert rule.state.evidence.mixture < ROLLBACK_MIXTURE, (rule.rule.rule, seed, at)
+
+
+def test_neither_arm_forgets_its_sessions_sooner_than_the_other() -> None:
+    """Of 4,000 sessions at once, each with a second exchange, all are known to both arms' sums."""
+    rule = SessionRule(next(rule for rule in RULES if rule.rule == "session_exchanges"))
+    outcome = Outcome(exchange_id="x", at=0.0, mono=0.0, outcome="ok")
+    arms: list[ArmName] = ["candidate", *["baseline"] * 19]
+    sessions = [
+        LiveSession(f"u{n}", arms[n % 20], n // 20 if n % 20 == 0 else n - n // 20 - 1, True, 0.0, 0.0, 0.05)
+        for n in range(4_000)
+    ]
+    for exchanges in (1, 2):
+        for number, session in enumerate(sessions):
+            session.exchanges, session.last = exchanges, exchanges + number / 1_000.0
+            rule.hear(SessionStep(session, outcome, session.last))
+    assert (rule.state.candidate.mean, rule.state.baseline.mean) == (2.0, 2.0)

@@ -269,6 +269,15 @@ def test_a_bar_has_its_limit_at_three_quarters_whichever_way_is_bad() -> None:
     assert far.filled == 1.0
 
 
+def test_a_candidate_that_is_better_is_not_near_its_limit_whatever_the_evidence() -> None:
+    evidence = {"observations": 400.0, "ln_mixture": 6.5, "ln_cusum": 6.5}
+    for value, near in ((0.34, False), (1.3, True)):
+        given = rule(rule="session_cost", state="ok", value=value, threshold=2.0, evidence=evidence)
+        found = standing(canary(guardrails=[given]))
+        assert [(view.near, view.tone) for view in found.rules] == [(near, "warn" if near else "good")]
+        assert ("No guardrail is near its limit." in found.sentence) is not near
+
+
 def test_a_rule_that_compares_with_nothing_of_the_baseline_says_so_and_no_data_is_a_dash() -> None:
     against_none = {"rule": "error_rate_vs_baseline", "value": None, "threshold": 1.5, "state": "latched"}
     seen = {**HALFWAY, "adverse_units": 5.0}
