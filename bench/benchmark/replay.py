@@ -127,16 +127,24 @@ def _no_step(found: ReplaySteps, model: NamedModel) -> str:
 
 
 def steps_of(captures: Iterable[Capture], most: int) -> ReplaySteps:
-    """At most `most` steps of each session, evenly spread. A request that was sent again is one step."""
+    """At most `most` steps of each session, evenly spread. A request that was sent again is one step. One
+    without tools is none, and left out only where its session has no step at all: agents ask for titles and
+    summaries between their steps, as Claude Code does with each prompt."""
     left_out: Counter[str] = Counter()
+    without_tools: Counter[str] = Counter()
     sessions: dict[str, dict[str, ReplayStep]] = {}
     for capture in captures:
+        if not capture.tools:
+            without_tools[capture.about.session] += 1
+            continue
         step = _step(capture)
         if isinstance(step, str):
             left_out[step] += 1
             continue
         asked = fingerprint(msgspec.to_builtins(step.example.messages))
         sessions.setdefault(step.session, {})[asked] = step
+    if lost := sum(times for session, times in without_tools.items() if session not in sessions):
+        left_out["without tools"] = lost
     chosen: list[ReplayStep] = []
     for session in sorted(sessions):
         steps = sorted(sessions[session].values(), key=lambda each: (each.place, each.example.id))
@@ -149,8 +157,6 @@ _STRANGE = "with tools in a form that is not known"
 
 def _step(capture: Capture) -> ReplayStep | str:
     """The step of an exchange, or why it is none."""
-    if not capture.tools:
-        return "without tools"
     if capture.truncated:
         return "with a cut answer"
     if not is_whole(capture):

@@ -73,7 +73,7 @@ def test_what_cannot_be_asked_again_is_left_out_and_counted_by_reason() -> None:
         [
             step("s", 1),
             again,
-            step("s", 2, tools=False),
+            step("without", 2, tools=False),
             replace(step("s", 5), truncated=True),
             replace(step("s", 6), request=state),
             replace(orphan, messages=orphan.messages[:1] + orphan.messages[2:]),
@@ -89,6 +89,14 @@ def test_what_cannot_be_asked_again_is_left_out_and_counted_by_reason() -> None:
         "with a tool's result that does not follow its call": 1,
         "that call a tool which their request does not declare": 1,
     }
+
+
+def test_what_an_agent_asks_for_between_its_steps_is_no_step_that_is_left_out() -> None:
+    """Claude Code asks for a title of the session with each prompt, without tools."""
+    title, summary = (step("s", place, tools=False, name=f"aside-{place}") for place in (1, 3))
+    found = steps_of([title, step("s", 1), step("s", 2), summary], 8)
+    assert (places(found), found.left_out) == ([("s", 1), ("s", 2)], {})
+    assert steps_of([title, summary], 8).left_out == {"without tools": 2}
 
 
 def test_a_step_of_codex_is_asked_with_the_tools_that_its_input_declares() -> None:
