@@ -4,7 +4,7 @@ A session is over after half an hour of silence. Sums over all sessions of the r
 over nothing else does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -282,20 +282,20 @@ class SizeBound(NamedTuple):
     beyond: float
 
 
-def sizes_at(sizes: Iterable[tuple[float, bool]], tails: Sequence[float]) -> list[SizeBound | None]:
-    """The sizes that at most these parts of all sessions go beyond, by (size, whether it is known to be its
-    last).
+def sizes_of(sizes: Iterable[tuple[float, bool]]) -> list[SizeBound]:
+    """What part of all sessions goes beyond each size, by (size, whether it is known to be its last).
 
-    An open session says only that it is as large at least: it is censored there (Kaplan and Meier 1958).
-    `tails` are in [0, 1), falling. None where open ones may be larger, for all that is known.
+    An open session says only that it is as large at least: it is censored there (Kaplan and Meier 1958). So
+    the list ends early where open ones may be larger, for all that is known. It has a hundred bounds at most.
     """
     ordered = sorted((size, not is_last) for size, is_last in sizes)
-    beyond, found = 1.0, list[SizeBound | None]()
+    beyond, found = 1.0, list[SizeBound]()
     for place, (size, is_open) in enumerate(ordered):
         if not is_open:
             beyond *= 1.0 - 1.0 / (len(ordered) - place)
+        part = max(0.01, round(beyond, 2))
         if place + 1 < len(ordered) and ordered[place + 1] == (size, is_open):
             continue
-        while len(found) < len(tails) and beyond <= tails[len(found)] + 1e-9:
-            found.append(SizeBound(size, round(min(0.99, max(0.01, beyond)), 2)))
-    return [*found, *[None] * (len(tails) - len(found))]
+        if part < (found[-1].beyond if found else 1.0):
+            found.append(SizeBound(size, part))
+    return found

@@ -98,28 +98,37 @@ def unit_steps(
     )
 
 
-OWNER_ODDS = 10.0
+OWNER_ODDS = (3.0, 8.0, 30.0)
 
 
-@lru_cache(maxsize=1024)
-def owner_steps(share: float, tail: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """((log ratio of a candidate's session over a bound, within it), the same of a baseline's), against "only
-    the share says whose it is".
+@lru_cache(maxsize=4096)
+def owner_steps(share: float, before: float, beyond: float) -> tuple[Steps, Steps]:
+    """(steps of a candidate's session, of a baseline's), against "only the share says whose it is".
 
-    In a healthy canary a session is the candidate's with the probability `share` in (0, 1), beyond the bound
-    as within it. In the alternative the candidate's odds of going beyond are ten times the baseline's, and a
-    part `tail` in (0, 1) of both arms' sessions goes beyond; a wrong `tail` costs time alone.
+    For a session whose size the part `before` of both arms' sessions exceeds or has, and the part `beyond`
+    exceeds: 0 ≤ `beyond` < `before` ≤ 1. In a healthy canary it is the candidate's with the probability
+    `share` in (0, 1), whatever its size. In the alternatives the candidate's odds of going beyond any size
+    are three, eight and thirty times the baseline's. The ratios have the mean 1, however wrong the parts are.
     """
-    more = OWNER_ODDS - 1.0
-    half = share * OWNER_ODDS + 1.0 - share - tail * more
+    steps = [_owner_step(share, before, beyond, odds) for odds in OWNER_ODDS]
+    return _three([mine for mine, _ in steps]), _three([theirs for _, theirs in steps])
+
+
+def _owner_step(share: float, before: float, beyond: float, odds: float) -> tuple[float, float]:
+    (mine, theirs), (mine_beyond, theirs_beyond) = (_owners(share, part, odds) for part in (before, beyond))
+    part = before - beyond
+    return math.log((mine - mine_beyond) / part), math.log((theirs - theirs_beyond) / part)
+
+
+def _owners(share: float, tail: float, odds: float) -> tuple[float, float]:
+    """The parts of the candidate's and of the baseline's sessions that go beyond a size, as `tail` of both
+    do."""
+    more = odds - 1.0
+    half = share * odds + 1.0 - share - tail * more
     theirs = (math.sqrt(half * half + 4.0 * (1.0 - share) * more * tail) - half) / (
         2.0 * (1.0 - share) * more
     )
-    mine = OWNER_ODDS * theirs / (1.0 + more * theirs)
-    of_candidate, of_baseline = (
-        (math.log(part / tail), math.log((1.0 - part) / (1.0 - tail))) for part in (mine, theirs)
-    )
-    return of_candidate, of_baseline
+    return odds * theirs / (1.0 + more * theirs), theirs
 
 
 def _nearest(guess: float, known: float, weight: float, factor: float) -> float:

@@ -5,12 +5,15 @@ Two tests by user share one error budget:
     EVENTS  a user's first session over the bound. In a healthy canary it is the candidate's with the
             probability of its share, exactly, whatever the sessions are like (`alerts.rules.relative`).
             One that goes on through a change of share is no event: the share does not say whose it is.
-    FIRST   a user's first session. Of a size, whose it is once it goes beyond a bound, or falls silent within
-            it. Of `stuck`, whether it gets stuck: from its start on it counts as one that does not.
+    FIRST   a user's first session. Of a size, whose it is once it goes beyond the bound or falls silent: the
+            larger it is, the rather the candidate's. Of `stuck`, whether it gets stuck: from its start on it
+            counts as one that does not.
 
-The bounds of a size come from the sessions of both arms together. So nothing but the hash, which assigned the
-units, says whose a session beyond a bound is. That makes the bets fair at every look, however heavy the tail
-is, and however old the sessions are: right after a start, too. Nor does an arm forget sessions sooner.
+Which size is large, and when a session is asked whose it is, the sessions of both arms say together. In a
+healthy canary that says nothing of the owner, whom the hash alone drew: it is the candidate with the
+probability of its share. That makes the bets fair at every look, however heavy the tail is, and however old
+the sessions are: right after a start, too. Each unit is asked once in each test, as what is known already
+may not be bet on again, and neither arm forgets sessions sooner.
 
 More of the candidate's sessions beyond a bound are evidence that they are larger at all. By how much is what
 the limit is about: the rule acts only while their mean is over `limit` times the baseline's, by a standard
@@ -21,6 +24,7 @@ known at their end alone. Those whose unit kept its arm through a change of shar
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -35,7 +39,7 @@ from alerts.evidence.sessions import (
     SessionStep,
     SizeBound,
     is_unread,
-    sizes_at,
+    sizes_of,
 )
 from alerts.evidence.statistics import (
     MINIMUM_UNITS,
@@ -63,9 +67,8 @@ from routing.canary import ArmName
 
 FIRST = 1
 """The number of the test of first sessions, after EVENTS."""
-TAILS = (0.6, 0.35, 0.15)
-"""So much of both arms' sessions is over the bound of each alternative of FIRST."""
-EVENTS_TAIL = 0.05
+OVER_SHARE = 0.05
+"""So many of both arms' sessions are over the bound."""
 BOUND_EACH_S = 60.0
 FEWEST_SESSIONS = 20
 """Fewer silent sessions give no bound."""
@@ -86,9 +89,9 @@ class SessionRow(msgspec.Struct, array_like=True, gc=False):
     """What a rule knows of one session.
 
     `share`: the largest it had. `held`: its unit keeps an arm through a change of share; `moved`: that, or
-    its unit followed one. `is_first`: the unit's first in the run. `over`: it is over the bound of EVENTS.
-    `spent` has a bit for each alternative of FIRST that it was counted for. `limit`: of `stuck`, the share of
-    first sessions that could be stuck when it was counted as one; 0 for others.
+    its unit followed one. `is_first`: the unit's first in the run. `over`: it is over the bound. `spent`
+    is 1 once FIRST counts it, and 3 once it counts as stuck. `limit`: of `stuck`, the share of first sessions
+    that could be stuck when it was counted as one; 0 for others.
     """
 
     unit: str
@@ -149,9 +152,9 @@ class SessionsState(EventsState):
     """Both arms' sessions and the evidence, JSON-able.
 
     `rows` has the sessions that are remembered, by arm and serial number, in the order of their start.
-    `forgotten`: each arm's serial number below which others are unknown. `bound` is that of EVENTS, `bounds`
-    are those of FIRST; None while too little is known. They are of monotonic `bound_at`, when `silent`
-    sessions had gone silent. `not_judged`: sessions whose tool calls were not read."""
+    `forgotten`: each arm's serial number below which others are unknown. `sizes` and `bound` are those of
+    monotonic `bound_at`, when `silent` sessions had gone silent; none while too little is known.
+    `not_judged`: sessions whose tool calls were not read."""
 
     evidence: Evidence = field(default_factory=_two)
     candidate: ArmSessions = field(default_factory=ArmSessions)
@@ -159,7 +162,7 @@ class SessionsState(EventsState):
     rows: dict[str, SessionRow] = field(default_factory=dict)
     forgotten: dict[ArmName, int] = field(default_factory=_none_forgotten)
     bound: float | None = None
-    bounds: list[SizeBound | None] = field(default_factory=list)
+    sizes: list[SizeBound] = field(default_factory=list)
     bound_at: float | None = None
     silent: int = 0
     not_judged: int = 0
@@ -288,8 +291,9 @@ class SessionRule:
             sizes = [(value, silent) for value, silent, _ in every]
         state.silent = sum(silent for _, silent in sizes)
         if state.silent >= FEWEST_SESSIONS:
-            *state.bounds, of_events = sizes_at(sizes, (*TAILS, EVENTS_TAIL))
-            state.bound = of_events and of_events.size
+            state.sizes = sizes_of(sizes)
+            over = (bound.size for bound in state.sizes if bound.beyond <= OVER_SHARE)
+            state.bound = next(over, None)
         return True
 
     def exceeds(self, now: float, *, recently: bool) -> bool:
@@ -329,26 +333,19 @@ class SessionRule:
         return first or grown
 
     def _count_first(self, row: SessionRow, at: float) -> bool:
-        """Bet on whose a user's first session is, once for each bound. True when it added to the evidence."""
-        if row.moved:
+        """Bet on whose a user's first session is by its size, once it is over the bound or silent. True when
+        it added to the evidence."""
+        sizes, is_silent = self.state.sizes, at - row.last > SILENT_S
+        if row.moved or row.spent or not sizes or not (row.over or is_silent) or not 0.0 < row.share < 1.0:
             return False
-        steps, silent = [0.0, 0.0, 0.0], at - row.last > SILENT_S
-        for number, bound in enumerate(self.state.bounds):
-            if bound is None or row.spent >> number & 1:
-                continue
-            over = row.value > bound.size
-            if not (over or silent):
-                continue
-            row.spent |= 1 << number
-            if 0.0 < row.share < 1.0:
-                of_arm = owner_steps(row.share, bound.beyond)[0 if row.candidate else 1]
-                steps[number] = of_arm[0 if over else 1]
-        if any(steps):
-            adverse = row.candidate and max(steps) > 0.0
-            self.state.evidence.add(
-                row.unit, (steps[0], steps[1], steps[2]), test=FIRST, cusum=False, adverse=adverse
-            )
-        return any(steps)
+        row.spent = 1
+        place = bisect_left(sizes, row.value, key=lambda bound: bound.size)
+        before = sizes[place - 1].beyond if place else 1.0
+        beyond = sizes[place].beyond if place < len(sizes) and is_silent else 0.0
+        steps = owner_steps(row.share, before, beyond)[0 if row.candidate else 1]
+        adverse = row.candidate and max(steps) > 0.0
+        self.state.evidence.add(row.unit, steps, test=FIRST, cusum=False, adverse=adverse)
+        return True
 
     def _convicts(self, now: float) -> bool:
         evidence, least = self.state.evidence, self.rule.minimum
@@ -392,7 +389,7 @@ class SessionRule:
 
     def _waits_for_bounds(self) -> Waits | None:
         state, of = self.state, "sessions that were silent for five minutes"
-        return None if any(state.bounds) else Waits(state.silent, FEWEST_SESSIONS, of)
+        return None if state.sizes else Waits(state.silent, FEWEST_SESSIONS, of)
 
     def shown_value(self, now: float) -> float | None:
         """How many times as large the candidate's sessions are, in the run or recently."""

@@ -1,5 +1,6 @@
 """`session_cost`, `session_exchanges`, `stuck`: sessions as they stand, through a whole watch."""
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from alerts.evidence.sessions import OVER_AFTER_S, LiveSession, SessionStep, sizes_at
-from alerts.evidence.statistics import ROLLBACK_MIXTURE
+from alerts.evidence.sessions import OVER_AFTER_S, LiveSession, SessionStep, sizes_of
+from alerts.evidence.statistics import ROLLBACK_MIXTURE, owner_steps
 from alerts.guardrails import Watch
 from alerts.rules.rule import DEFAULT_RULES, FURTHER_RULES, OF_SESSIONS, SESSION_SIZES
 from alerts.rules.sessions import BOUND_EACH_S, SILENT_S, SessionRule
@@ -428,12 +429,19 @@ def test_open_sessions_are_as_large_at_least_as_they_are() -> None:
     draw = random.Random(3)
     pairs = [(draw.expovariate(1.0), draw.expovariate(1.0)) for _ in range(4_000)]
     sizes = [(min(whole, so_far), whole <= so_far) for whole, so_far in pairs]
-    found = sizes_at(sizes, (0.6, 0.35, 0.15))
-    assert [each and each.size for each in found] == pytest.approx([0.51, 1.05, 1.90], rel=0.2)
-    assert [each and each.beyond for each in found] == [0.6, 0.35, 0.15]
-    assert sizes_at([(float(n), False) for n in range(50)], (0.6, 0.05)) == [None, None]
-    assert sizes_at([(float(n), True) for n in range(20)], (0.6, 0.05)) == [(7.0, 0.6), (18.0, 0.05)]
-    assert sizes_at([(12.0, True)] * 8 + [(36.0, True)] * 2, (0.6, 0.15)) == [(12.0, 0.2), (36.0, 0.01)]
+    found = {bound.beyond: bound.size for bound in sizes_of(sizes)}
+    assert [found[beyond] for beyond in (0.6, 0.35, 0.15)] == pytest.approx([0.51, 1.05, 1.90], rel=0.1)
+    assert sizes_of([(float(n), False) for n in range(50)]) == []
+    assert sizes_of([(float(n), True) for n in range(20)])[6:8] == [(6.0, 0.65), (7.0, 0.6)]
+    assert sizes_of([(12.0, True)] * 8 + [(36.0, True)] * 2) == [(12.0, 0.2), (36.0, 0.01)]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_of_equal_arms_a_session_of_any_size_is_worth_nothing_on_average(share: float) -> None:
+    for before, beyond in [(1.0, 0.0), (1.0, 0.97), (0.5, 0.3), (0.05, 0.0), (0.02, 0.01)]:
+        mine, theirs = owner_steps(share, before, beyond)
+        means = [share * math.exp(a) + (1.0 - share) * math.exp(b) for a, b in zip(mine, theirs, strict=True)]
+        assert means == pytest.approx([1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize(("users", "share"), [(40, 0.2), (40, 0.5), (400, 0.05)])

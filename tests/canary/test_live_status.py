@@ -119,6 +119,13 @@ def drawn(width: int = 120, **changed: Any) -> str:
     return text
 
 
+def test_a_candidate_whose_sessions_cost_less_is_not_drawn_near_its_limit() -> None:
+    evidence = {"observations": 400.0, "ln_mixture": 6.5, "ln_cusum": 6.5}
+    for value, near in ((0.34, False), (1.3, True)):
+        text = drawn(guardrails=[rule(rule="session_cost", value=value, threshold=2.0, evidence=evidence)])
+        assert ("near its limit" in text.replace("No guardrail is near its limit", "")) is near
+
+
 def test_the_picture_has_state_step_both_shares_and_the_time_over_the_figures() -> None:
     text = drawn()
     for said in (
