@@ -247,9 +247,20 @@ class ExchangeRecord:
         """Close: the caller left. A caller that left after the last event got the whole answer."""
         attempt = self.attempts[-1] if self.attempts else None
         if attempt is not None and attempt.reader.seen.done:
+            self._look(attempt)
             self.finish(attempt)
         else:
             self.leave(attempt)
+
+    def _look(self, attempt: Attempt) -> None:
+        """Judge an answer whose caller has left with its last event, as far as that takes no time. Agents
+        close the connection once they have that event."""
+        call = self.call
+        if call is None or call.trial is None or attempt.output is None or self._examination is not None:
+            return
+        if self.fell_back is None and attempt.wrong is None and not self.foreign_state:
+            self._examination = found = examination_of(self._recorder.ids_key, call, attempt)
+            found.judgement = found.judgement.settled(None)
 
     def leave(self, attempt: Attempt | None) -> None:
         """Close: the caller had left before the end of the answer."""

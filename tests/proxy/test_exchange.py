@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from proxy.attempts import record
+from proxy.attempts.checker import Checker
 from proxy.network.upstream.breaker import IN_A_ROW, CandidateBreaker
 from records.outcome import ErrorType, Outcome
 from tests.proxy.raw_provider import RawProvider, Wire, pool
@@ -295,3 +296,39 @@ def test_a_stream_that_its_caller_leaves_while_it_is_silent_is_stalled(
 
     (outcome,) = run(scene())
     assert (outcome.outcome, outcome.finish, outcome.faults) == ("aborted", None, ("stalled",))
+
+
+def test_an_answer_whose_caller_leaves_with_its_last_event_is_judged_and_its_calls_are_seen(run: Run) -> None:
+    """Codex closes the connection once it has `response.completed`, before the stream's end."""
+    call = {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{"}
+    ended = {
+        "id": "r1",
+        "status": "completed",
+        "output": [call],
+        "usage": {"input_tokens": 2, "output_tokens": 1},
+    }
+    event = json.dumps({"type": "response.completed", "response": ended}).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    tool = {"type": "function", "name": "weather", "parameters": {}}
+    body = {"model": "gpt-4o", "user": "u", "input": "hi", "store": False, "stream": True, "tools": [tool]}
+
+    async def play(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(head, b"event: response.completed\ndata: %b\n\n" % event)
+        await wire.closed()
+
+    async def scene() -> Outcome:
+        async with RawProvider(play) as provider, pool() as upstreams:
+            traffic = Traffic(provider.entry(), upstreams, checker=Checker(("/bin/false",)))
+            async with traffic.served() as http:
+                async with http.stream("POST", "/v1/responses", json=body) as answer:
+                    async for _ in answer.aiter_bytes():
+                        break
+                while not traffic.outcomes:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            return traffic.outcomes[0]
+
+    outcome = run(scene())
+    assert (outcome.outcome, outcome.finish, outcome.output_check) == ("ok", "tool_calls", "judged")
+    assert outcome.faults == ("tool_args_invalid",)
+    assert [each.name for each in outcome.tool_calls] == ["weather"]
