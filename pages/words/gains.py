@@ -172,8 +172,8 @@ def _layer(
 
 
 def changes(report: Report) -> list[str]:
-    """The metrics that are better, worse, and not different. Costs are not among them while too many are
-    unknown."""
+    """The metrics that are better, worse, and not different, and where too few users hide a worse part. Costs
+    are not among them while too many are unknown."""
     found: dict[str, list[str]] = {words: [] for words in (_BETTER, _WORSE, _MISSED, _ALIKE)}
     unpriced = report.details.unknown_costs is not None
     for line in report.metrics:
@@ -184,9 +184,25 @@ def changes(report: Report) -> list[str]:
         words = _side(line)
         change = f" ({verdict.change(line)})" if words in (_BETTER, _WORSE) else ""
         found[words].append(f"{label(line.metric)}{change}")
-    return [f"{words}: {joined(names)}." for words, names in found.items() if names]
+    told = [f"{words}: {joined(names)}." for words, names in found.items() if names]
+    return told + [f"{_HIDDEN}: {joined(hidden)}." for hidden in [_hidden(report)] if hidden]
 
 
+def _hidden(report: Report) -> list[str]:
+    """The passing metrics that too few users have in some parts, with the first of these by name."""
+    found = []
+    for line in report.metrics:
+        parts = (*report.categories, *report.segments)
+        few = [part for part in parts if part.metric == line.metric and part.state == "TOO_FEW"]
+        if few and line.state in ("PASS", "IDEAL"):
+            names = [verdict.part_name(part).replace(": ", " ") for part in few]
+            more = f" and {len(few) - _NAMED} more parts" if len(few) > _NAMED else ""
+            found.append(f"{label(line.metric)} in {', '.join(names[:_NAMED])}{more}")
+    return found
+
+
+_NAMED = 3
+_HIDDEN = "Fewer than 100 users in an arm, so that even a clearly worse part may not show"
 _BETTER, _WORSE, _ALIKE = "Better", "Worse", "No difference seen"
 _MISSED = "Misses its bound, but is not shown to differ from the current model"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.verdict.simulated import DAY_S, World, failing, usual, visits
+from tests.verdict.simulated import DAY_S, World, failing, rating, usual, visits
 from tests.verdict.simulated_looks import METRICS, passes_by_users, row
 from verdict.decision.decide import decide
 from verdict.decision.document import Verdict
@@ -15,6 +15,7 @@ from verdict.decision.plan_course import PlanCourse, new_looks
 from verdict.decision.verdict import find
 from verdict.rows.looks import NO_LOOKS, KeptLooks, may_be_far_beyond, worse_since
 from verdict.sample.observations import observe
+from verdict.sample.sample import Ratings
 from verdict.terms.judged_canary import JudgedCanary
 from verdict.terms.rubric import Criterion
 
@@ -40,6 +41,7 @@ class PartsCase:
     ideal: str = "< 1%"
     share: float = 0.1
     critical: bool = True
+    metric = "error_rate"
 
     def world(self, seed: int) -> World:
         rng = np.random.default_rng(seed)
@@ -50,8 +52,12 @@ class PartsCase:
         return World(visits=of, totals={"errors": errors}, category=category)
 
     @property
+    def equal(self) -> bool:
+        return self.bad_rate == self.rate
+
+    @property
     def criterion(self) -> Criterion:
-        return row("error_rate", self.acceptable, self.ideal)
+        return row(self.metric, self.acceptable, self.ideal)
 
     @property
     def canary(self) -> JudgedCanary:
@@ -63,6 +69,35 @@ class PartsCase:
             planned_days=DAYS,
             critical_categories=critical,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatedCase(PartsCase):
+    """The same users rate one request in eight: 4.0 of 5 where all is well, 3.6 in the `bad` categories; 3.8
+    is allowed."""
+
+    acceptable: str = ">= baseline - 5%"
+    ideal: str = ">= baseline + 0%"
+    critical: bool = False
+    metric = "csat"
+
+    @property
+    def equal(self) -> bool:
+        return self.bad == 0
+
+    def world(self, seed: int) -> World:
+        rng = np.random.default_rng(seed)
+        of = visits(rng, usual(rng, 20_000, 3), share=self.share, days=DAYS)
+        category = rng.integers(0, CATEGORIES, size=of.users)[of.user]
+        said = rating(rng, of, (4.0, 4.0), alike=0.5, answers=0.125)
+        worse = rating(rng, of, (4.0, 3.6), alike=0.5, answers=0.125)
+        badly, usually = category[worse.row] < self.bad, category[said.row] >= self.bad
+        both = [said.only(usually), worse.only(badly)]
+        order = np.argsort(np.concatenate([each.row for each in both]), kind="stable")
+        row, value, at = (
+            np.concatenate([getattr(each, name) for each in both])[order] for name in ("row", "value", "at")
+        )
+        return World(visits=of, said={"csat": Ratings(row=row, value=value, at=at)}, category=category)
 
 
 def verdicts(world: World, canary: JudgedCanary) -> Mapping[int, Verdict]:
@@ -119,12 +154,13 @@ def first_days(case: PartsCase, seed: int) -> FirstDays:
 
 
 def named(case: PartsCase, seed: int, days: Iterable[int]) -> Mapping[int, frozenset[str]]:
-    """The categories that are said to miss the row's bound, by day."""
+    """The categories that are said to miss the row's bound, or to be worse, by day."""
     world, canary = case.world(seed), case.canary
     found = {}
     for day in days:
         sample = world.until(day)
-        observed = observe(sample, "error_rate", METRICS, now=day * DAY_S)
+        observed = observe(sample, case.metric, METRICS, now=day * DAY_S)
         parts = break_down(parts_of(sample, canary, case.criterion, observed), canary, day)
-        found[day] = frozenset(line.value for line in parts.categories if line.misses_bound)
+        lines = [line for line in parts.categories if line.misses_bound or line.state == "WORSE"]
+        found[day] = frozenset(line.value for line in lines)
     return found

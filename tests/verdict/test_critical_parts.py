@@ -6,10 +6,19 @@ from dataclasses import replace
 
 import pytest
 
+from pages.reports.report import rendered
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN, parse_bound
 from tests.verdict.simulated import DAY_S
-from tests.verdict.simulated_parts import PartsCase, candidate_users, first_days, named, verdicts
+from tests.verdict.simulated_parts import (
+    PartsCase,
+    RatedCase,
+    candidate_users,
+    first_days,
+    named,
+    verdicts,
+)
+from verdict.decision.document import Report
 from verdict.decision.verdict import build
 from verdict.terms.plan import REFUSAL_RISK, STANDARD_RISK
 from verdict.terms.rubric import scale_of, twice
@@ -86,7 +95,7 @@ def test_twice_the_bound_in_a_critical_category_seldom_ships_and_equal_arms_are_
 
     figures = ", ".join(f"{what} {part(what):.1%}" for what in ("passes", "unguarded", "ships", "blocked"))
     print(f"\n{name}: {figures} of {RUNS}")
-    equal = case.bad_rate == case.rate
+    equal = case.equal
     risk, most = (REFUSAL_RISK, part("blocked")) if equal else (STANDARD_RISK, part("ships"))
     assert most <= risk + 3 * math.sqrt(risk * (1 - risk) / RUNS)
 
@@ -104,7 +113,36 @@ def test_two_of_ten_categories_beyond_the_bound_of_a_row_that_passes_are_a_cavea
     )
 
 
-NAMED = {
+def test_a_rated_category_worse_than_the_baseline_and_beyond_the_bound_by_estimate_alone_is_a_caveat() -> (
+    None
+):
+    """Too few ratings show that it misses the bound at the row's risk, not that it is worse."""
+    report = _rated(seed=27)
+    assert (report.metrics[0].state, report.verdict) == ("PASS", "ship_with_caveats")
+    (worse,) = [line for line in report.categories if line.state == "WORSE"]
+    assert (worse.value, worse.misses_bound, worse.blocks) == ("c0", False, False)
+    assert sentences(report)[0] == "Satisfaction is worse than the baseline's in category c0 (−0.41)."
+
+
+def test_a_report_that_ships_says_in_which_categories_too_few_users_hide_a_worse_one() -> None:
+    report = _rated(seed=6)
+    assert report.verdict == "ship"
+    assert (
+        "Fewer than 100 users in an arm, so that even a clearly worse part may not show: satisfaction in "
+        "category c0, category c1, category c2 and 7 more parts."
+    ) in " ".join(rendered(report, "text").split())
+
+
+def _rated(seed: int) -> Report:
+    case = RatedCase(bad=2)
+    sample = case.world(seed).until(14)
+    named_units = replace(sample, units=[f"{number:032x}" for number in sample.units])
+    return build(named_units, case.canary, now=14 * DAY_S + 1)
+
+
+NAMED: dict[str, PartsCase] = {
+    "two rated 3.6 against 4.0, 3.8 allowed": RatedCase(bad=2),
+    "rated alike": RatedCase(bad=0),
     "two at 10 % against < 5 %": TWO_BAD,
     "two at 10 % against < 5 %, 5 % of the users": replace(TWO_BAD, share=0.05),
     "equal, < 5 %": PartsCase(critical=False),
@@ -117,7 +155,7 @@ NAMED = {
 @pytest.mark.parametrize("name", NAMED)
 def test_categories_beyond_the_bound_are_named_and_those_of_equal_arms_seldom(name: str) -> None:
     case = NAMED[name]
-    equal, bad = case.bad_rate == case.rate, {"c0", "c1"}
+    equal, bad = case.equal, {"c0", "c1"}
     days = range(1, 15) if equal else (7, 10, 14)
     found = [named(case, seed, days) for seed in range(RUNS)]
     if equal:

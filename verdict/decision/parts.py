@@ -52,8 +52,9 @@ class Part:
     of the candidate's and the baseline's units, `events` their events by which a cost is divided, None for
     another metric; `seen`: any exchange is of this part. `uncomputed`: why nothing can be computed of it.
     `looks` are those of the plan at a critical part; `may_be_far_beyond`: they have not ruled out that it
-    misses the bound by twice its room. `beyond`: where it misses the row's acceptable bound at the
-    row's risk, the z at which it is worse than the baseline, 0 elsewhere; None without a plan or both arms.
+    misses the bound by twice its room. `beyond`: where its estimate misses the row's acceptable bound, the z
+    at which it is worse than the baseline, 0 elsewhere; None without a plan or both arms. `misses_bound`: the
+    bound is missed at the row's risk.
     """
 
     by: str | None
@@ -72,6 +73,7 @@ class Part:
     looks: tuple[Look, ...] = ()
     may_be_far_beyond: bool = False
     beyond: float | None = None
+    misses_bound: bool = False
 
     @property
     def where(self) -> PartPlace:
@@ -145,6 +147,7 @@ def _part(
 
     def part() -> Part:
         reading = _reading(sample, inside, planned)
+        beyond, missed = _beyond(sample, inside, criterion, reading, canary.plan)
         return Part(
             by=by,
             value=value,
@@ -156,7 +159,8 @@ def _part(
             chance=_chance(sample, inside, criterion, reading),
             below_floor=_below_floor(criterion, reading),
             carrying=reading.carrying,
-            beyond=None if canary.plan is None else _beyond(sample, inside, criterion, reading, canary.plan),
+            beyond=beyond,
+            misses_bound=missed,
             events=reading.events,
         )
 
@@ -187,8 +191,8 @@ def _pieces(labels: TextColumn | None, observed: Observations) -> Iterator[tuple
 
 def break_down(parts: Sequence[Part], canary: JudgedCanary, day: int | None = None) -> Parts:
     """Which parts are worse or better: the large ones by e-BH at ALPHA, once per direction; the small ones by
-    the exact test, only worse. From a plan's first look on, its looks alone find critical ones worse, and
-    those that miss their row's bound by the look of this `day` are told.
+    the exact test, only worse. From a plan's first look on, its looks alone find critical ones worse; by the
+    look of this `day` those that miss their row's bound are told, and others beyond it are worse too.
 
     Ordered by place, and within a place as in the rubric.
     """
@@ -205,7 +209,9 @@ def break_down(parts: Sequence[Part], canary: JudgedCanary, day: int | None = No
     below = frozenset(part.place for part in critical if part.below_floor)
     blocking = below | {part.place for part in critical if part.place in worse}
 
-    missing = _bound_missed(parts, canary, day)
+    beyond = _beyond_the_bound(parts, canary, day)
+    missing = {part.place for part in beyond if part.misses_bound}
+    worse |= {part.place for part in beyond if not canary.is_critical(part.by, part.value)}
 
     def state(part: Part) -> PartState:
         if part.place in worse:
@@ -237,20 +243,20 @@ def break_down(parts: Sequence[Part], canary: JudgedCanary, day: int | None = No
     )
 
 
-def _bound_missed(parts: Sequence[Part], canary: JudgedCanary, day: int | None) -> set[Place]:
-    """The parts that miss their row's bound, and are worse than the baseline by Holm's procedure: over all
-    parts, and evenly over the looks, so that of equal arms one is seldom told at all."""
-    plan, found = canary.plan, set[Place]()
+def _beyond_the_bound(parts: Sequence[Part], canary: JudgedCanary, day: int | None) -> list[Part]:
+    """The parts whose estimates miss their row's bound, and that are worse than the baseline by Holm's
+    procedure: over all parts, and evenly over the looks, so that of equal arms one is seldom told at all."""
+    plan, found = canary.plan, list[Part]()
     if plan is None or day is None:
         return found
-    tested = [(part.beyond, part.place) for part in parts if part.beyond is not None]
+    tested = [(part.beyond, part) for part in parts if part.beyond is not None]
     days = [each for each in plan.looks("refuse") if each <= day]
     told = [float(each) for each in days]
-    for z, place in sorted(tested, key=itemgetter(0), reverse=True):
+    for z, part in sorted(tested, key=itemgetter(0), reverse=True):
         level = plan.risk / (len(tested) - len(found))
         if z <= 0 or z < boundaries([plan.spent("refuse", each, level) for each in days], told)[-1]:
             break
-        found.add(place)
+        found.append(part)
     return found
 
 
@@ -310,26 +316,31 @@ def _chance(
 
 
 def _beyond(
-    sample: Sample, inside: Observations, criterion: Criterion, reading: MetricReading, plan: VerdictPlan
-) -> float | None:
-    """As in `Part.beyond`: with few users, the z is that of the exact test."""
+    sample: Sample,
+    inside: Observations,
+    criterion: Criterion,
+    reading: MetricReading,
+    plan: VerdictPlan | None,
+) -> tuple[float | None, bool]:
+    """`beyond` and `misses_bound` of a part: with few users, the z is that of the exact test."""
+    if plan is None or reading.comparison is None or reading.baseline_units == 0:
+        return None, False
     bound, risk = criterion.acceptable, plan.risk if criterion.risk is None else criterion.risk
-    if reading.comparison is None or reading.baseline_units == 0:
-        return None
     estimate = reading.comparison.contrast(*bound.terms).estimate
     if estimate == 0 or (estimate > 0) == bound.higher_is_better:
-        return 0.0
+        return 0.0, False
 
-    def made() -> float:
+    def made() -> tuple[float, bool]:
         found = contrast(sample, inside)
-        if found is None or found.margin(bound).high(-float(special.ndtri(risk))) >= 0:
-            return 0.0
+        if found is None:
+            return 0.0, False
+        missed = found.margin(bound).high(-float(special.ndtri(risk))) < 0
         if not found.few:
-            return z_to_refuse(found.margin(bound.as_baseline))
+            return z_to_refuse(found.margin(bound.as_baseline)), missed
         chance = _chance(sample, inside, criterion, reading)
-        return 0.0 if chance is None else -float(special.ndtri(chance))
+        return 0.0 if chance is None else -float(special.ndtri(chance)), missed
 
-    return attempt(f"the bound of {criterion.metric} in a part", made, lambda why: 0.0)
+    return attempt(f"the bound of {criterion.metric} in a part", made, lambda why: (0.0, False))
 
 
 def _discoveries(parts: Sequence[Part], evidence: Sequence[float]) -> set[Place]:
