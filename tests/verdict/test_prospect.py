@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from pages.reports.plan import (
@@ -33,7 +32,6 @@ from verdict.planner.prospect import (
     table,
 )
 from verdict.planner.recorded import RecordedTraffic
-from verdict.planner.traffic import reaching
 from verdict.terms.judged_canary import ExpectedUse, JudgedCanary
 from verdict.terms.rubric import parse_bound
 
@@ -451,10 +449,3 @@ def test_nothing_is_told_to_ship_while_a_cost_row_waits_for_a_price(
     if open_:
         assert document["rows"][1] == {"metric": "cost_per_request", "ship": None}
         assert "–  no price: set `prices:` or `price_as:`" in outlook_text(outlook(found))
-
-
-def test_of_the_users_before_a_start_a_lane_has_its_part_and_those_that_it_had() -> None:
-    canaries, units = ["", "", "", "mine", "mine", "", ""], ["a", "a", "b", "c", "c", "c", ""]
-    seen = pa.table({"canary": canaries, "unit": units})
-    assert reaching(seen, "mine", 0.25) == (1 + 0.25 * 2) / 3
-    assert reaching(seen, "mine", 1.0) == 1.0
