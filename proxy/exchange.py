@@ -7,7 +7,7 @@ the background that is when it is fetched.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from proxy.attempts.attempt import Attempt, unasked
 from proxy.attempts.background import AwaitedAnswers
 from proxy.attempts.dispatch import AttemptDispatch, CandidateWait, StreamUsageRefusals
-from proxy.attempts.foreign_state import refused_for_state
+from proxy.attempts.foreign_state import only_read_by, refused_for_state
 from proxy.attempts.mirror import Mirrors
 from proxy.attempts.realtime_session import RealtimeSession, SessionTexts
 from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
@@ -37,6 +37,7 @@ from proxy.providers.headers import Headers, to_caller
 from proxy.responses_socket import MAKER_IS_AWAY, ResponsesSocket
 from records.outcome import NO_ROOM, THROTTLED, ErrorType
 from routing.assign import Assignment, Held, assign, everybody, may_have_begun
+from routing.cohort import unit_hash
 from routing.identity import unit_of
 from routing.states import States, request_kind
 
@@ -73,8 +74,14 @@ class Exchanges:
     dispatch: AttemptDispatch = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lanes = CanaryChooser(self.states, lambda: self.assignment_key)
+        self.lanes = CanaryChooser(self.states, lambda: self.assignment_key, self._began)
         self.dispatch = AttemptDispatch(self.upstreams, self.credentials, self.stream_usage)
+
+    def _began(self, session: str, trials: Sequence[Trial]) -> Trial | None:
+        """The canary, of these, in which a session began."""
+        sessions = self.recorder.sessions
+        named = unit_hash(self.recorder.ids_key, session) if len(sessions) else ""
+        return next((each for each in trials if sessions.find(each.canary.name, named) is not None), None)
 
     def reroute(self, routes: Routes) -> None:
         """Use these routes for each exchange that begins from now on."""
@@ -178,6 +185,8 @@ class Exchanges:
             if trial.canary.assigned_outside
             else None,
             held=self.held,
+            session=record.keep() if record.session and not trial.canary.assigned_outside else None,
+            now=call.at,
         )
 
     async def _ask(self, call: Call, assignment: Assignment, record: ExchangeRecord) -> Attempt:
@@ -210,7 +219,12 @@ class Exchanges:
 
     async def _cover(self, call: Call, trial: Trial, failed: Attempt, record: ExchangeRecord) -> Attempt:
         """Ask the baseline in the place of a candidate that failed. Where the baseline cannot read the state
-        in the request it is no cover: the caller gets the candidate's own error, and may try again."""
+        in the request it is no cover: the caller gets the candidate's own error, and may try again. It is not
+        asked where that is known before."""
+        if only_read_by("candidate", call, trial, record.kept):
+            if failed.failure == "candidate_rejects":
+                trial.breaker.abandoned()
+            return failed
         if failed.failure == "candidate_rejects":
             attempt = await self._compare(call, trial, record)
         else:
@@ -237,7 +251,7 @@ class Exchanges:
         refuses the request, too, or must not be asked."""
         refused.failure = None  # its status says what it is
         other = trial.candidate if refused.target.arm == "baseline" else trial.baseline
-        if other.arm == "candidate" and not self._may_recall(call, trial):
+        if other.arm == "candidate" and not self._may_recall(trial, record):
             return refused
         record.asks_other_arm(True)
         if other.arm == "candidate":
@@ -245,7 +259,7 @@ class Exchanges:
         else:
             attempt = await self._attempt(call, other, record)
         wrong = attempt.wrong
-        hard = other.arm == "candidate" and not self._may_recall(call, trial)  # meanwhile
+        hard = other.arm == "candidate" and not self._may_recall(trial, record)  # meanwhile
         if wrong is None or not (hard or wrong == "candidate_rejects" or wrong.startswith("caller_")):
             refused.abort()
             return attempt
@@ -266,10 +280,10 @@ class Exchanges:
             attempt.drop()
         return attempt
 
-    def _may_recall(self, call: Call, trial: Trial) -> bool:
+    def _may_recall(self, trial: Trial, record: ExchangeRecord) -> bool:
         """True when the candidate may be asked to go on with a conversation that it began."""
         state = self.states().state_of(trial.canary.name, trial.definition)
-        return may_have_begun(trial.canary, state, key=self.assignment_key, unit=call.unit)
+        return may_have_begun(trial.canary, state, record.assignment.place)
 
     async def _serve_socket(
         self,

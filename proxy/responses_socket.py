@@ -26,7 +26,7 @@ from time import monotonic
 import msgspec
 
 from proxy.attempts.dispatch import upstream_request
-from proxy.attempts.foreign_state import names_state
+from proxy.attempts.foreign_state import names_state, only_read_by
 from proxy.attempts.realtime_session import SessionStream, silence
 from proxy.attempts.record import ExchangeRecord, ExchangeRecorder
 from proxy.attempts.response_turn import (
@@ -78,7 +78,7 @@ class ResponsesSocket:
         lanes: CanaryChooser,
         callers: Callers,
         assign: Callable[[Call, ExchangeRecord, bool], Assignment],
-        may_recall: Callable[[Call, Trial], bool],
+        may_recall: Callable[[Trial, ExchangeRecord], bool],
         idle_s: float,
     ) -> None:
         self._handshake = handshake
@@ -195,6 +195,9 @@ class ResponsesSocket:
         if not warms:
             self._recorder.in_flight.opened(record)
             record.sample(call.trial.capture)
+        turn.is_candidates = self._made_by_candidate(call.trial, made_by) or only_read_by(
+            "candidate", call, call.trial, record.kept
+        )
         if self._goes_on(turn, call.trial, made_by):
             record.asks_other_arm(True)
             if call.trial.breaker.allows(monotonic()):
@@ -218,15 +221,21 @@ class ResponsesSocket:
         """True for the baseline's request that goes on from a response of the candidate's own socket, which
         only that one can read: the conversation began before a rollback."""
         is_baselines = turn.assignment.arm == "baseline" and turn.assignment.reason != "pinned"
-        is_its_own = made_by is self._sockets.known(trial.candidate) and not trial.shares_state
-        return is_baselines and is_its_own and self._may_recall(turn.call, trial)
+        is_its_own = self._made_by_candidate(trial, made_by)
+        return is_baselines and is_its_own and self._may_recall(trial, turn.record)
+
+    def _made_by_candidate(self, trial: Trial, made_by: ProviderSocket) -> bool:
+        return made_by is self._sockets.known(trial.candidate) and not trial.shares_state
 
     async def _send_to_arm(self, turn: ResponseTurn, trial: Trial) -> None:
         assignment = turn.assignment
         is_ours = assignment.arm == "candidate" and assignment.reason != "pinned"
         turn.covered = trial.canary.fall_back and is_ours
         if turn.covered and not trial.breaker.allows(monotonic(), assignment.run):
-            await self._fall_back(turn, trial, "breaker_open")
+            if turn.is_candidates:
+                self._unasked(turn, trial.candidate, "breaker_open")
+            else:
+                await self._fall_back(turn, trial, "breaker_open")
         else:
             await self._send(turn, trial.target(assignment.arm))
 
@@ -270,8 +279,9 @@ class ResponsesSocket:
             if failure == THROTTLED:
                 trial.quota.throttled(monotonic())
             trial.breaker.ended(turn.attempt.failure, monotonic())
-            await self._fall_back(turn, trial, failure)
-            return
+            if not turn.is_candidates:
+                await self._fall_back(turn, trial, failure)
+                return
         turn.record.finish(turn.attempt)
         status = 504 if failure == "provider_timeout" else 502
         self._say(turn.lane, status, f"the provider did not answer ({failure})", failure)
@@ -376,12 +386,15 @@ class ResponsesSocket:
         """Read a turn's event; True for a candidate's refusal, for which the baseline is asked instead."""
         turn.note(message, piece.data)
         trial = turn.call.trial
-        if turn.covered and trial is not None and turn.attempt.failure is not None:
+        failure = turn.attempt.failure
+        if turn.covered and trial is not None and failure is not None:
             if _is_foreign(turn, trial, piece):
                 await self._ask_other(turn, trial)
-            else:
-                await self._failed(turn, turn.attempt.failure)
-            return True
+                return True
+            if not turn.is_candidates:
+                await self._failed(turn, failure)
+                return True
+            turn.record.fell_back = failure
         if turn.covered and trial is not None:
             trial.breaker.ended(turn.attempt.failure, monotonic())
         elif turn.compared and trial is not None:

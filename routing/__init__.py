@@ -4,6 +4,7 @@
 `states`        the states of all canaries, with their lanes
 `transitions`   how a state may change
 `holds`         who keeps an arm through a change of share
+`sessions`      who began a session, and which arm it has
 `lanes`         how canaries that match the same requests share units
 `assign`, `assignment`, `cohort`    a unit's arm, by a keyed hash
 `identity`      the unit and the session that a text names

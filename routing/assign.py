@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from routing.assignment import Assignment, Given, Reason
 from routing.canary import ArmName, Canary
-from routing.cohort import SPACE, bucket, in_cohort
+from routing.cohort import SPACE, bucket
+from routing.sessions import SessionArm
 from routing.states import State
 
 __all__ = ["Assignment", "Given", "Held", "Reason", "assign", "everybody", "may_have_begun"]
@@ -30,6 +31,8 @@ def assign(
     draw: int = 0,
     given: Given | None = None,
     held: Held = everybody,
+    session: SessionArm | None = None,
+    now: float = 0.0,
 ) -> Assignment:
     """Choose the arm for one request.
 
@@ -43,11 +46,19 @@ def assign(
     `given`: what a flag system says of the unit, for canaries with `assignment: header`; None: the hash
     decides. The candidate has every unit once it is promoted, and every request without one.
     `held`: who keeps the state before a change of share (`routing.holds`).
+    `session`: what is known of the request's session at UTC second `now`. It has the place of the unit that
+    began it, and its own arm before all of the above but a pin and `missed`.
     A canary that is not running assigns the baseline.
     """
     if state is None:
         return Assignment(arm="baseline", reason="no_plan")
-    place = None if unit is None else bucket(key, canary.name, unit)
+    if session is not None:
+        place = session.place
+        kept = None if pin is not None or missed else session.assignment(canary, state, now)
+        if kept is not None:
+            return kept
+    else:
+        place = None if unit is None else bucket(key, canary.name, unit)
     if state.holds and unit is not None and place is not None:
         state = _kept(canary.name, state, unit, place, held)
     share = state.effective_share
@@ -85,17 +96,16 @@ def _kept(canary: str, state: State, unit: str, place: int, held: Held) -> State
     return state
 
 
-def may_have_begun(canary: Canary, state: State | None, *, key: bytes, unit: str | None) -> bool:
-    """True when the candidate may have begun this unit's conversations, and may be asked to go on with them.
+def may_have_begun(canary: Canary, state: State | None, place: int | None) -> bool:
+    """True when the candidate may have begun conversations of the unit at this place, and may be asked to go
+    on with them.
 
     A unit's arms are known from the highest share that the candidate has had; where a flag system gave them,
-    they are not, and any unit may have had the candidate. Requests without a unit may have only while the
-    canary draws their arm, or is promoted.
+    they are not, and any unit may have had the candidate. Requests without a unit (no place) may have only
+    while the canary draws their arm, or is promoted.
     """
     if state is None or not state.recallable:
         return False
-    if unit is None:
+    if place is None:
         return state.state == "promoted" or (canary.random_without_unit and state.effective_share > 0.0)
-    if canary.assigned_outside:
-        return True
-    return in_cohort(key, canary.name, unit, max(state.highest_share, state.effective_share))
+    return canary.assigned_outside or place < max(state.highest_share, state.effective_share) * SPACE

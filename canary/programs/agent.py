@@ -24,6 +24,7 @@ from common.clock import every
 from console.app import health_app
 from control.feed.events import MetricsListener, TracingListener, WorkerRegistry
 from control.feed.joins import FeedbackJoins
+from control.feed.sessions import SessionsPublisher
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.feed.stream import StreamPublisher
 from control.fleet.metrics import AgentMetrics, ConfigMetrics
@@ -34,7 +35,7 @@ from records.facts.price_list import PriceListUpdates
 from records.facts.standing import FILE
 from records.shared import held_units, states_channel
 from records.shared.states_channel import StatesChannel
-from records.shared.stream import OutgoingQueue
+from records.shared.stream import OutgoingQueue, SessionsStream
 from records.store.leader import HELD, Checkpoints, LeaderLeases, states_in
 from records.store.shipper import name_of_spool
 
@@ -72,13 +73,14 @@ class ReplicaAgent:
             callers=[each.name for each in current.callers],
             mono=time.monotonic,
         )
+        self.sessions = SessionsPublisher(args.folder, self.store, stream=SessionsStream(self.redis))
         publisher = StreamPublisher(self.outgoing, replica=name_of_spool(spool))
         self.feed = SpoolSource(
             spool,
             args.folder / "live.json",
             boot=boot_id(),
             joins=FeedbackJoins(self.store, shared=True),
-            others=[publisher, self.tracing],
+            others=[publisher, self.tracing, self.sessions],
         )
         self.feed.attach(self.workers, MetricsListener(self.meters))
         self.shipping = SpoolShippers(args.folder, self.store, other=self.feed.reader)
@@ -97,6 +99,7 @@ class ReplicaAgent:
             every(ASK_EVERY_S, self._ask_store, at_once=True),
         ]
         loops += [
+            *self.sessions.loops(),
             *self.shipping.loops(),
             looking(1.0, self.trials.follow),
             self.config.follow(),

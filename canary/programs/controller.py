@@ -32,6 +32,7 @@ from console.app import admin_app
 from control.controller import Controller
 from control.feed.events import TracingListener
 from control.feed.joins import FeedbackJoins
+from control.feed.sessions import SessionsPublisher
 from control.feed.spool import SpoolShippers, SpoolSource
 from control.fleet.leadership import SoleLeader
 from control.fleet.metrics import ConfigMetrics
@@ -184,12 +185,13 @@ class SingleMachineParts:
 
     def __init__(self, data: Path, store: Store, base_urls: Callable[[], Mapping[str, str]]) -> None:
         self.tracing = TracingListener(os.environ, __version__, base_urls)
+        self.sessions = SessionsPublisher(data, store)
         self.source = SpoolSource(
             data / "spool",
             data / "live.json",
             boot=boot_id(),
             joins=FeedbackJoins(store),
-            others=[self.tracing],
+            others=[self.tracing, self.sessions],
         )
         self.leader = SoleLeader()
         self._store, self.publisher = store, FilePublisher(data / "plan.json")
@@ -202,7 +204,11 @@ class SingleMachineParts:
 
     def loops(self, controller: Controller) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the controller."""
-        return [*self._shipping.loops(), every(LOOK_EVERY_S, partial(self._watch_records, controller))]
+        return [
+            *self.sessions.loops(),
+            *self._shipping.loops(),
+            every(LOOK_EVERY_S, partial(self._watch_records, controller)),
+        ]
 
     def troubles(self) -> list[str]:
         """What does not work at the moment."""

@@ -33,6 +33,8 @@ from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.facts.price_list import prices_stamp
 from records.outcome import IN_FLIGHT_AFTER_S, Heartbeat
+from records.shared.session_arms import NAME as SESSIONS
+from records.shared.session_arms import SessionArms, SessionsWatch
 from records.shared.states_file import StatesWatch
 from records.spool.writer import SpoolWriter
 from routing.cohort import unit_hash
@@ -66,6 +68,10 @@ class Worker:
         self.ticker = Ticker(asyncio.get_running_loop())
         self.upstreams = Upstreams(descriptors=self.descriptors, ticker=self.ticker)
         self.copies_upstreams = Upstreams(descriptors=self.descriptors)
+        self.sessions = SessionArms()
+        self.sessions_watch = SessionsWatch(args.folder / SESSIONS, self.sessions)
+        while self.sessions_watch.poll():
+            pass  # what has been known before
         self.prices = self.config.current.known_prices()
         self._priced_by = prices_stamp(self.config.current.price_list, time.time())
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
@@ -77,6 +83,7 @@ class Worker:
             captures=Captures(self.capture_pipe.send),
             checker=self.checker,
             states=lambda: self.states,
+            sessions=self.sessions,
         )
         self.credentials = Credentials()
         stream_usage = StreamUsageRefusals()
@@ -170,13 +177,14 @@ class Worker:
         gc.freeze()  # what the start has built stays: collections look at what requests leave only
 
     async def _beat(self, shutdown: ShutdownSignal) -> None:
-        """Ten times a second: read the states and the keys, write a heartbeat and slow exchanges."""
+        """Ten times a second: read the states, sessions and keys, write a heartbeat and slow exchanges."""
         beats = 0
         while True:
             before = time.monotonic()
             await asyncio.sleep(BEAT_S)
             now = time.monotonic()
             self.states = self.states_watch.poll(time.time(), now)
+            self.sessions_watch.poll()
             changed = self.states_watch.has_unknown_holds
             if (
                 changed or beats % IN_FLIGHT_BEATS == 0

@@ -18,6 +18,8 @@ from proxy.attempts.attempt import Attempt
 from proxy.calls.call import Call
 from proxy.calls.routes import Trial
 from routing.assign import Assignment
+from routing.canary import ArmName
+from routing.sessions import SessionArm
 
 READ_WITHIN_S = 2.0
 """How long the provider may take to finish its refusal, which nearly always comes whole with its head."""
@@ -93,6 +95,13 @@ async def refused_for_state(call: Call, assignment: Assignment, attempt: Attempt
         async with asyncio.timeout(READ_WITHIN_S):
             await attempt.refusal()
     return isinstance(body, bytes) and names_state(attempt.reader.seen.error, body)
+
+
+def only_read_by(arm: ArmName, call: Call, trial: Trial, session: SessionArm | None) -> bool:
+    """True when the request carries state, and all answers in its session were this arm's, so that the other
+    arm's account cannot read it. Without a session that canary has seen nobody knows."""
+    known = session is not None and session.only == arm
+    return known and not trial.shares_state and may_carry_state(call)
 
 
 def is_foreign_to_candidate(call: Call, trial: Trial) -> bool:

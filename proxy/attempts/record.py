@@ -37,9 +37,11 @@ from records.outcome import (
     OutcomeName,
     Usage,
 )
+from records.shared.session_arms import SessionArms
 from routing.assign import Assignment, Reason
 from routing.caller import TAG
 from routing.cohort import unit_hash
+from routing.sessions import SessionArm
 from routing.states import LEAST_SILENCE_S, NO_STATES, States, request_kind
 
 Progress = tuple[bool, bool, ErrorType | None, Reason]
@@ -124,14 +126,16 @@ class ExchangeRecorder:
         captures: Captures | None = None,
         checker: Checker | None = None,
         states: Callable[[], States] = lambda: NO_STATES,
+        sessions: SessionArms | None = None,
     ) -> None:
-        """`states()` returns the newest states."""
+        """`states()` returns the newest states. `sessions`: those that are known."""
         self.append = append
         self.price = price
         self.ids_key = ids_key
         self.captures = captures
         self.checker = checker
         self.states = states
+        self.sessions = SessionArms() if sessions is None else sessions
         self.in_flight = OpenExchanges()
         self.started = 0
         self.finished = 0
@@ -150,7 +154,7 @@ class ExchangeRecord:
 
     __slots__ = (
         "_closed", "_examination", "_recorder", "_refused_as", "_refused_caller", "assignment", "at",
-        "attempts", "call", "exchange_id", "fell_back", "mono", "serial", "unit",
+        "attempts", "call", "exchange_id", "fell_back", "kept", "mono", "serial", "session", "unit",
     )  # fmt: skip
 
     def __init__(self, recorder: ExchangeRecorder) -> None:
@@ -164,7 +168,8 @@ class ExchangeRecord:
         self.assignment: Assignment = _NOWHERE
         self._refused_as: Assignment | None = None
         self._refused_caller = ""
-        self.unit = ""
+        self.unit = self.session = ""
+        self.kept: SessionArm | None = None
         self.exchange_id = ""
         self.attempts: list[Attempt] = []
         self.fell_back: ErrorType | None = None
@@ -172,22 +177,34 @@ class ExchangeRecord:
     def begin(self, call: Call) -> None:
         """Start the clock of a request that has been read."""
         self.call, self.at, self.mono = call, call.at, call.mono
+        if call.session:
+            self.session = unit_hash(self._recorder.ids_key, call.session)
+
+    def keep(self) -> SessionArm | None:
+        """What is known of the request's session. The exchange belongs to the unit that began it."""
+        call, recorder = self.call, self._recorder
+        if call is None or call.trial is None or call.unit is None:
+            return None
+        name = call.trial.canary.name
+        if recorder.sessions.find(name, self.session) is not None:
+            user = unit_hash(recorder.ids_key, call.unit)
+            self.kept = recorder.sessions.of_user(name, self.session, user)
+            self.unit = user if self.kept is None else self.kept.unit
+        return self.kept
 
     def assign(self, assignment: Assignment) -> None:
         """Set the assignment and mint the signed exchange id."""
         self.assignment = assignment
-        key = self._recorder.ids_key
         call = self.call
-        if call is not None and call.unit is not None:
-            self.unit = unit_hash(key, call.unit)
+        if call is not None and call.unit is not None and not self.unit:
+            self.unit = unit_hash(self._recorder.ids_key, call.unit)
         self.exchange_id = self._mint()
 
     def sample(self, rule: CaptureRule | None) -> None:
         """Decide whether the exchange's texts are captured."""
         captures, call = self._recorder.captures, self.call
         if rule is not None and captures is not None and call is not None:
-            session = unit_hash(self._recorder.ids_key, call.session) if call.session else ""
-            call.sample = captures.drawn(call, rule, self.exchange_id, session)
+            call.sample = captures.drawn(call, rule, self.exchange_id, self.session)
 
     def asks_other_arm(self, asked: bool) -> None:
         """Note that the other arm is asked for a request whose state the assigned arm cannot read, or that it
@@ -326,6 +343,8 @@ class ExchangeRecord:
         self._recorder.in_flight.ended(self)
         self._recorder.finished += 1
         self._recorder.append(record)
+        if self.session:
+            self._recorder.sessions.note(record)
         call, captures = self.call, self._recorder.captures
         if call is not None and call.sample is not None and captures is not None:
             captures.close(call, call.sample, record, attempt.recorder if attempt is not None else None)
@@ -345,7 +364,7 @@ class ExchangeRecord:
                 tags={TAG: self._refused_caller} if self._refused_caller else {},
             )
         trial, provider, labels = call.trial, call.route.provider, call.labels
-        session = unit_hash(self._recorder.ids_key, call.session) if call.session else ""
+        session = self.session
         finish, faults, output_check = (
             answer_of(call, attempt, self._examination)
             if outcome == "ok" and attempt is not None and assignment.reason != "foreign_state"

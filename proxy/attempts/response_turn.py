@@ -138,7 +138,8 @@ def message_in(piece: WholeMessage) -> SocketMessage:
 class ResponseTurn:
     """One response under way.
 
-    `piece` is the caller's message. `covered`: the baseline answers if the candidate refuses. `compared`: the
+    `piece` is the caller's message. `is_candidates`: only the candidate can read what it goes on from.
+    `covered`: the baseline answers if the candidate refuses. `compared`: the
     candidate has refused, and the baseline's first event tells whose fault that was. `began`: an event has
     come, the newest at `heard_at`.
     """
@@ -151,7 +152,7 @@ class ResponseTurn:
         self.assignment = assignment
         self.piece = piece
         self.lane = lane
-        self.covered = self.compared = self.began = False
+        self.covered = self.compared = self.began = self.is_candidates = False
         self.heard_at = 0.0
         self.socket: ProviderSocket | None = None
         self.attempt: Attempt
@@ -202,6 +203,7 @@ class ResponseTurn:
         call = msgspec.structs.replace(self.call, at=time.time(), mono=monotonic(), sample=None)
         record = recorder.open()
         record.begin(call)
+        record.unit, record.kept = self.record.unit, self.record.kept
         record.assign(self.assignment)
         turn = ResponseTurn(call, record, self.assignment, self.piece, self.lane)
         turn.socket = self.socket

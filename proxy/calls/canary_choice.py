@@ -44,11 +44,18 @@ class ArmAnswer(NamedTuple):
 
 
 class CanaryChooser:
-    """Follows the states. `key` returns the assignment key."""
+    """Follows the states. `key` returns the assignment key. `began`: in which of these canaries a session of
+    this name began; None where that is not known."""
 
-    def __init__(self, states: Callable[[], States], key: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        states: Callable[[], States],
+        key: Callable[[], bytes],
+        began: Callable[[str, Sequence[Trial]], Trial | None] = lambda session, trials: None,
+    ) -> None:
         self._states = states
         self._key = key
+        self._began = began
         self._seen: tuple[States, Routes] | None = None
         self._left: Sequence[Lane] = ()
 
@@ -79,6 +86,10 @@ class CanaryChooser:
             return first, None, unit, session
         if PIN in named:
             return self._pinned(trials, unit, named), None, unit, session
+        if session and (trial := self._began(session, trials)) is not None:
+            state = states.get(trial.canary.name)
+            if state is not None and state.state != "ended":
+                return trial, None, unit, session
         if unit is None and not first.canary.random_without_unit:
             return *self._without_unit(routes, trials, route, facts.model, named, tags), None, session
         place = getrandbits(32) if unit is None else lane_place(self._key(), unit)

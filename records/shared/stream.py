@@ -60,6 +60,9 @@ CAP = 10_000
 RECORDS_A_DISPATCH = 200
 WAITING = 500
 START = "0-0"
+SESSIONS_KEY = "canary:sessions"
+SESSIONS_CAP = 2_000
+"""Approximate number of messages about sessions: at least some minutes of a busy fleet."""
 _BLOCK_MS = int(ANSWER_WITHIN_S * 1000 * 0.5)
 _FIELD = b"d"
 
@@ -159,6 +162,28 @@ class StreamCursor:
         with answering():
             newest: Any = await self._redis.xrevrange(KEY, count=1)
         return str(newest[0][0].decode()) if newest else START
+
+
+class SessionsStream:
+    """What replicas tell one another of sessions, as the lines of `session_arms`. May raise SharedDown."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._place = START
+
+    async def send(self, lines: bytes) -> None:
+        """Tell the other replicas, and this one."""
+        with answering():
+            await self._redis.xadd(SESSIONS_KEY, {_FIELD: lines}, maxlen=SESSIONS_CAP, approximate=True)
+
+    async def read(self, count: int = 20) -> bytes:
+        """What has been told since the last call, at first all that is kept."""
+        with answering():
+            found: Any = await self._redis.xread({SESSIONS_KEY: self._place}, count=count)
+        entries = found[0][1] if found else []
+        if entries:
+            self._place = entries[-1][0].decode()
+        return b"".join([fields.get(_FIELD, b"") for _, fields in entries])
 
 
 def _order(place: str) -> tuple[int, ...]:

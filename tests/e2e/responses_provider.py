@@ -38,7 +38,8 @@ class ResponsesProvider:
     """Listens on a thread of its own while it is entered. `lines` is the truth about what arrived.
 
     A model called `refuse-STATUS` is refused by an error event, `break` closes the connection in the middle
-    of a response, `silent` never answers, `foreign` reads no sealed state. With `generate` false a response
+    of a response, `silent` never answers, `foreign` reads no sealed state. The instructions "fail" are an
+    error 503. With `generate` false a response
     is empty. A steered response has a successor, unasked. `keys`: those that get a line; None for any.
     """
 
@@ -113,6 +114,7 @@ async def _answer(connection: ServerConnection, asked: dict[str, Any], stored: d
     model, lane = str(asked.get("model")), asked.get("stream_id")
     marks = {} if lane is None else {"stream_id": lane}
     status = model.removeprefix("refuse-") if model.startswith("refuse-") else ""
+    status = "503" if asked.get("instructions") == "fail" else status
     previous = asked.get("previous_response_id")
     if status or (previous is not None and previous not in stored):
         code = "unsupported_parameter" if status else "previous_response_not_found"

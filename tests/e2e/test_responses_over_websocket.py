@@ -45,6 +45,7 @@ CASES = {
     "unreachable": ("down", "new"),
     "sealed": ("own", "foreign"),
     "taken-back": ("own", "new"),
+    "shaky": ("own", "new"),
     "warmed": ("own", "new"),
     "breaking": ("openai", "break"),
     "adapted": ("openai", "new, request: {{rename: {{max_output_tokens: most}}, set: {{mood: calm}}}}"),
@@ -301,6 +302,30 @@ def test_after_a_rollback_the_candidate_goes_on_with_the_responses_of_its_own_li
         ("baseline", "baseline", "stopped", "ok"),
     ]
     assert (rows[4]["arm"], rows[4]["served_by"]) == ("baseline", "baseline")
+
+
+def test_a_failure_of_the_line_that_made_the_response_before_is_its_own_and_the_baseline_is_not_asked(
+    stage: Stage, provider: ResponsesProvider
+) -> None:
+    user = new_user(stage, "candidate", "shaky", "fails")
+    asks: dict[str, Any] = {"model": "shaky", "safety_identifier": user, "store": False}
+
+    async def scene() -> list[list[Any]]:
+        async with sdk(stage, user).responses.connect() as connection:
+            first = await heard(connection, **asks)
+            asks["previous_response_id"] = first[-1].response.id
+            return [await heard(connection, **asks, instructions="fail"), await heard(connection, **asks)]
+
+    failed, tried_again = run(scene())
+    assert [(event.type, event.status) for event in failed] == [("error", 503)]
+    assert tried_again[-1].response.model == "new"
+    assert {asked["model"] for line in provider.lines for asked in line.asked} == {"new"}
+    rows = recorded(stage, user, number=4)[1:]
+    assert [(row["outcome"], row["error_type"], row["served_by"]) for row in rows] == [
+        ("ok", None, "candidate"),
+        ("error", "provider_5xx", "candidate"),
+        ("ok", None, "candidate"),
+    ]
 
 
 def test_a_request_that_generates_nothing_warms_its_arm_up_and_is_no_exchange_of_the_canary(

@@ -13,10 +13,12 @@ import pytest
 from proxy.attempts.foreign_state import carries_sealed_state, may_carry_state, names_state
 from proxy.network.upstream.breaker import IN_A_ROW
 from records.outcome import InFlight, Outcome
+from routing.cohort import bucket, unit_hash
+from routing.sessions import SessionArm
 from routing.states import State
 from tests.proxy.calls import call
 from tests.proxy.raw_provider import RawProvider, Wire, pool
-from tests.proxy.traffic import ANSWER, Traffic
+from tests.proxy.traffic import ANSWER, KEY, Traffic
 
 Run = Callable[[Any], Any]
 
@@ -202,9 +204,11 @@ async def asked(
     times: int = 1,
     meanwhile: Act | None = None,
     body: dict[str, Any] = REASONING,
+    answered: int | None = None,
 ) -> Told:
     """`times` requests of a unit of the candidate's, which is now assigned to that arm, and what became of
-    the last. `meanwhile` happens while the candidate has it."""
+    the last. `meanwhile` happens while the candidate has it. `answered`: by whom all was in their session,
+    which canary has seen."""
     arms = {"baseline": Arm(baseline), "candidate": Arm(candidate)}
     async with (
         RawProvider(arms["baseline"].play) as one,
@@ -220,7 +224,15 @@ async def asked(
         traffic.state = replace(known, definition=traffic.trial.definition)
         for _ in range(IN_A_ROW if broken else 0):
             traffic.trial.breaker.failed(time.monotonic())
+        if answered is not None:
+            place = bucket(KEY, "support", "somebody")
+            name, unit = unit_hash(KEY, "task 1"), unit_hash(KEY, "somebody")
+            known = SessionArm(
+                "support", name, unit, place, "candidate", "cohort", 1, 0, 1.0, 1.0, 2.0, answered
+            )
+            traffic.recorder.sessions.hear([known])
         async with traffic.served() as http:
+            http.headers["x-canary-session"] = "" if answered is None else "task 1"
             request = {"model": "gpt-4o", "user": "somebody", "store": False, **body}
             for _ in range(times - 1):
                 await http.post("/v1/responses", json=request)
@@ -291,6 +303,27 @@ def test_a_failure_of_the_only_arm_that_may_read_the_state_is_its_own_and_may_be
     assert (outcome.outcome, outcome.reason, outcome.served_by) == ("error", "foreign_state", other)
     assert not outcome.evidence
     assert (told.baseline.asked, told.candidate.asked) == (1, 1)
+
+
+@pytest.mark.parametrize("body", [REASONING, PREVIOUS, CONVERSATION])
+@pytest.mark.parametrize(("answered", "baseline_asked"), [(2, 0), (3, 1), (1, 1), (None, 1)])
+def test_the_baseline_is_not_asked_for_a_conversation_that_the_candidate_alone_has_answered(
+    run: Run, answered: int | None, baseline_asked: int, body: dict[str, Any]
+) -> None:
+    refusal = answer(400, openai("Previous response with id 'resp_1a2b3c' not found. 'conv_1a2b3c' neither."))
+    says = REFUSES if body is REASONING else refusal
+    told = run(asked(says, HIDDEN, assigned="candidate", answered=answered, body={**body, "store": False}))
+    assert told.baseline.asked == baseline_asked
+    if answered == 2 or body is REASONING:
+        assert (told.response.status_code, told.outcome.outcome) == (500, "error")
+        assert (told.outcome.error_type, told.outcome.served_by) == ("provider_5xx", "candidate")
+
+
+@pytest.mark.parametrize("says", [HIDDEN, answer(429, b"{}"), answer(403, b"{}")])
+def test_a_conversation_that_carries_no_state_is_covered(run: Run, says: bytes) -> None:
+    plain = {"input": "and then?"}
+    told = run(asked(TAKES, says, assigned="candidate", answered=2, body=plain))
+    assert (told.response.status_code, told.outcome.outcome, told.baseline.asked) == (200, "fallback", 1)
 
 
 def test_a_refusal_that_is_longer_than_what_is_held_goes_out_whole(run: Run) -> None:

@@ -76,7 +76,7 @@ def test_a_promoted_candidate_has_the_requests_without_a_unit(share: float, rand
     canary = replace(a_canary(), random_without_unit=random)
     answer = assign(canary, at(share, "promoted"), key=KEY, unit=None, draw=2**32 - 1)
     assert (answer.arm, answer.reason, answer.place) == ("candidate", "no_unit", None)
-    assert may_have_begun(canary, at(share, "promoted"), key=KEY, unit=None)
+    assert may_have_begun(canary, at(share, "promoted"), None)
 
 
 def test_nobody_shares_an_anonymous_bucket() -> None:
@@ -108,7 +108,7 @@ def test_a_unit_that_was_in_the_cohort_may_have_begun_a_conversation_there(
     unit: str, highest: float, state: StateName
 ) -> None:
     known = State(state=state, share=0.0, highest_share=highest)
-    assert may_have_begun(a_canary(), known, key=KEY, unit=unit) == in_cohort(
+    assert may_have_begun(a_canary(), known, bucket(KEY, "support-nov", unit)) == in_cohort(
         KEY, "support-nov", unit, highest
     )
 
@@ -126,15 +126,15 @@ def test_a_unit_that_was_in_the_cohort_may_have_begun_a_conversation_there(
 def test_without_a_plan_a_share_or_after_a_hard_rollback_the_candidate_has_begun_nothing(
     state: State | None,
 ) -> None:
-    assert not may_have_begun(a_canary(), state, key=KEY, unit="user-1")
+    assert not may_have_begun(a_canary(), state, bucket(KEY, "support-nov", "user-1"))
 
 
 def test_without_a_unit_the_candidate_has_begun_something_only_where_arms_are_drawn() -> None:
     running = at(0.05)
-    assert may_have_begun(a_canary(random=True), running, key=KEY, unit=None)
-    assert not may_have_begun(a_canary(), running, key=KEY, unit=None)
+    assert may_have_begun(a_canary(random=True), running, None)
+    assert not may_have_begun(a_canary(), running, None)
     rolled_back = State(state="rolled_back", highest_share=1.0)
-    assert not may_have_begun(a_canary(random=True), rolled_back, key=KEY, unit=None)
+    assert not may_have_begun(a_canary(random=True), rolled_back, None)
 
 
 def from_outside() -> Canary:
@@ -174,8 +174,10 @@ def test_provider_side_state_a_pin_and_no_unit_come_before_the_flag() -> None:
 
 def test_any_unit_of_a_flag_system_may_have_conversations_with_the_candidate() -> None:
     known = [f"user-{number}" for number in range(20)]
-    assert all(may_have_begun(from_outside(), at(0.01), key=KEY, unit=unit) for unit in known)
-    assert not may_have_begun(from_outside(), replace(at(0.01), hard=True), key=KEY, unit="user-1")
+    assert all(may_have_begun(from_outside(), at(0.01), bucket(KEY, "support-nov", unit)) for unit in known)
+    assert not may_have_begun(
+        from_outside(), replace(at(0.01), hard=True), bucket(KEY, "support-nov", "user-1")
+    )
 
 
 def test_whether_a_flag_system_assigns_is_part_of_what_cannot_change() -> None:
