@@ -46,6 +46,7 @@ CASES = {
     "sealed": ("own", "foreign"),
     "taken-back": ("own", "new"),
     "shaky": ("own", "new"),
+    "shunned": ("own", "new"),
     "warmed": ("own", "new"),
     "breaking": ("openai", "break"),
     "adapted": ("openai", "new, request: {{rename: {{max_output_tokens: most}}, set: {{mood: calm}}}}"),
@@ -326,6 +327,27 @@ def test_a_failure_of_the_line_that_made_the_response_before_is_its_own_and_the_
         ("error", "provider_5xx", "candidate"),
         ("ok", None, "candidate"),
     ]
+
+
+def test_what_only_the_candidate_can_read_waits_while_its_breaker_is_open(
+    stage: Stage, provider: ResponsesProvider
+) -> None:
+    user = new_user(stage, "candidate", "shunned", "waits")
+    asks: dict[str, Any] = {"model": "shunned", "safety_identifier": user, "store": False}
+
+    async def scene() -> list[Any]:
+        async with sdk(stage, user).responses.connect() as connection:
+            first = await heard(connection, **asks)
+            asks["previous_response_id"] = first[-1].response.id
+            for _ in range(5):  # opens the breaker
+                await heard(connection, **asks, instructions="fail")
+            return await heard(connection, **asks)
+
+    (waits,) = run(scene())
+    assert (waits.type, waits.status, waits.error.code) == ("error", 503, "breaker_open")
+    assert [asked["model"] for line in provider.lines for asked in line.asked] == ["new"] * 6
+    last = recorded(stage, user, number=8)[-1]
+    assert (last["outcome"], last["error_type"], last["arm"]) == ("error", "breaker_open", "candidate")
 
 
 def test_a_request_that_generates_nothing_warms_its_arm_up_and_is_no_exchange_of_the_canary(
