@@ -147,6 +147,23 @@ class StandingCanary:
         found = held_back(canaries[newest.canary].canary, now)
         return found if found is None or now is None else {**found, "share": found["share"] * part_of(now)}
 
+    def others(self, canaries: Mapping[str, CanarySettings], state: Callable[[str], State | None]) -> float:
+        """The part of the users of its requests who get another arm than the baseline in force: a candidate,
+        their trial's own baseline, or the former one that they are held back on."""
+        newest, held = self.begun.baseline, self.held_back(canaries, state)
+        found = 0.0 if held is None else float(held["share"])
+        for name, trial in self.begun.open.items():
+            now = state(name)
+            if now is not None and (newest is None or name != newest.canary):
+                found += part_of(now) * (1.0 if trial.baseline != self.baseline else now.effective_share)
+        return found
+
+    def told(self, name: str, by_canary: Mapping[str, str]) -> str:
+        """What of that is about the baseline in force: of this standing canary, by its name, or of the trial
+        that was promoted; "" for nothing."""
+        newest = self.begun.baseline
+        return by_canary.get(name, "") or ("" if newest is None else by_canary.get(newest.canary, ""))
+
     @property
     def taken_back(self) -> dict[str, Any] | None:
         """Who took a baseline back last (`who`), when (`at`) and why, and its `canary`, as JSON types; None

@@ -15,7 +15,7 @@ from canary.commands import shell
 from canary.commands.plan import CurrentLanes, data_of, lanes_now, recorded_traffic
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
-from canary.config.load import begun_in, refusals
+from canary.config.load import begun_in, refusals, told_in
 from common.numbers import set_percent
 from control.jobs.retirements import urgent
 from judge.terms import without_price
@@ -100,7 +100,8 @@ def check(
         shell.say(warning)
     prospects = _prospects(read, lanes, data, PlanRequest(users=users, requests=requests))
     given = USUAL_REQUESTS if requests is None else (requests,)
-    document = _document(read, lanes, prospects, given, warnings)
+    told = told_in(data, read.store) if lanes.known else {}
+    document = _document(read, lanes, prospects, given, warnings, told)
     if output == "json":
         shell.print_json(document)
         return _exit(kept)
@@ -178,11 +179,12 @@ def _standing(each: Mapping[str, Any], shares: str) -> list[str]:
     when = "once somebody starts it" if each["start"] == "manual" else "once its preflight has passed"
     has = taken_over(each["takes_over"])
     told = [
-        f"{name}: standing, {whom(each['held_back'])} {each['in_force']}, {since}",
+        f"{name}: standing, {whom(each['others'], due=bool(each['told']))} {each['in_force']}, {since}",
         f"canary begin {name} --model MODEL: the candidate gets {shares}{lane}, {when}{has}",
     ]
     told[0] += f"; {held_on(each['held_back'])}" if each["held_back"] else ""
     told[0] += "".join(f"; but {kept(trial)}" for trial in each["kept"])
+    told[0] += f"; {each['told']}" if each["told"] else ""
     return [*told, *([f"{name} tries {', '.join(each['trials'])}"] if each["trials"] else ())]
 
 
@@ -198,7 +200,8 @@ def _in_force(canary: Mapping[str, Any], state: "State | None") -> str:
     if state.holdback is not None and state.holds_back:
         until = _day(state.holdback.until)
         whom += f" but the {set_percent(1.0 - state.share)} that are held back until {until}"
-    return f"promoted since {since}: {whom} gets {canary['candidate']}"
+    told, gets = canary["told"], "is to get" if canary["told"] else "gets"
+    return f"promoted since {since}: {whom} {gets} {canary['candidate']}{f'; {told}' if told else ''}"
 
 
 def _not_in_force(config: Path, read: Config) -> list[str]:
@@ -295,6 +298,7 @@ def _document(
     prospects: Mapping[str, _Expected],
     requests: Sequence[float],
     warnings: Sequence[str],
+    told: Mapping[str, str],
 ) -> dict[str, Any]:
     from alerts.rules.scope import users_needed_of
     from pages.reports.plan import brief_document, power_document, ramp_document, unplanned
@@ -320,6 +324,7 @@ def _document(
                 **dict(zip(_ARMS, arm_names(each.canary.baseline, each.canary.candidate), strict=True)),
                 "state": known.state if (known := lanes.states.get(each.canary.name)) is not None else None,
                 "shares": [step.share for step in each.canary.steps],
+                "told": told.get(each.canary.name, ""),
                 **_part(each.canary, lanes),
                 **terms(each),
                 **_texts(read, each),
@@ -338,6 +343,8 @@ def _document(
                 "taken_back": each.taken_back,
                 "kept": each.kept(lanes.sizes.get),
                 "held_back": each.held_back(read.canaries, lanes.states.get),
+                "others": each.others(read.canaries, lanes.states.get),
+                "told": each.told(name, told),
                 "trials": [trial for trial in each.begun.open if trial not in lanes.over],
                 "start": "manual" if each.terms.canary.start_by_hand else "auto",
                 "shares": [step.share for step in each.terms.canary.steps],

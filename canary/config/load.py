@@ -121,6 +121,23 @@ def texts_in(data: Path, store: str, anew: bool = False) -> KeptTexts:
     return _kept_in(data, store, TEXTS, KeptTexts, started_in, anew) or NOTHING_KEPT
 
 
+def told_in(data: Path, store: str) -> Mapping[str, str]:
+    """What people on call were told last of each canary whose incident is not resolved, by the store; nothing
+    where that does not answer."""
+    from pages.words.status import moment
+    from records.errors import StoreDown
+    from records.store.migrate import found_at
+    from records.store.releases import open_pages
+
+    if store.startswith("sqlite:") and not data.is_dir():
+        return {}
+    try:
+        found = found_at(store, data, open_pages) or {}
+    except StoreDown:
+        return {}
+    return {name: f"told at {moment(each.at)} UTC: {each.title}" for name, each in found.items()}
+
+
 def _kept_in(
     data: Path, store: str, file: str, kind: type[T], read: "Callable[[Connection], T]", anew: bool
 ) -> T | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from canary.config import Config
+from canary.config.load import told_in
 from canary.config.quantity import is_loopback
 from canary.config.server import ServerSettings
 from common.numbers import set_percent
@@ -64,22 +65,30 @@ async def say_canaries(config: Config, data: Path) -> None:
         if settled or time.monotonic() > deadline:
             break
         await asyncio.sleep(_EVERY_S)
-    for line in canaries(config, states):
+    for line in canaries(config, states, await asyncio.to_thread(told_in, data, config.store)):
         tell(line)
 
 
-def canaries(config: Config, states: States) -> Iterator[str]:
-    """A sentence for each canary and standing canary."""
+def canaries(config: Config, states: States, told: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each canary and standing canary. `told`: what people on call were told last, by canary,
+    of incidents that are not resolved."""
     for name, standing in config.standing.items():
-        yield _standing(name, standing, config.canaries, states)
+        yield _standing(name, standing, config.canaries, states, told)
     for name, each in config.canaries.items():
         both = arm_names(each.canary.baseline, each.canary.candidate)
-        yield f"{name}: {_doing(name, both[1], states.states.get(name))}"
+        incident = f"; {told[name]}" if name in told else ""
+        yield f"{name}: {_doing(name, both[1], states.states.get(name))}{incident}"
     if not config.known:
         yield "There is no canary: all requests pass through, and are recorded."
 
 
-def _standing(name: str, each: StandingCanary, canaries: Mapping[str, CanarySettings], states: States) -> str:
+def _standing(
+    name: str,
+    each: StandingCanary,
+    canaries: Mapping[str, CanarySettings],
+    states: States,
+    told: Mapping[str, str],
+) -> str:
     def lane(trial: str) -> float | None:
         state = states.states.get(trial)
         return state.lane.part if state is not None and state.lane is not None else None
@@ -89,7 +98,10 @@ def _standing(name: str, each: StandingCanary, canaries: Mapping[str, CanarySett
     but = "".join(f"; but {kept(trial)}" for trial in each.kept(lane))
     held = each.held_back(canaries, states.states.get)
     rest = f"; {held_on(held)}" if held else ""
-    return f"{name}: {whom(held)} {arm_names(arm, arm)[0]}{rest}{but}{tries}"
+    incident = each.told(name, told)
+    who = whom(each.others(canaries, states.states.get), due=bool(incident))
+    also = f"; {incident}" if incident else ""
+    return f"{name}: {who} {arm_names(arm, arm)[0]}{rest}{but}{also}{tries}"
 
 
 def _doing(name: str, candidate: str, state: State | None) -> str:

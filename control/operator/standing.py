@@ -139,6 +139,7 @@ class StandingOrders:
             "taken_back": standing.taken_back,
             "kept": standing.kept(self._lane),
             "held_back": standing.held_back(self._settings().canaries, self._rollouts.state),
+            "others": standing.others(self._settings().canaries, self._rollouts.state),
             "trials": [each for each in standing.begun.open if each not in over],
             "over": over,
         }

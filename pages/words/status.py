@@ -175,7 +175,7 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
     """A standing canary's baseline in force, since when and by whom, whose users keep another one, who took a
     later one back, what it tries and its owner."""
     held, trials = canary["held_back"], canary["trials"]
-    text = f"{whom(held, due=bool(canary['instead']))} {named(canary['baseline'])}"
+    text = f"{whom(canary['others'], due=bool(canary['instead']))} {named(canary['baseline'])}"
     text += f", but {canary['instead']} answers" if canary["instead"] else ""
     if canary["since"] is not None:
         ago = span(max(0.0, now - canary["since"]))
@@ -193,11 +193,12 @@ def standing_said(canary: Mapping[str, Any], now: float) -> str:
     return f"{text}; it tries {', '.join(trials) or 'nothing'}{owner}"
 
 
-def whom(held: Mapping[str, Any] | None, *, due: bool = False) -> str:
-    """Who gets a promoted arm, before its name: everybody gets; 98 % of the users get. `due`: who is to."""
-    if held is None:
+def whom(others: float, *, due: bool = False) -> str:
+    """Who gets the baseline in force, before its name, where this part of the users gets another arm:
+    everybody gets; 98 % of the users get. `due`: who is to."""
+    if not others:
         return "everybody is to get" if due else "everybody gets"
-    return f"{set_percent(1.0 - held['share'])} of the users {'are to get' if due else 'get'}"
+    return f"{set_percent(1.0 - others)} of the users {'are to get' if due else 'get'}"
 
 
 def held_on(held: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Literal
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from records.facts.retirement import LastDay
 from records.store import Act, AuditEntry, Store
@@ -137,6 +137,15 @@ class Releases:
         """The notes on these releases, oldest first."""
         query = select(release_notes).where(release_notes.c.release.in_(of)).order_by(release_notes.c.id)
         return self._store.found(ReleaseNote, query)
+
+
+def open_pages(connection: Connection) -> Mapping[str, SentPage]:
+    """What was told last of each canary whose incident is not resolved."""
+    last = select(pages.c.canary, func.max(pages.c.at).label("at")).group_by(pages.c.canary).subquery()
+    newest = (pages.c.canary == last.c.canary) & (pages.c.at == last.c.at)
+    found = connection.execute(select(pages).join(last, newest).order_by(pages.c.key)).mappings()
+    told = {row["canary"]: SentPage(**row) for row in found}
+    return {name: each for name, each in told.items() if each.event != "resolved"}
 
 
 class ListedRetirements:

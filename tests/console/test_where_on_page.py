@@ -45,7 +45,8 @@ SAID = CandidateError(
 WHERE = Concentration(parts=(FailingPart("category", "refund", 12, 12, 0.05),))
 RECENT = {"counted": 240, "errors": 12}
 STANDING = {
-    "name": "support", "canary": "support-gpt-4o", "held_back": None, "despite_retirement": None,
+    "name": "support", "canary": "support-gpt-4o", "held_back": None, "others": 0.0,
+    "despite_retirement": None,
 }  # fmt: skip
 ARM = {**RECENT, "last_ten_minutes": RECENT, "intervals": INTERVALS}
 

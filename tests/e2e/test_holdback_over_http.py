@@ -96,7 +96,7 @@ def said_everywhere_that_not_everybody_has_it(stage: Stage) -> None:
         "status": canary(stage, "status", "support"),
         "check": check.output,
         "page": stage.api("GET", "/").text,
-        "greeting": " ".join(canaries(load(config, os.environ, data=data), states)),
+        "greeting": " ".join(canaries(load(config, os.environ, data=data), states, {})),
     }
     for surface, text in shown.items():
         flat = " ".join(text.split())

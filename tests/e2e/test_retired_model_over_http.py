@@ -1,5 +1,6 @@
 """A model that its provider has not any more: its arm's error, of candidate and baseline, and a page."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -8,9 +9,15 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from canary.cli import app
+from canary.config.load import load, told_in
+from canary.programs.greeting import canaries
+from common.whole_file import read_document
 from demo.provider.behaviour import Behaviour
 from demo.provider.server import LocalProvider
+from routing.states import NO_STATES, States
 from tests.e2e.receivers import Hook, listening_hook
 from tests.e2e.stage import Stage, chat, on_stage
 from tests.serving import eventually
@@ -210,6 +217,20 @@ def sentence(stage: Stage) -> str:
     return " ".join(stage.canary("status", "support").stdout.split())
 
 
+def checked(stage: Stage) -> str:
+    """What `check` says with the server's data."""
+    config, data = stage.server.config, stage.server.data
+    done = CliRunner().invoke(app, ["check", "--config", str(config)], env={"CANARY_DATA": str(data)})
+    return " ".join(done.output.split())
+
+
+def greeting(stage: Stage) -> str:
+    """What the server says of its canaries in a terminal at its start."""
+    config, data = load(stage.server.config, os.environ, data=stage.server.data), stage.server.data
+    states = read_document(data / "plan.json", States) or NO_STATES
+    return " ".join(canaries(config, states, told_in(data, config.store)))
+
+
 @pytest.mark.parametrize(
     ("holdback", "everybody", "least"),
     [("", "everybody gets openai/new", 60), (HOLDBACK, "80 % of the users get openai/new", 35)],
@@ -237,6 +258,13 @@ def test_a_promoted_model_that_is_retired_pages_once_and_all_say_who_answers(
         for text in (sentence(stage), " ".join(stage.api("GET", "/").text.split())):
             assert everybody not in text
             assert re.search(r"(is|are) to get openai/new, but openai/former answers", text), text
+        told = re.compile(
+            r"support: .*(is|are) to get openai/new.*; told at [\d :-]+ UTC: "
+            r"new, which (everybody|80 % of the users) (is|are)"
+        )
+        for surface in (checked, greeting):
+            eventually(lambda say=surface: told.search(say(stage)))
+            assert everybody not in surface(stage)
         detail = stage.api("GET", f"/canaries/{TRIAL}").text
         assert re.search(r"Promoted: .* (is|are) to get the candidate, but the baseline answers\.", detail)
 

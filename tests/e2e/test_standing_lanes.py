@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from tests.e2e.stage import Stage, chat, on_stage
+from tests.e2e.test_retired_model_over_http import greeting
 from tests.e2e.test_standing_canaries import CONFIG, canary, check, standing
 from tests.serving import eventually
 
@@ -43,11 +44,25 @@ def order(stage: Stage, name: str, model: str) -> None:
 
 
 def said(stage: Stage) -> dict[str, str]:
-    """What status, page and check say that everybody gets."""
+    """What status, page, check and greeting say that everybody gets."""
     status = stage.canary("status").stdout
     page = stage.api("GET", "/").text
-    told = {"status": status, "page": page, "check": check(stage)}
+    told = {"status": status, "page": page, "check": check(stage), "greeting": greeting(stage)}
     return {where: " ".join(text.split()) for where, text in told.items()}
+
+
+def test_every_surface_says_how_many_get_the_baseline_while_trials_run(stage: Stage) -> None:
+    eventually(lambda: served(stage, NOBODY) == {"first": 5})
+    now = served(stage, USERS)
+    assert 80 < now["first"] < 130 and now["second"] and now["third"]
+    for where, text in said(stage).items():
+        assert "50 % of the users get openai/first" in text, (where, text)
+        assert "everybody gets" not in text, (where, text)
+    order(stage, "pause", "second")
+    order(stage, "rollback", "third")
+    eventually(lambda: served(stage, USERS)["third"] == 0)
+    for where, text in said(stage).items():
+        assert "75 % of the users get openai/first" in text, (where, text)
 
 
 def test_a_promotion_reaches_the_lane_of_a_trial_that_was_rolled_back(stage: Stage) -> None:
@@ -67,6 +82,7 @@ def test_who_runs_beside_a_promotion_keeps_its_lane_until_it_is_decided_and_ever
     eventually(lambda: served(stage, NOBODY) == {"third": 5})
     now = served(stage, USERS)
     assert now["third"] < 140 and now["first"] and now["second"]  # a lane, and a half of the other one each
+    assert all("50 % of the users get openai/third" in text for text in said(stage).values())
     (kept,) = standing(stage)["kept"]
     assert kept == {"canary": "support-second", "lane": 0.5, "provider": "openai", "model": "first"}
     for where, text in said(stage).items():
