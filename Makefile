@@ -58,6 +58,7 @@ LATER = env LD_PRELOAD=$(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.
 # They compare our clock with that of a server which libfaketime cannot set: Redis hangs under it, Go asks the kernel.
 # The last waits for PostgreSQL's lock timeout, which never comes under libfaketime.
 OTHER_CLOCKS := tests/canary/test_doctor.py::test_redis_is_asked_for_the_time tests/e2e/test_prometheus_alerts.py \
+	tests/grafana/test_dashboards_return_data.py \
 	tests/alerts/test_notify.py::test_a_real_alertmanager_keeps_one_alert_from_the_page_to_its_end \
 	tests/records/test_store_postgres.py::test_a_reader_that_takes_long_delays_retention_and_not_the_agents
 

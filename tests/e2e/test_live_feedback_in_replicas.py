@@ -64,15 +64,30 @@ def test_a_value_joins_the_exchange_of_another_replica(members: Fleet) -> None:
 
 
 def test_a_session_that_changes_its_replica_is_one_to_the_leader(members: Fleet) -> None:
-    """The local provider calls a tool the same way each time, where the request has one."""
+    """The local provider calls a tool the same way each time, where the request has one. An agent's next step
+    comes when the leader has heard of the last one."""
     tool = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
+    agents: dict[str, dict[str, Any]] = {}
     for arm in ("baseline", "candidate"):
         for user in islice(members.users(arm, "live", 0.5), 5):
-            document = chat("gpt-4o", user) | ({"tools": [tool]} if arm == "candidate" else {})
+            agents[user] = chat("gpt-4o", user) | ({"tools": [tool]} if arm == "candidate" else {})
+    for step in range(3):
+        url = f"{members.replicas[step % 2].traffic}/v1/chat/completions"
+        for user, document in agents.items():
             headers = {"authorization": "Bearer sk", "x-canary-session": f"of-{user}"}
-            for number in range(3):
-                url = f"{members.replicas[number % 2].traffic}/v1/chat/completions"
-                assert httpx2.post(url, json=document, headers=headers).status_code == 200
+            said = httpx2.post(url, json=document, headers=headers).raise_for_status().json()
+            message = said["choices"][0]["message"]
+            results = [
+                {"role": "tool", "tool_call_id": call["id"], "content": "none"}
+                for call in message.get("tool_calls") or ()
+            ]
+            document["messages"] += [message, *results, {"role": "user", "content": "Go on."}]
+        heard = 5 * (step + 1)
+        eventually(
+            lambda heard=heard: all(
+                arm["counted"] == heard for arm in members.status("live")["arms"].values()
+            )
+        )
     eventually(lambda: members.status("live")["guardrails"][1]["state"] == "firing")
 
     def sessions() -> dict[str, Any]:
