@@ -52,7 +52,7 @@ class SessionsPublisher:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run, without end."""
-        loops = [self._run()]
+        loops: list[Coroutine[Any, Any, None]] = [self._run()]
         return loops if self._stream is None else [*loops, every(SHARE_EVERY_S, self._share)]
 
     async def _run(self) -> None:
