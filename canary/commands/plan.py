@@ -69,6 +69,9 @@ def plan(
     lane, seen = 1.0, None
     if read is not None and known is not None:
         lanes = lanes_now(read, at.data)
+        state = lanes.states.get(known.canary.name)
+        if rubric is None and state is not None and state.state == "promoted":
+            shell.fail(_promoted(read, known.canary.name, state), code=2)
         lane, seen = lanes.of(read, known.canary.name), recorded_traffic(read, at.data, lanes, known, judged)
     steps = known.canary.steps if known is not None else USUAL_STEPS
     unpriced = (
@@ -103,6 +106,20 @@ def plan(
     if ramp is not None:
         shell.print_text(f"\n{ramp['sentence']}")
     return None
+
+
+def _promoted(read: Config, name: str, state: "State") -> str:
+    """That a promoted canary has nothing to plan, and how to plan what comes next."""
+    from pages.words.status import moment
+
+    since = "" if state.changed_at is None else f" since {moment(state.changed_at)} UTC"
+    standing = next((each for each, of in read.standing.items() if name in of.begun.trials), None)
+    how = (
+        "another candidate needs a canary of its own"
+        if standing is None
+        else f"plan {standing}, its next trial"
+    )
+    return f"{name} is promoted{since}, so there is nothing to plan: {how}"
 
 
 def _judged(read: Config | None, known: "CanarySettings | None", rubric: Path | None) -> "JudgedCanary":

@@ -1,6 +1,7 @@
 """What `canary check`, `plan`, `status` and `explain` say of canaries that share their requests' users."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -240,3 +241,10 @@ def test_check_says_what_is_in_force_of_a_canary_that_was_decided_and_not_its_pl
         told = f"a: openai/old → openai/new-a, {state} since 2027-01-15: {said}"
         assert text.splitlines() == [told, f"{path}: fine"]
         assert (found["a"]["state"], found["a"]["plan"]) == (state.replace(" ", "_"), None)
+        if state == "promoted":
+            planned = run("plan", "a", "--config", str(path), code=2).stderr.strip()
+            assert re.fullmatch(
+                r"a is promoted since 2027-01-15 [\d:]+ UTC, so there is nothing to plan: another candidate "
+                "needs a canary of its own",
+                planned,
+            )
