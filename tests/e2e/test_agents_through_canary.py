@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import NAMESPACE_OID, uuid5
 
 import pytest
 
@@ -91,7 +91,8 @@ CLAUDE = [each for each in AGENTS if each["agent"].startswith("Claude")]
 
 @pytest.mark.parametrize("agent", CLAUDE, ids=lambda each: each["agent"])
 def test_every_session_of_one_account_has_one_arm(stage: Stage, agent: dict[str, Any]) -> None:
-    rows = [replayed(stage, in_session(agent, str(UUID(int=number))))[0] for number in range(4)]
+    sessions = [str(uuid5(NAMESPACE_OID, f"{agent['agent']} {number}")) for number in range(4)]  # no other's
+    rows = [replayed(stage, in_session(agent, each))[0] for each in sessions]
     assert len({row["unit"] for row in rows}) == 1
     assert len({row["session"] for row in rows}) == 4
     assert {row["arm"] for row in rows} == {stage.arm("anthropic", agent["unit"], SHARE)}
