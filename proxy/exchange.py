@@ -38,7 +38,7 @@ from proxy.responses_socket import MAKER_IS_AWAY, ResponsesSocket
 from records.outcome import NO_ROOM, THROTTLED, ErrorType
 from routing.assign import Assignment, Held, assign, everybody, may_have_begun
 from routing.cohort import unit_hash
-from routing.identity import unit_of
+from routing.identity import is_unmistakable, unit_of
 from routing.states import States, request_kind
 
 log = structlog.get_logger()
@@ -79,8 +79,9 @@ class Exchanges:
 
     def _began(self, session: str, trials: Sequence[Trial]) -> Trial | None:
         """The canary, of these, in which a session began."""
-        sessions = self.recorder.sessions
-        named = unit_hash(self.recorder.ids_key, session) if len(sessions) else ""
+        if not is_unmistakable(session):
+            return None
+        sessions, named = self.recorder.sessions, unit_hash(self.recorder.ids_key, session)
         return next((each for each in trials if sessions.find(each.canary.name, named) is not None), None)
 
     def reroute(self, routes: Routes) -> None:
@@ -283,6 +284,8 @@ class Exchanges:
     def _may_recall(self, trial: Trial, record: ExchangeRecord) -> bool:
         """True when the candidate may be asked to go on with a conversation that it began."""
         state = self.states().state_of(trial.canary.name, trial.definition)
+        if record.may_be_anothers:
+            return state is not None and state.recallable
         return may_have_begun(trial.canary, state, record.assignment.place)
 
     async def _serve_socket(

@@ -14,6 +14,7 @@ import re
 import msgspec
 
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_UUID_ANYWHERE = re.compile(_UUID)
 _FORM = re.compile(f"user_([0-9A-Za-z]+)_account_({_UUID})?_session_({_UUID})?")
 
 AGENT = ("{", "user_")
@@ -24,6 +25,19 @@ LONGEST_AGENT = 2048
 
 LONGEST_SESSION = 256
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
+
+
+_UNMISTAKABLE_RUN, _DIGITS = re.compile("[0-9A-Za-z]{16,}"), re.compile("[0-9]")
+_LEAST_DIGITS = 3
+
+
+def is_unmistakable(session: str) -> bool:
+    """True for an id that two users cannot have by chance: it has a UUID, or 16 letters and digits in a row
+    with at least three digits among them. "1", "chat-42" and "support-2026-12-04" are each user's own."""
+    if _UUID_ANYWHERE.search(session):
+        return True
+    runs = _UNMISTAKABLE_RUN.findall(session)
+    return any(len(_DIGITS.findall(run)) >= _LEAST_DIGITS for run in runs)
 
 
 class _Agent(msgspec.Struct):

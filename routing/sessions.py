@@ -1,7 +1,8 @@
 """A session's arm: what its first exchange was assigned, and which arms have answered in it. Pure.
 
 A session belongs to the unit that began it. Whoever goes on with it, as when an agent's session is resumed on
-another machine, has that unit's place, and counts to it.
+another machine, has that unit's place, and counts to it. That holds of sessions whose id is unmistakable
+(`identity`) and that go from one user to another at most MOST_CHANGES times.
 
     between two of its exchanges                      the session
     the user's id changes                             keeps its unit, for a day
@@ -22,6 +23,10 @@ from routing.states import State
 KNOWN_FOR_S = 86_400.0
 """How long after its last exchange a session is known."""
 
+MOST_CHANGES = 16
+"""So often may one session go from one user to another. A text that is the session of many users, such as an
+app's own id, is no session: from then on each of them has an arm of their own."""
+
 BEGIN: tuple[Reason, ...] = ("cohort", "stateful")
 """The reasons of exchanges that give a session its arm."""
 
@@ -34,7 +39,8 @@ class SessionArm(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `unit`, `place`: of the unit that began it. `arm` to `share`: what that was assigned. `first_at`, `at`:
     UTC seconds at the beginning of the first exchange that is known and at the end of the last one.
-    `answered`: who has, as a sum of `BY`.
+    `answered`: who has, as a sum of `BY`. `user`: whose request the last one was, "" for `unit`'s; `changes`:
+    how often it was another one's than that before, one more than MOST_CHANGES for more.
     """
 
     canary: str
@@ -49,11 +55,19 @@ class SessionArm(msgspec.Struct, frozen=True, array_like=True, gc=False):
     first_at: float
     at: float
     answered: int = 0
+    user: str = ""
+    changes: int = 0
 
     @property
     def only(self) -> ArmName | None:
         """The only arm that has answered; None for none and for both."""
         return _ONLY.get(self.answered)
+
+    def with_user(self, user: str) -> "SessionArm":
+        """The session once this user, by the hash, has asked in it."""
+        if user == (self.user or self.unit) or self.changes > MOST_CHANGES:
+            return self
+        return replace(self, user=user, changes=self.changes + 1)
 
     def assignment(self, canary: Canary, state: State, now: float) -> Assignment | None:
         """What the session is assigned still; None where its unit's place decides."""
@@ -77,9 +91,12 @@ def merged(one: SessionArm, other: SessionArm) -> SessionArm:
     if last.at - first.at > KNOWN_FOR_S:
         return last
     newest = max(first, last, key=lambda each: (each.run, each.phase, -each.first_at))
+    changed = max(one, other, key=lambda each: (each.changes, each.user))
     return replace(
         newest,
         first_at=min(one.first_at, other.first_at),
         at=last.at,
         answered=one.answered | other.answered,
+        user=changed.user,
+        changes=changed.changes,
     )

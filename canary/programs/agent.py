@@ -73,14 +73,16 @@ class ReplicaAgent:
             callers=[each.name for each in current.callers],
             mono=time.monotonic,
         )
-        self.sessions = SessionsPublisher(args.folder, self.store, stream=SessionsStream(self.redis))
+        self.sessions = SessionsPublisher(
+            args.folder, self.store, args.session_news(), stream=SessionsStream(self.redis)
+        )
         publisher = StreamPublisher(self.outgoing, replica=name_of_spool(spool))
         self.feed = SpoolSource(
             spool,
             args.folder / "live.json",
             boot=boot_id(),
             joins=FeedbackJoins(self.store, shared=True),
-            others=[publisher, self.tracing, self.sessions],
+            others=[publisher, self.tracing],
         )
         self.feed.attach(self.workers, MetricsListener(self.meters))
         self.shipping = SpoolShippers(args.folder, self.store, other=self.feed.reader)

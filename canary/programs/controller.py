@@ -44,6 +44,7 @@ from pages.words import preflight
 from records.facts.price_list import PriceListUpdates, prices_stamp
 from records.facts.prices import UnpricedArm
 from records.facts.standing import FILE, BegunTrial, Standing
+from records.shared.session_news import SessionNews
 from records.store import Store
 from routing.states import NO_STATES, States
 
@@ -103,7 +104,8 @@ class AdminProcess:
     def _parts(self, shared: str) -> "SingleMachineParts | FleetParts":
         """The parts for this role, imported here: a single machine needs no Redis client."""
         if not self.args.fleet:
-            return SingleMachineParts(self.args.folder, self.store, lambda: self.config.current.base_urls)
+            news, urls = self.args.session_news(), lambda: self.config.current.base_urls
+            return SingleMachineParts(self.args.folder, self.store, news, urls)
         from canary.programs.fleet import FleetParts
 
         return FleetParts(self.args.folder, self.store, shared, lambda: list(self.config.current.canaries))
@@ -183,15 +185,17 @@ def _of_order(problem: ConfigProblem) -> str:
 class SingleMachineParts:
     """The parts of a single machine."""
 
-    def __init__(self, data: Path, store: Store, base_urls: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self, data: Path, store: Store, news: SessionNews, base_urls: Callable[[], Mapping[str, str]]
+    ) -> None:
         self.tracing = TracingListener(os.environ, __version__, base_urls)
-        self.sessions = SessionsPublisher(data, store)
+        self.sessions = SessionsPublisher(data, store, news)
         self.source = SpoolSource(
             data / "spool",
             data / "live.json",
             boot=boot_id(),
             joins=FeedbackJoins(store),
-            others=[self.tracing, self.sessions],
+            others=[self.tracing],
         )
         self.leader = SoleLeader()
         self._store, self.publisher = store, FilePublisher(data / "plan.json")

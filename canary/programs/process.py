@@ -17,6 +17,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from canary.programs.config_pipe import FollowedConfig
 from common.text import visible
+from records.shared.session_news import SessionNews, open_news
 
 SIGINT_GRACE_S = 5.0
 """How long streams may drain after SIGINT. After SIGTERM they have the configured grace."""
@@ -37,8 +38,14 @@ class WorkerArgs(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float
     workers: int
     host: str
+    sessions_fd: int = -1
+    """The file by which a machine's processes tell one another of sessions; below 0 for a process alone."""
     fleet: bool = False
     """True for an admin process that is one of several."""
+
+    def session_news(self) -> SessionNews:
+        """What this process tells and hears of sessions."""
+        return SessionNews(open_news() if self.sessions_fd < 0 else self.sessions_fd)
 
     @property
     def folder(self) -> Path:

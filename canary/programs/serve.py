@@ -34,6 +34,7 @@ from canary.secrets import OPTIONAL, BadSecret, Secret, SecretKeys, admin_token
 from common.whole_file import write_whole
 from proxy.network.file_descriptors import raise_limit
 from proxy.network.server.listeners import LOCK, listeners, url
+from records.shared.session_news import open_news
 
 log = structlog.get_logger()
 
@@ -152,7 +153,7 @@ class ChildProgram:
         self._process = await asyncio.create_subprocess_exec(
             *program(self.module, msgspec.json.encode(self.args).decode()),
             env=environment(),
-            pass_fds=(self.listener.fileno(),),
+            pass_fds=[fd for fd in (self.listener.fileno(), self.args.sessions_fd) if fd >= 0],
             start_new_session=True,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE if self._answered else None,
@@ -359,11 +360,12 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
         addresses["admin"] = url(admin[0], tls=tls)
         show_certificate(data, watched)
         write_whole(data / "server.json", msgspec.json.encode({**addresses, "pid": os.getpid()}))
+        news = open_news()
         workers = [
-            ChildProgram(WORKER, listener, _worker_args(data, settings, listener, slot), watched)
+            ChildProgram(WORKER, listener, _worker_args(data, settings, listener, slot, news), watched)
             for slot, listener in enumerate(traffic)
         ]
-        args = _worker_args(data, settings, admin[0], -1)
+        args = _worker_args(data, settings, admin[0], -1, news)
         companion = COMPANION[settings.role]
         admin_child = ChildProgram(companion.module, admin[0], args, watched, answered=companion)
         if log_form() == "json" or not sys.stderr.isatty():
@@ -378,7 +380,9 @@ def serve(config: Path, settings: ServerSettings, *, take_over: bool = False) ->
         os.close(lock)
 
 
-def _worker_args(data: Path, settings: ServerSettings, listener: socket.socket, slot: int) -> WorkerArgs:
+def _worker_args(
+    data: Path, settings: ServerSettings, listener: socket.socket, slot: int, news: int
+) -> WorkerArgs:
     return WorkerArgs(
         data=str(data),
         fd=listener.fileno(),
@@ -386,5 +390,6 @@ def _worker_args(data: Path, settings: ServerSettings, listener: socket.socket, 
         grace_s=settings.grace_s,
         workers=settings.workers,
         host=settings.admin.host if slot < 0 else settings.traffic.host,
+        sessions_fd=news,
         fleet=settings.role == "admin",
     )

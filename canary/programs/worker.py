@@ -33,8 +33,7 @@ from proxy.providers.credentials import Credentials
 from proxy.providers.provider import Provider
 from records.facts.price_list import prices_stamp
 from records.outcome import IN_FLIGHT_AFTER_S, Heartbeat
-from records.shared.session_arms import NAME as SESSIONS
-from records.shared.session_arms import SessionArms, SessionsWatch
+from records.shared.session_arms import SessionArms, sessions_in
 from records.shared.states_file import StatesWatch
 from records.spool.writer import SpoolWriter
 from routing.cohort import unit_hash
@@ -68,10 +67,8 @@ class Worker:
         self.ticker = Ticker(asyncio.get_running_loop())
         self.upstreams = Upstreams(descriptors=self.descriptors, ticker=self.ticker)
         self.copies_upstreams = Upstreams(descriptors=self.descriptors)
-        self.sessions = SessionArms()
-        self.sessions_watch = SessionsWatch(args.folder / SESSIONS, self.sessions)
-        while self.sessions_watch.poll():
-            pass  # what has been known before
+        self.sessions = SessionArms(news=args.session_news())
+        self.sessions.hear(sessions_in(args.folder))  # what has been known before
         self.prices = self.config.current.known_prices()
         self._priced_by = prices_stamp(self.config.current.price_list, time.time())
         self.capture_pipe = CapturePipe(program("canary.programs.capturer", str(args.folder / "captures")))
@@ -184,7 +181,7 @@ class Worker:
             await asyncio.sleep(BEAT_S)
             now = time.monotonic()
             self.states = self.states_watch.poll(time.time(), now)
-            self.sessions_watch.poll()
+            self.sessions.look()
             changed = self.states_watch.has_unknown_holds
             if (
                 changed or beats % IN_FLIGHT_BEATS == 0

@@ -1,7 +1,7 @@
-"""Tells a machine's workers which arm each session has, and other replicas' workers through Redis.
+"""Keeps which arm each session has over a restart, and tells other replicas through Redis.
 
-What exchanges say of their sessions comes from the machine's own spool. It reaches the other workers within
-two tenths of a second, another replica's within half a second; a session's next request comes later.
+A machine's workers tell one another and this process (`session_news`); another replica's workers know a fifth
+of a second later.
 """
 
 import asyncio
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from common.clock import every
-from control.feed.events import WorkerEvents
 from records.errors import SharedDown, StoreDown
-from records.outcome import Outcome
-from records.shared.session_arms import NAME, SessionArms, SessionsFile, decoded, encoded, is_news
+from records.shared.session_arms import MOST_KNOWN, NAME, SessionArms, SessionsFile
+from records.shared.session_news import SessionNews, decoded, encoded
 from records.store import Store
 from records.store.last_exchanges import fresh_batches
 from routing.sessions import SessionArm
@@ -27,40 +26,43 @@ if TYPE_CHECKING:  # redis takes memory, which one machine does without
 
 log = structlog.get_logger()
 
+LOOK_EVERY_S = 0.05
 WRITE_EVERY_S = 0.1
-SHARE_EVERY_S = 0.3
+AGAIN_S = 0.3
+"""How long Redis is left alone after it has failed."""
 HOUR_S = 3_600.0
 MOST_AT_ONCE = 200
 """Sessions of one message."""
 
+_Sessions = dict[tuple[str, str], SessionArm]
+
 
 class SessionsPublisher:
-    """A listener to the machine's own exchanges. Belongs to the event loop's thread."""
+    """Belongs to the event loop's thread."""
 
-    def __init__(self, folder: Path, store: Store, *, stream: "SessionsStream | None" = None) -> None:
-        """`stream`: by which replicas tell one another; None for a single machine."""
+    def __init__(
+        self, folder: Path, store: Store, news: SessionNews, *, stream: "SessionsStream | None" = None
+    ) -> None:
+        """`news`: what the machine's processes tell one another. `stream`: by which replicas do; None for a
+        single machine."""
         self._path, self._store = folder / NAME, store
         self._file = SessionsFile(self._path)
-        self._known = SessionArms()
-        self._fresh: dict[tuple[str, str], SessionArm] = {}
-        self._untold: dict[tuple[str, str], SessionArm] = {}
-        self._stream = stream
-
-    def take(self, events: WorkerEvents) -> None:
-        """Note what is new of these exchanges' sessions."""
-        self._note(events.outcomes)
+        self._news, self._stream = news, stream
+        self._known = SessionArms(news=news)
+        self._fresh: _Sessions = {}
+        self._untold: _Sessions = {}
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run, without end."""
-        loops: list[Coroutine[Any, Any, None]] = [self._run()]
-        return loops if self._stream is None else [*loops, every(SHARE_EVERY_S, self._share)]
+        loops: list[Coroutine[Any, Any, None]] = [self._run(), every(WRITE_EVERY_S, self.write)]
+        stream = self._stream
+        return loops if stream is None else [*loops, self._share(stream), self._hear(stream)]
 
     async def _run(self) -> None:
         await self._recall()
         while True:
-            await asyncio.sleep(WRITE_EVERY_S)
-            if self._fresh:
-                await self.write()
+            self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _recall(self) -> None:
         """Learn what an earlier process wrote, or where that is lost what the store has of the last hour."""
@@ -70,25 +72,28 @@ class SessionsPublisher:
             batches = fresh_batches(self._store, time.time() - HOUR_S)
             with suppress(StoreDown):
                 while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-                    self._note(batch, told=True)
+                    for outcome in batch:
+                        self._keep(self._known.note(outcome))  # which tells the workers
         else:
             found = await asyncio.to_thread(decoded, lines)
             for first in range(0, len(found), MOST_AT_ONCE):
                 self._known.hear(found[first : first + MOST_AT_ONCE])
                 await asyncio.sleep(0)
 
-    def _note(self, outcomes: Iterable[Outcome], *, told: bool = False) -> None:
-        for outcome in outcomes:
-            if outcome.session:
-                before = self._known.find(outcome.canary, outcome.session)
-                after = self._known.note(outcome)
-                if after is not None and is_news(before, after):
-                    self._fresh[after.canary, after.session] = after
-                    if self._stream is not None and not told:
-                        self._untold[after.canary, after.session] = after
+    def look(self) -> None:
+        """Learn what the workers have told."""
+        news = self._known.look()
+        self._keep(news)
+        if self._stream is not None:
+            _add(self._untold, news)
+
+    def _keep(self, news: Iterable[SessionArm]) -> None:
+        _add(self._fresh, news)
 
     async def write(self) -> None:
-        """Append what is new to the workers' file. What a full disk refuses is written with what follows."""
+        """Append what is new to the file. What a full disk refuses is written with what follows."""
+        if not self._fresh:
+            return
         fresh, self._fresh = self._fresh, {}
         try:
             await asyncio.to_thread(self._file.write, [*fresh.values()], self._known)
@@ -96,24 +101,42 @@ class SessionsPublisher:
             log.error("sessions.not_written", file=str(self._path), problem=str(problem))
             self._fresh = {**fresh, **self._fresh}
 
-    async def _share(self) -> None:
-        """Tell the other replicas, and hear what they tell. Without Redis each knows its own sessions."""
-        stream = self._stream
-        if stream is None:
-            return
-        try:
-            while self._untold:
-                some = [*self._untold][:MOST_AT_ONCE]
-                await stream.send(encoded([self._untold[key] for key in some]))
-                for key in some:
-                    del self._untold[key]
-            heard = decoded(await stream.read())
-        except SharedDown:
-            self._untold = dict([*self._untold.items()][-MOST_AT_ONCE:])
-            return
-        for each in heard:
-            before = self._known.find(each.canary, each.session)
-            self._known.hear([each])
-            after = self._known.find(each.canary, each.session)
-            if after is not None and is_news(before, after):
-                self._fresh[after.canary, after.session] = after
+    async def _share(self, stream: "SessionsStream") -> None:
+        while True:
+            await self.share(stream)
+            await asyncio.sleep(AGAIN_S if self._untold else LOOK_EVERY_S)
+
+    async def share(self, stream: "SessionsStream") -> None:
+        """Tell the other replicas. What Redis does not take waits for it, as much of it as is known."""
+        with suppress(SharedDown):
+            while some := [*self._untold.items()][:MOST_AT_ONCE]:
+                await stream.send(encoded([arm for _, arm in some]))
+                for key, arm in some:
+                    if self._untold.get(key) is arm:
+                        del self._untold[key]
+
+    async def _hear(self, stream: "SessionsStream") -> None:
+        """Learn what the other replicas tell, and tell the workers. Without Redis each knows its own."""
+        while True:
+            try:
+                await self.hear(await stream.read())
+            except SharedDown:
+                await asyncio.sleep(AGAIN_S)
+
+    async def hear(self, messages: Iterable[bytes]) -> None:
+        """Learn what stands in these messages of other replicas, or of this one."""
+        for message in messages:
+            if news := self._known.hear(decoded(message)):
+                self._news.tell(news)
+                self._keep(news)
+            await asyncio.sleep(0)
+
+
+def _add(sessions: _Sessions, news: Iterable[SessionArm]) -> None:
+    """Add these as the newest, and forget the oldest of too many."""
+    for each in news:
+        key = each.canary, each.session
+        sessions.pop(key, None)
+        sessions[key] = each
+    while len(sessions) > MOST_KNOWN:
+        del sessions[next(iter(sessions))]

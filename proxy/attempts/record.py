@@ -41,6 +41,7 @@ from records.shared.session_arms import SessionArms
 from routing.assign import Assignment, Reason
 from routing.caller import TAG
 from routing.cohort import unit_hash
+from routing.identity import is_unmistakable
 from routing.sessions import SessionArm
 from routing.states import LEAST_SILENCE_S, NO_STATES, States, request_kind
 
@@ -153,8 +154,8 @@ class ExchangeRecord:
     """The record of one exchange. The first close wins; later ones do nothing."""
 
     __slots__ = (
-        "_closed", "_examination", "_recorder", "_refused_as", "_refused_caller", "assignment", "at",
-        "attempts", "call", "exchange_id", "fell_back", "kept", "mono", "serial", "session", "unit",
+        "_closed", "_examination", "_holds_arm", "_recorder", "_refused_as", "_refused_caller", "assignment",
+        "at", "attempts", "call", "exchange_id", "fell_back", "kept", "mono", "serial", "session", "unit",
     )  # fmt: skip
 
     def __init__(self, recorder: ExchangeRecorder) -> None:
@@ -169,6 +170,7 @@ class ExchangeRecord:
         self._refused_as: Assignment | None = None
         self._refused_caller = ""
         self.unit = self.session = ""
+        self._holds_arm = False
         self.kept: SessionArm | None = None
         self.exchange_id = ""
         self.attempts: list[Attempt] = []
@@ -179,18 +181,24 @@ class ExchangeRecord:
         self.call, self.at, self.mono = call, call.at, call.mono
         if call.session:
             self.session = unit_hash(self._recorder.ids_key, call.session)
+            self._holds_arm = is_unmistakable(call.session)
 
     def keep(self) -> SessionArm | None:
         """What is known of the request's session. The exchange belongs to the unit that began it."""
         call, recorder = self.call, self._recorder
-        if call is None or call.trial is None or call.unit is None:
+        if call is None or call.trial is None or call.unit is None or not self._holds_arm:
             return None
-        name = call.trial.canary.name
-        if recorder.sessions.find(name, self.session) is not None:
+        known = recorder.sessions.find(call.trial.canary.name, self.session)
+        if known is not None:
             user = unit_hash(recorder.ids_key, call.unit)
-            self.kept = recorder.sessions.of_user(name, self.session, user)
+            self.kept = recorder.sessions.of_user(known, user)
             self.unit = user if self.kept is None else self.kept.unit
         return self.kept
+
+    @property
+    def may_be_anothers(self) -> bool:
+        """True when the request's session is not known, so that another unit may have begun it."""
+        return self._holds_arm and self.kept is None
 
     def assign(self, assignment: Assignment) -> None:
         """Set the assignment and mint the signed exchange id."""
@@ -343,7 +351,7 @@ class ExchangeRecord:
         self._recorder.in_flight.ended(self)
         self._recorder.finished += 1
         self._recorder.append(record)
-        if self.session:
+        if self._holds_arm:
             self._recorder.sessions.note(record)
         call, captures = self.call, self._recorder.captures
         if call is not None and call.sample is not None and captures is not None:

@@ -1,99 +1,91 @@
-"""The sessions that every worker knows, in a file beside the states (`plan.sessions`). One writer.
+"""The sessions that a process knows, and the file that keeps them over a restart (`plan.sessions`).
 
-A worker knows at once what it has served itself. The process that reads the spool appends what has changed to
-the file, a line a session, which all workers of the machine follow; replicas pass their lines on through
-Redis (`stream`). A session whose line is lost, or forgotten because there are too many, has the arm
-of its unit.
+A worker knows at once what it has served itself, and tells the machine's other processes (`session_news`).
+The process beside the spool writes the file, a line a session; replicas pass their lines on through Redis
+(`stream`). A session that is not known, or forgotten because there are too many, has the arm of its unit.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from common.text import UNREADABLE
-from common.whole_file import write_whole
+from common.whole_file import read_unnoted, write_whole
 from records.outcome import Outcome
-from routing.sessions import BEGIN, BY, SessionArm, merged
+from records.shared.session_news import SessionNews, decoded, encoded
+from routing.sessions import BEGIN, BY, MOST_CHANGES, SessionArm, merged
 
 NAME = "plan.sessions"
 MOST_KNOWN = 20_000
 """Sessions that are known."""
 
-MOST_CHANGES = 16
-"""So often may one session go from one user to another. A text that is the session of many users, such as an
-app's name, is no session: from then on each of them has an arm of their own."""
+AGAIN_EVERY_S = 10.0
+"""A session that is active has another line in each of these."""
 
-AGAIN_AFTER_S = 10.0
-"""How much later than its line says a session is active before there is another line."""
-
-READ_AT_ONCE = 32 << 10
-"""Bytes of lines that a worker takes at once: some milliseconds."""
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(SessionArm).decode
 _Key = tuple[str, str]
 
 
 class SessionArms:
     """The sessions that one process knows, those heard of last."""
 
-    def __init__(self, most: int = MOST_KNOWN) -> None:
-        self._most = most
+    def __init__(self, most: int = MOST_KNOWN, *, news: SessionNews | None = None) -> None:
+        """`news`: by which the machine's processes tell one another; None for a process alone."""
+        self._most, self._news = most, news
         self._known: dict[_Key, SessionArm] = {}
-        self._users: dict[_Key, tuple[str, int]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
     def find(self, canary: str, session: str) -> SessionArm | None:
-        """What is known of this session, by its hash."""
-        return self._known.get((canary, session))
-
-    def of_user(self, canary: str, session: str, user: str) -> SessionArm | None:
-        """The session as one that this user, by its hash, goes on with; None where too many do."""
-        known = self._known.get((canary, session))
-        if known is None or (known.unit == user and not self._users):
-            return known
+        """What is known of this session, by its hash. Before it is unknown, what others tell is read."""
         key = canary, session
-        last, changes = self._users.get(key, (known.unit, 0))
-        if last != user:
-            changes += 1
-            self._users[key] = user, changes
-            _forget_first(self._users, self._most)
-        return known if changes <= MOST_CHANGES else None
+        known = self._known.get(key)
+        if known is None and self.look():
+            known = self._known.get(key)
+        return known
 
-    def note(self, outcome: Outcome) -> SessionArm | None:
-        """Learn of an exchange that has ended. Returns what is known of its session now; None for nothing."""
+    def look(self) -> Sequence[SessionArm]:
+        """Learn what the machine's other processes have told. Returns what of it was not known."""
+        return () if self._news is None else self.hear(self._news.read())
+
+    def of_user(self, known: SessionArm, user: str) -> SessionArm | None:
+        """A known session as one that this user, by the hash, goes on with; None where too many do."""
+        after = known.with_user(user)
+        if after is not known:
+            self._known[known.canary, known.session] = after
+            self._tell([after])
+        return after if after.changes <= MOST_CHANGES else None
+
+    def note(self, outcome: Outcome) -> Sequence[SessionArm]:
+        """Learn of an exchange that has ended, and tell others what they should know, which is returned."""
         if not outcome.session or not outcome.canary or outcome.mirror:
-            return None
-        before = self._known.get((outcome.canary, outcome.session))
-        seen = _seen(outcome, before)
-        return None if seen is None else self._add(seen, before)
+            return ()
+        seen = _seen(outcome, self._known.get((outcome.canary, outcome.session)))
+        news = () if seen is None else self.hear([seen])
+        self._tell(news)
+        return news
 
-    def hear(self, arms: Iterable[SessionArm]) -> None:
-        """Learn what another process knows."""
-        for each in arms:
-            self._add(each, self._known.get((each.canary, each.session)))
+    def hear(self, arms: Iterable[SessionArm]) -> Sequence[SessionArm]:
+        """Learn what another process knows. Returns what of it others should know, as it is known now."""
+        return [news for each in arms if (news := self._add(each)) is not None]
 
     def lines(self) -> Iterable[SessionArm]:
         """All of them, that heard of longest ago first."""
         return self._known.values()
 
-    def _add(self, seen: SessionArm, before: SessionArm | None) -> SessionArm:
+    def _tell(self, arms: Sequence[SessionArm]) -> None:
+        if arms and self._news is not None:
+            self._news.tell(arms)
+
+    def _add(self, seen: SessionArm) -> SessionArm | None:
         key = seen.canary, seen.session
+        before = self._known.pop(key, None)  # it goes to the end
         after = seen if before is None else merged(before, seen)
-        if before is not None:
-            del self._known[key]  # it goes to the end
         self._known[key] = after
-        _forget_first(self._known, self._most)
-        return after
-
-
-def _forget_first(known: dict[_Key, SessionArm] | dict[_Key, tuple[str, int]], most: int) -> None:
-    if len(known) > most:
-        del known[next(iter(known))]
+        if len(self._known) > self._most:
+            del self._known[next(iter(self._known))]
+        return after if is_news(before, after) else None
 
 
 def _seen(outcome: Outcome, before: SessionArm | None) -> SessionArm | None:
@@ -129,25 +121,17 @@ def _has_answer(outcome: Outcome) -> bool:
 
 def is_news(before: SessionArm | None, after: SessionArm) -> bool:
     """True when other processes should know: of the session, of its arm, or that it is active still."""
-    if before is None or after.at - before.at > AGAIN_AFTER_S:
+    if before is None or after.at // AGAIN_EVERY_S != before.at // AGAIN_EVERY_S:
         return True
     return msgspec.structs.replace(before, at=after.at) != after
 
 
-def encoded(arms: Iterable[SessionArm]) -> bytes:
-    """A line for each."""
-    return b"".join([_encode(each) + b"\n" for each in arms])
-
-
-def decoded(lines: bytes) -> list[SessionArm]:
-    """The sessions again, without lines of another version or cut in two."""
-    found = []
-    for line in lines.split(b"\n"):
-        try:
-            found.append(_decode(line))
-        except UNREADABLE:
-            continue
-    return found
+def sessions_in(folder: Path) -> list[SessionArm]:
+    """The sessions in the file of this data folder; none without one."""
+    try:
+        return decoded(read_unnoted(folder / NAME))
+    except OSError:
+        return []
 
 
 class SessionsFile:
@@ -173,30 +157,3 @@ class SessionsFile:
         finally:
             os.close(fd)
         self._lines += len(lines)
-
-
-class SessionsWatch:
-    """One reader of the file, which learns what has been appended."""
-
-    def __init__(self, path: Path, known: SessionArms) -> None:
-        self._path, self._known = path, known
-        self._inode = self._at = 0
-        """The file, and how many of its bytes have been read."""
-
-    def poll(self) -> bool:
-        """Learn what is new, READ_AT_ONCE. False when that was nothing, which costs one stat()."""
-        try:
-            about = self._path.stat()
-            if about.st_ino == self._inode and about.st_size <= self._at:
-                return False
-            with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME), "rb") as file:
-                if (inode := os.fstat(file.fileno()).st_ino) != self._inode:
-                    self._inode, self._at = inode, 0
-                file.seek(self._at)
-                data = file.read(READ_AT_ONCE)
-        except OSError:
-            return False
-        whole = data.rfind(b"\n") + 1  # the last line may be under way
-        self._known.hear(decoded(data[:whole]))
-        self._at += whole
-        return whole > 0

@@ -61,8 +61,8 @@ RECORDS_A_DISPATCH = 200
 WAITING = 500
 START = "0-0"
 SESSIONS_KEY = "canary:sessions"
-SESSIONS_CAP = 2_000
-"""Approximate number of messages about sessions: at least some minutes of a busy fleet."""
+SESSIONS_CAP = 10_000
+"""Approximate number of messages about sessions: a minute of ten busy replicas, hours of an idle fleet."""
 _BLOCK_MS = int(ANSWER_WITHIN_S * 1000 * 0.5)
 _FIELD = b"d"
 
@@ -176,14 +176,14 @@ class SessionsStream:
         with answering():
             await self._redis.xadd(SESSIONS_KEY, {_FIELD: lines}, maxlen=SESSIONS_CAP, approximate=True)
 
-    async def read(self, count: int = 20) -> bytes:
-        """What has been told since the last call, at first all that is kept."""
+    async def read(self, count: int = 20) -> list[bytes]:
+        """The next messages, at first of all that are kept; waits briefly for the first."""
         with answering():
-            found: Any = await self._redis.xread({SESSIONS_KEY: self._place}, count=count)
+            found: Any = await self._redis.xread({SESSIONS_KEY: self._place}, count=count, block=_BLOCK_MS)
         entries = found[0][1] if found else []
         if entries:
             self._place = entries[-1][0].decode()
-        return b"".join([fields.get(_FIELD, b"") for _, fields in entries])
+        return [fields.get(_FIELD, b"") for _, fields in entries]
 
 
 def _order(place: str) -> tuple[int, ...]:

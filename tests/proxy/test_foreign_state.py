@@ -22,6 +22,7 @@ from tests.proxy.traffic import ANSWER, KEY, Traffic
 
 Run = Callable[[Any], Any]
 
+TASK = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 REASONING = {"input": [{"type": "reasoning", "id": "rs_1a2b3c", "encrypted_content": "gAAAA"}]}
 THINKING = {"messages": [{"content": [{"type": "thinking", "thinking": "x", "signature": "EqQB"}]}]}
 REDACTED = {"messages": [{"content": [{"type": "redacted_thinking", "data": "EqQB"}]}]}
@@ -205,10 +206,11 @@ async def asked(
     meanwhile: Act | None = None,
     body: dict[str, Any] = REASONING,
     answered: int | None = None,
+    resumed: bool = False,
 ) -> Told:
     """`times` requests of a unit of the candidate's, which is now assigned to that arm, and what became of
     the last. `meanwhile` happens while the candidate has it. `answered`: by whom all was in their session,
-    which canary has seen."""
+    which canary has seen. `resumed`: canary has not seen their session."""
     arms = {"baseline": Arm(baseline), "candidate": Arm(candidate)}
     async with (
         RawProvider(arms["baseline"].play) as one,
@@ -226,13 +228,13 @@ async def asked(
             traffic.trial.breaker.failed(time.monotonic())
         if answered is not None:
             place = bucket(KEY, "support", "somebody")
-            name, unit = unit_hash(KEY, "task 1"), unit_hash(KEY, "somebody")
+            name, unit = unit_hash(KEY, TASK), unit_hash(KEY, "somebody")
             known = SessionArm(
                 "support", name, unit, place, "candidate", "cohort", 1, 0, 1.0, 1.0, 2.0, answered
             )
             traffic.recorder.sessions.hear([known])
         async with traffic.served() as http:
-            http.headers["x-canary-session"] = "" if answered is None else "task 1"
+            http.headers["x-canary-session"] = TASK if answered is not None or resumed else ""
             request = {"model": "gpt-4o", "user": "somebody", "store": False, **body}
             for _ in range(times - 1):
                 await http.post("/v1/responses", json=request)
@@ -266,6 +268,15 @@ def test_the_arm_that_can_read_the_state_answers_and_neither_is_blamed(
     assert [attempt.arm for attempt in outcome.attempts] == [assigned, other]
     assert outcome.finish is None  # what the other arm says counts for no arm
     assert told.response.headers["x-canary-exchange"] == outcome.exchange_id
+
+
+@pytest.mark.parametrize(("resumed", "status"), [(True, 200), (False, 400)])
+def test_a_resumed_session_that_canary_does_not_know_may_be_one_that_another_user_began(
+    run: Run, resumed: bool, status: int
+) -> None:
+    never_the_candidates = State(state="rolled_back", highest_share=0.0)
+    told = run(asked(REFUSES, TAKES, state=never_the_candidates, resumed=resumed))
+    assert (told.response.status_code, told.candidate.asked) == (status, int(resumed))
 
 
 @pytest.mark.parametrize("other_says", [answer(400, b"{}"), REFUSES])

@@ -1,24 +1,24 @@
 """The sessions that every worker knows: in memory, in the file beside the states, and again."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import structs
 
 from records.outcome import Outcome
 from records.shared.session_arms import (
-    AGAIN_AFTER_S,
-    MOST_CHANGES,
+    AGAIN_EVERY_S,
     NAME,
-    READ_AT_ONCE,
     SessionArms,
     SessionsFile,
-    SessionsWatch,
-    decoded,
-    encoded,
     is_news,
+    sessions_in,
 )
-from routing.sessions import SessionArm
+from records.shared.session_news import SessionNews, decoded, encoded, open_news
+from routing.sessions import MOST_CHANGES, SessionArm
 from tests.records.samples import an_outcome
 
 FIRST = structs.replace(
@@ -71,14 +71,26 @@ def test_a_session_begins_with_an_exchange_that_was_assigned(reason: str) -> Non
 
 
 def test_a_text_that_is_the_session_of_many_users_is_none() -> None:
-    sessions = SessionArms()
-    sessions.note(FIRST)
-    found = [sessions.of_user(*KEY, f"user {number}") for number in range(MOST_CHANGES + 3)]
-    assert [each is not None for each in found] == [True] * MOST_CHANGES + [False] * 3
-    to_and_fro = SessionArms()
-    to_and_fro.note(FIRST)
-    found = [to_and_fro.of_user(*KEY, user) for _ in range(MOST_CHANGES) for user in ("cd" * 16, "ab" * 16)]
-    assert [each is not None for each in found] == [True] * MOST_CHANGES + [False] * MOST_CHANGES
+    found = [goes_on(f"user {number}" for number in range(count)) for count in (MOST_CHANGES, 20)]
+    assert found == [[True] * MOST_CHANGES, [True] * MOST_CHANGES + [False] * (20 - MOST_CHANGES)]
+    to_and_fro = goes_on(user for _ in range(MOST_CHANGES) for user in ("cd" * 16, "ab" * 16))
+    assert to_and_fro == [True] * MOST_CHANGES + [False] * MOST_CHANGES
+
+
+def goes_on(users: Iterable[str]) -> list[bool]:
+    """Whether each of these users has the session's arm, each asked for by another worker of the machine."""
+    fd = open_news()
+    workers = [SessionArms(news=SessionNews(fd)) for _ in range(2)]
+    workers[0].note(FIRST)
+    found = []
+    for number, user in enumerate(users):
+        worker = workers[number % 2]
+        worker.look()
+        known = worker.find(*KEY)
+        assert known is not None
+        found.append(worker.of_user(known, user) is not None)
+    os.close(fd)
+    return found
 
 
 def test_those_heard_of_longest_ago_are_forgotten() -> None:
@@ -88,12 +100,24 @@ def test_those_heard_of_longest_ago_are_forgotten() -> None:
     assert [each.session for each in sessions.lines()] == ["3", "1", "4"]
 
 
-def test_others_are_told_of_a_session_and_once_in_a_while_that_it_is_active() -> None:
+def test_others_are_told_of_a_session_and_in_each_ten_seconds_that_it_is_active() -> None:
     before = known_after(FIRST)
     assert before is not None and is_news(None, before)
-    assert not is_news(before, structs.replace(before, at=before.at + AGAIN_AFTER_S))
-    assert is_news(before, structs.replace(before, at=before.at + AGAIN_AFTER_S + 0.1))
+    assert not is_news(before, structs.replace(before, at=109.9))
+    assert is_news(before, structs.replace(before, at=110.0))
     assert is_news(before, structs.replace(before, answered=3))
+
+
+def test_another_worker_knows_how_long_a_busy_session_has_been_idle() -> None:
+    fd = open_news()
+    ours, theirs = (SessionArms(news=SessionNews(fd)) for _ in range(2))
+    for second in range(600):
+        ours.note(structs.replace(FIRST, at=100.0 + second))
+    theirs.look()
+    known, told = ours.find(*KEY), theirs.find(*KEY)
+    os.close(fd)
+    assert known is not None and told is not None
+    assert known.at - told.at <= AGAIN_EVERY_S
 
 
 def some(count: int, first: int = 0) -> list[SessionArm]:
@@ -103,47 +127,38 @@ def some(count: int, first: int = 0) -> list[SessionArm]:
     return [*sessions.lines()]
 
 
-def test_a_worker_learns_what_has_been_appended_and_a_new_one_all(tmp_path: Path) -> None:
-    writers, path = SessionArms(), tmp_path / NAME
-    file, known = SessionsFile(path), SessionArms()
-    watch = SessionsWatch(path, known)
-    assert not watch.poll()
+def test_what_is_written_is_read_again_after_a_restart(tmp_path: Path) -> None:
+    known = SessionArms()
+    file = SessionsFile(tmp_path / NAME)
+    assert sessions_in(tmp_path) == []
     for fresh in (some(2), some(3, first=2)):
-        writers.hear(fresh)
-        file.write(fresh, writers)
-        assert watch.poll() and not watch.poll()
-        assert [*known.lines()] == [*writers.lines()]
-    many = some(2 * READ_AT_ONCE // 150)
-    writers.hear(many)
-    file.write(many, writers)
-    late = SessionArms()
-    for each in (watch, again := SessionsWatch(path, late)):
-        while each.poll():
-            pass
-    assert len(known) == len(late) == len(writers) and not again.poll()
+        known.hear(fresh)
+        file.write(fresh, known)
+    assert sessions_in(tmp_path) == [*known.lines()] == some(5)
 
 
 def test_the_file_is_written_anew_when_most_of_it_is_old_and_by_another_process(tmp_path: Path) -> None:
-    path, writers, known = tmp_path / NAME, SessionArms(), SessionArms()
-    file, watch = SessionsFile(path, most=4), SessionsWatch(path, known)
+    path, known = tmp_path / NAME, SessionArms()
+    file = SessionsFile(path, most=4)
     for _ in range(5):
         fresh = some(2)
-        writers.hear(fresh)
-        file.write(fresh, writers)
-        watch.poll()
+        known.hear(fresh)
+        file.write(fresh, known)
     assert len(path.read_bytes().splitlines()) <= 8
-    assert [*known.lines()] == [*writers.lines()] == some(2)
-    SessionsFile(path).write([], writers)
+    assert [*known.lines()] == some(2)
+    SessionsFile(path).write([], known)
     assert decoded(path.read_bytes()) == some(2)
-    assert watch.poll() and [*known.lines()] == some(2)
 
 
 def test_lines_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
-    (one, other), path = some(2), tmp_path / NAME
-    path.write_bytes(b'["of another version"]\n' + encoded([one]) + b"\xff\n" + encoded([other])[:-9])
-    known = SessionArms()
-    watch = SessionsWatch(path, known)
-    assert watch.poll() and [*known.lines()] == [one]
-    with path.open("ab") as file:
-        file.write(encoded([other])[-9:])  # the rest of the line that was under way
-    assert watch.poll() and [*known.lines()] == [one, other]
+    one, other = some(2)
+    lines = b'["of another version"]\n' + encoded([one]) + b"\xff\n" + encoded([other])[:-9]
+    (tmp_path / NAME).write_bytes(lines)
+    assert sessions_in(tmp_path) == [one]
+
+
+def test_a_line_of_the_version_before_is_read(tmp_path: Path) -> None:
+    (one,) = some(1)
+    line = msgspec.json.decode(encoded([one]))
+    (tmp_path / NAME).write_bytes(msgspec.json.encode(line[:12]) + b"\n")
+    assert sessions_in(tmp_path) == [one]

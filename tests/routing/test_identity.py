@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.identity import LONGEST_AGENT, session_of, unit_and_session, unit_of
+from routing.identity import LONGEST_AGENT, is_unmistakable, session_of, unit_and_session, unit_of
 
 VECTOR = json.loads((Path(__file__).parents[2] / "docs/units.json").read_text())
 
@@ -49,3 +49,27 @@ def test_no_text_is_too_odd(text: str) -> None:
     assert unit_and_session(text) == (text, "") or text[:1] == "{"
     session = session_of(text)
     assert session == "" or (len(session) <= 256 and session == text.strip())
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        "3f2504e0-4f89-41d3-9a0c-0305e82c3301",  # Claude Code, Codex, Gemini CLI
+        "T-3F2504E0-4F89-41D3-9A0C-0305E82C3301",  # Amp
+        "ses_5f8a2c1b9ffeXyZ123abcDEF45",  # OpenCode
+        "conv_689667905b048191b4740501625afd940c7533ace33a2dab",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "1790000000000000001",
+    ],
+)
+def test_an_id_that_nobody_else_can_have_is_one_session_whoever_sends_it(session: str) -> None:
+    assert is_unmistakable(session)
+
+
+@pytest.mark.parametrize(
+    "session",
+    ["", "1", "42", "chat-7", "default", "support-2026-12-04", "user-session-0001", "a-session-of-everybody",
+     "internationalisation", "20261204", "2026-12-04T10:00:00Z", "x" * 256],
+)  # fmt: skip
+def test_an_id_that_others_may_have_is_each_users_own(session: str) -> None:
+    assert not is_unmistakable(session)

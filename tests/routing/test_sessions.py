@@ -8,7 +8,7 @@ from msgspec import structs
 from routing.assign import Assignment, assign
 from routing.canary import ArmName
 from routing.cohort import SPACE
-from routing.sessions import KNOWN_FOR_S, SessionArm, merged
+from routing.sessions import KNOWN_FOR_S, MOST_CHANGES, SessionArm, merged
 from routing.states import State
 from tests.routing.test_assign import KEY, a_canary
 
@@ -82,3 +82,21 @@ def test_what_two_processes_know_is_who_began_it_the_newest_arm_and_all_who_answ
         HERS, unit="b1", first_at=HERS.at + 2 * KNOWN_FOR_S, at=HERS.at + 2 * KNOWN_FOR_S
     )
     assert merged(HERS, forgotten) == merged(forgotten, HERS) == forgotten
+
+
+def test_of_two_processes_that_count_changes_of_user_the_one_that_saw_more_is_believed() -> None:
+    assert HERS.with_user("a0") is HERS
+    once = HERS.with_user("b1")
+    assert (once.user, once.changes, once.unit) == ("b1", 1, "a0")
+    assert once.with_user("b1") is once
+    back = once.with_user("a0")
+    assert (back.user, back.changes) == ("a0", 2)
+    for pair in ((HERS, back), (back, once), (once, back)):
+        assert (merged(*pair).user, merged(*pair).changes) == ("a0", 2)
+
+
+def test_changes_of_user_are_not_counted_beyond_their_limit() -> None:
+    session = HERS
+    for number in range(2 * MOST_CHANGES):
+        session = session.with_user(f"user {number}")
+    assert session.changes == MOST_CHANGES + 1
