@@ -451,7 +451,8 @@ class Controller:
     def _reconcile(self, settings: ControlSettings) -> None:
         """Only the leader does this: two configs must not fight. May raise StoreDown; the next turn tries
         again."""
-        left = [each for each in settings.left(Standings(self._store).all()) if not each.taken_by]
+        begun = Standings(self._store).all()
+        left = [each for each in settings.left(begun, self._reconciled) if not each.taken_by]
         news = [
             each
             for each in left
@@ -471,7 +472,7 @@ class Controller:
 
     def _left_lately(self, baseline: LeftBaseline) -> bool:
         """True for a day after its entry left the config."""
-        state = self.rollouts.state(baseline.promoted.canary)
+        state = self.rollouts.state(baseline.canary)
         since = None if state is None or state.reason != REMOVED else state.changed_at
         return since is not None and time.time() - since < TOLD_FOR_S
 

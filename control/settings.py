@@ -14,7 +14,7 @@ from judge.terms import JudgedRun, JudgeTerms
 from records.captures.capture import CaptureRule
 from records.facts.metric import Metric
 from records.facts.retirement import LastDay
-from records.facts.standing import TERMS, ArmDocument, PromotedBaseline, Standing, taken_over
+from records.facts.standing import TERMS, ArmDocument, Standing, taken_over
 from routing.caller import Caller
 from routing.canary import Canary, arm_names
 from routing.lanes import part_of
@@ -182,22 +182,20 @@ class StandingCanary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftBaseline:
-    """A promoted baseline whose standing entry `name` is not in the config any more. `taken_by`: the canaries
-    of the config that take the requests of that entry."""
+    """What everybody has by a promotion of `canary`, as provider and model, whose entry `name` is not in the
+    config any more: a standing one, or the canary's own. `who` promoted it, "" if that is not known here.
+    `taken_by`: the canaries of the config that take the requests of that entry."""
 
     name: str
-    promoted: PromotedBaseline
+    canary: str
+    arm: tuple[str, str]
+    who: str
     taken_by: tuple[Canary, ...]
-
-    @property
-    def arm(self) -> tuple[str, str]:
-        """Its provider and model."""
-        return self.promoted.arm["provider"], self.promoted.arm["model"]
 
     @property
     def words(self) -> str:
         """Which it is, and by whom."""
-        return f"{'/'.join(self.arm)} ({self.promoted.who} promoted {self.promoted.canary})"
+        return "/".join(self.arm) + (f" ({self.who} promoted {self.canary})" if self.who else "")
 
     @property
     def sentence(self) -> str:
@@ -209,7 +207,7 @@ class LeftBaseline:
 
     def is_in_force(self, states: Mapping[str, State]) -> bool:
         """True while the config without its entry has not been taken."""
-        known = states.get(self.promoted.canary)
+        known = states.get(self.canary)
         return known is not None and known.state == "promoted"
 
 
@@ -247,16 +245,35 @@ class ControlSettings:
         wanted = self.canaries.get(name)
         return None if wanted is None else wanted.canary
 
-    def left(self, begun: Mapping[str, Standing]) -> Iterator[LeftBaseline]:
-        """The promoted baselines of standing canaries that are not in the config."""
+    def left(
+        self, begun: Mapping[str, Standing], before: "ControlSettings | None" = None
+    ) -> Iterator[LeftBaseline]:
+        """The promoted baselines of standing canaries that are not in the config, and the candidates of the
+        other canaries that are in the one `before` only, promoted or not."""
         known = [*(each.terms.canary for each in self.standing.values())]
         known += [each.canary for each in self.canaries.values()]
         for name, standing in begun.items():
             if (promoted := standing.baseline) is not None and name not in self.standing:
                 match = standing.trials[promoted.canary].terms.get("match", {})
                 models = frozenset(match.get("models", ()))
-                takers = [each for each in known if _asked_alike(models, each.match.models)]
-                yield LeftBaseline(name=name, promoted=promoted, taken_by=tuple(takers))
+                yield LeftBaseline(
+                    name=name,
+                    canary=promoted.canary,
+                    arm=(promoted.arm["provider"], promoted.arm["model"]),
+                    who=promoted.who,
+                    taken_by=tuple(each for each in known if _asked_alike(models, each.match.models)),
+                )
+        trials = {trial for standing in begun.values() for trial in standing.trials}
+        for name, settings in ({} if before is None else before.canaries).items():
+            if name not in self.canaries and name not in trials:
+                arm = settings.canary.candidate
+                yield LeftBaseline(
+                    name=name,
+                    canary=name,
+                    arm=(arm.provider, arm.model),
+                    who="",
+                    taken_by=tuple(each for each in known if each.meets(settings.canary)),
+                )
 
     @property
     def reports(self) -> ReportSettings:

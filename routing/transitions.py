@@ -276,8 +276,9 @@ def redefinition(canary: Canary, state: State | None, *, in_force: bool = True) 
         return None
     whom = "everybody" if state.lane is None else "all users of its lane"
     serves = f"Its baseline serves {whom}. " if in_force else ""
+    promoted = " with the promoted arm as its baseline" if state.state == "promoted" else ""
     return (
         f"canary {canary.name!r} is not the one that started: its match, arms, request changes, unit or "
         "session rule or lane differ in the file (`lane:` added after the start counts too). "
-        f"{serves}Revert the change, or use a new name"
+        f"{serves}Revert the change, or use a new name{promoted}"
     )

@@ -15,7 +15,7 @@ from canary.commands import shell
 from canary.commands.plan import CurrentLanes, data_of, lanes_now, recorded_traffic
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import certificate_of
-from canary.config.load import begun_in, refusals, told_in
+from canary.config.load import begun_in, refusals, taken_in, told_in
 from common.numbers import set_percent
 from control.jobs.retirements import urgent
 from judge.terms import without_price
@@ -71,11 +71,12 @@ def check(
     retired = urgent(_listed(read, data, lanes), read.retires, read.uses, today)
     warnings += [each.sentence(today) for each in retired]
     begun = begun_in(data, read.store) if lanes.known else {}
-    kept = refusals(read, lanes.states, begun)
+    before = taken_in(config, os.environ, data) if lanes.known else None
+    kept = refusals(read, lanes.states, begun, before)
     warnings += [each for each in lanes.refused.values() if each not in kept] + kept
     warnings += [
         f"{config}: {each.sentence}"
-        for each in read.control.left(begun)
+        for each in read.control.left(begun, None if before is None else before.control)
         if each.is_in_force(lanes.states) and not each.taken_by
     ]
     warnings += _not_in_force(config, read)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DATA, CONFIG, HERE = Path("canary-data"), Path("canary.yaml"), Path()
+TAKEN = "taken.yaml"
+"""In the data folder: the config file as a server took it last."""
 
 
 Begun = Callable[[str, str], Mapping[str, Standing]]
@@ -153,8 +155,19 @@ def _kept_in(
         return found
 
 
-def refusals(config: Config, states: Mapping[str, State], begun: Mapping[str, Standing]) -> list[str]:
-    """Why a server with these states keeps the config that it has: with this one, users would get another arm
+def taken_in(path: Path, environment: Mapping[str, str], data: Path, *, anew: bool = False) -> Config | None:
+    """The config that the server of this data folder took last, for the file at `path`, read as `load` does;
+    None where none is kept that can be read."""
+    try:
+        return load(path, environment, data, anew=anew, text=read_text(data / TAKEN))
+    except ConfigError:
+        return None
+
+
+def refusals(
+    config: Config, states: Mapping[str, State], begun: Mapping[str, Standing], before: Config | None
+) -> list[str]:
+    """Why a server with these states keeps the config `before`: with this one, users would get another arm
     though nobody ordered it. A canary that started is another one, or the requests of a promoted baseline
     whose entry left go to an entry with another baseline."""
     changed = [
@@ -165,7 +178,7 @@ def refusals(config: Config, states: Mapping[str, State], begun: Mapping[str, St
     taken = [
         f"canary {other.name!r} takes the requests of {each.name!r}, whose baseline {each.words} would not "
         f"be in force any more: keep the name {each.name!r}, or begin with this baseline"
-        for each in config.control.left(begun)
+        for each in config.control.left(begun, None if before is None else before.control)
         if each.is_in_force(states)
         for other in each.taken_by
         if (other.baseline.provider, other.baseline.model) != each.arm

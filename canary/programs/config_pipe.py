@@ -19,7 +19,7 @@ import structlog
 
 from canary.config import Config, ConfigError, load
 from canary.config.certificate import Certificate, certificate_of
-from canary.config.load import read_text, refusals
+from canary.config.load import TAKEN, read_text, refusals, taken_in
 from common.whole_file import Stamp, file_stamp, read_document, write_whole
 from records.facts.arm_texts import FILE as TEXTS
 from records.facts.standing import FILE, Standing
@@ -31,8 +31,8 @@ _SIZE_BYTES = 4
 _FIXED = ("store", "outcomes", "shared")
 """Settings that take effect at the start of the server only, and in commands at once."""
 
-PLAN, TAKEN = "plan.json", "taken.yaml"
-"""In the data folder: the states in force, and the config file as it was taken last."""
+PLAN = "plan.json"
+"""In the data folder: the states in force."""
 
 _USES = "which still uses the old one, while commands use the new one"
 
@@ -127,16 +127,14 @@ class WatchedConfig:
         canaries that changed. Raises ConfigError."""
         text = read_text(self._path)
         config = load(self._path, os.environ, self._data, anew=anew, text=text)
-        problem = self._refused(config)
-        if self._data is None or not problem:
+        before = None if self._data is None else taken_in(self._path, os.environ, self._data, anew=anew)
+        problem = self._refused(config, before)
+        if not problem:
             self._keep(text)
             return config, ""
         log.error("config.refused", file=str(self._path), problem=problem)
-        try:
-            kept = read_text(self._data / TAKEN)
-            return load(self._path, os.environ, self._data, anew=anew, text=kept), problem
-        except ConfigError:
-            return config, ""  # status and page say whom the workers serve the baseline
+        # Without one, status and page say whom the workers serve the baseline.
+        return (config, "") if before is None else (before, problem)
 
     def _reread_config(self) -> None:
         """A canary missing from a half-written file would be ended for good."""
@@ -144,7 +142,7 @@ class WatchedConfig:
         try:
             text = read_text(self._path)
             config = load(self._path, os.environ, self._data, text=text)
-            problem = self._refused(config)
+            problem = self._refused(config, self.reading.config)
             self.reading = replace(
                 self.reading, config=self.reading.config if problem else config, problem=problem, loads=loads
             )
@@ -155,13 +153,13 @@ class WatchedConfig:
         if self.reading.problem:
             log.error("config.refused", file=str(self._path), problem=self.reading.problem)
 
-    def _refused(self, config: Config) -> str:
-        """Why the states that this machine has forbid this config; "" if they do not."""
+    def _refused(self, config: Config, before: Config | None) -> str:
+        """Why the states that this machine has forbid this config in place of `before`; "" if they do not."""
         if self._data is None:
             return ""
         known = read_document(self._data / PLAN, States) or NO_STATES
         begun = read_document(self._data / FILE, dict[str, Standing]) or {}
-        return "\n".join(f"{self._path}: {each}" for each in refusals(config, known.states, begun))
+        return "\n".join(f"{self._path}: {each}" for each in refusals(config, known.states, begun, before))
 
     def _keep(self, text: str) -> None:
         """Keep the text of the file that was taken, for a start with one that cannot be."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from canary.cli import app
@@ -72,6 +73,81 @@ def test_an_edit_of_a_canary_that_started_changes_nothing_and_is_told(
         stage.restart()
         assert {arm(stage, f"user-{n}") for n in range(20)} == {"candidate"}
         configure(stage, *reversed(edited))
+        assert stage.api("GET", "/api/status").json()["degraded"] == []
+
+
+def checked(stage: Stage, text: str) -> Result:
+    """What `check` says of this file, with the server's data."""
+    other = stage.server.config.with_name("other.yaml")
+    other.write_text(text)
+    return CliRunner().invoke(
+        app, ["check", "--config", str(other)], env={"CANARY_DATA": str(stage.server.data)}
+    )
+
+
+def promote(stage: Stage) -> None:
+    assert stage.canary("start", "trial").returncode == 0
+    assert stage.canary("promote", "trial", "--reason", "good", "--against-verdict").returncode == 0
+    eventually(lambda: arm(stage, "anybody") == "candidate")
+
+
+def asked_for(stage: Stage) -> set[str]:
+    """The models that the provider is asked for, by twenty users."""
+    stage.provider.log.clear()
+    for number in range(20):
+        arm(stage, f"user-{number}")
+    return {each.model for each in stage.provider.log.entries}
+
+
+RENAMED = ("name: trial", "name: next")
+NEW = "gpt-4o-2024-11-20"
+
+
+def test_a_new_name_with_the_old_baseline_is_refused_after_a_promotion(tmp_path: Path) -> None:
+    with on_stage(tmp_path, CONFIG) as stage:
+        promote(stage)
+        file = stage.server.config.read_text()
+        configure(stage, *RENAMED, "config.refused", 1)
+        why = (
+            f"canary 'next' takes the requests of 'trial', whose baseline openai/{NEW} would not be in force"
+        )
+        assert asked_for(stage) == {NEW}
+        said = checked(stage, file.replace(*RENAMED))
+        assert (said.exit_code, why in said.output) == (2, True), said.output
+        assert why in " ".join(stage.canary("status").stderr.split())
+        stage.restart()
+        assert asked_for(stage) == {NEW}
+
+        # With the promoted model as its baseline the next canary is taken, and nobody's model changes.
+        next_one = file.replace(*RENAMED).replace("gpt-4o-2024-08-06", NEW).replace(
+            f"candidate: {{provider: openai, model: {NEW}", "candidate: {provider: openai, model: gpt-5"
+        )  # fmt: skip
+        configure(stage, stage.server.config.read_text(), next_one)
+        assert asked_for(stage) == {NEW}
+        assert stage.api("GET", "/api/status").json()["degraded"] == []
+
+
+def test_a_promoted_canary_that_leaves_the_file_is_told(tmp_path: Path) -> None:
+    with (
+        listening_hook() as hook,
+        on_stage(tmp_path, f"{CONFIG}notify: [{{{{webhook: {hook.url}}}}}]") as stage,
+    ):
+        promote(stage)
+        file = stage.server.config.read_text()
+        other = file.replace("[gpt-4o]", "[gpt-4]").replace(*RENAMED)
+        why = f"trial is not in the config any more: its promoted baseline openai/{NEW} is not in force"
+        assert why in checked(stage, other).output
+        configure(stage, file, other)
+        (told,) = eventually(lambda: hook.events("trial", "baseline_left"))
+        assert why in told["headline"]
+        assert any(why in each for each in stage.api("GET", "/api/status").json()["degraded"])
+
+
+def test_a_canary_that_was_rolled_back_may_take_another_name(tmp_path: Path) -> None:
+    with on_stage(tmp_path, CONFIG) as stage:
+        promote(stage)
+        assert stage.canary("rollback", "trial", "--reason", "bad").returncode == 0
+        configure(stage, *RENAMED)
         assert stage.api("GET", "/api/status").json()["degraded"] == []
 
 
