@@ -100,11 +100,10 @@ class Holdback:
     def lasted(self, now: float) -> str:
         """How much of its time has passed at its end: ended early, after 2.5 of 7 days."""
         days, passed = (self.until - self.since) / 86400, (now - self.since) / 86400
-        return (
-            f"its {days:.3g} days are over"
-            if passed >= days
-            else (f"ended early, after {passed:.2g} of {days:.3g} days")
-        )
+        if passed >= days:
+            return f"its {days:.3g} days are over"
+        part = f"{passed:.2g}" if passed >= 0.1 else "less than 0.1"
+        return f"ended early, after {part} of {days:.3g} days"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,6 +207,18 @@ def test_who_had_the_candidate_is_not_held_back() -> None:
     assert (after.share, after.phase) == (0.99, state.phase + 1)  # a phase of its own all the same
 
 
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (3 / 86400, "ended early, after less than 0.1 of 7 days"),
+        (2.5, "ended early, after 2.5 of 7 days"),
+        (7, "its 7 days are over"),
+    ],
+)
+def test_how_long_a_hold_back_lasted_is_said_in_plain_figures(days: float, said: str) -> None:
+    assert Holdback(phase=1, since=0.0, until=7 * 86400.0).lasted(days * 86400) == said
+
+
 def test_a_rollback_and_an_end_end_the_hold_back_and_a_new_run_has_none() -> None:
     state = t.promote(running(), reason="good", now=10.0, holdback=HELD)
     for over in (t.rollback(state, reason="bad", now=20.0), t.end(state, reason="gone", now=20.0)):
