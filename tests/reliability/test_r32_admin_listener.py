@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import httpx2
@@ -140,6 +140,24 @@ def roll_back(stage: Stage, person: httpx2.Client, name: str) -> float:
         return time.monotonic() - known
 
 
+def lowest_free(process: int) -> int | None:
+    """The lowest number that no descriptor of the process has for long; None where one that it keeps back has
+    a higher one. It gives those back whenever it reads a file, and takes the lowest numbers again."""
+    looks = Counter(tuple(kept_back(process).items()) for _ in range(100))
+    held = dict(looks.most_common(1)[0][0])
+    free = next(number for number in count() if number not in held)
+    return free if all(number < free for number, kept in held.items() if kept) else None
+
+
+def kept_back(process: int) -> dict[int, bool]:
+    """Each open descriptor, and whether it is one that is kept back."""
+    found = {}
+    for each in sorted(Path(f"/proc/{process}/fd").iterdir(), key=lambda path: int(path.name)):
+        with suppress(FileNotFoundError):
+            found[int(each.name)] = str(each.readlink()) == "/"
+    return found
+
+
 def rolled_back(person: httpx2.Client, name: str) -> bool:
     canaries = person.get("/api/status").json()["canaries"]
     return any(each["name"] == name and each["state"] == "rolled_back" for each in canaries)
@@ -192,15 +210,15 @@ def test_r32_without_a_free_descriptor_the_admin_process_lives_and_a_rollback_is
                 asked = http.post("/v1/chat/completions", json=chat("two", next(candidates)))
                 return asked.headers["x-canary-arm"] == "baseline"
 
-            used = len(list(Path(f"/proc/{admin_process}/fd").iterdir()))
-            resource.prlimit(admin_process, resource.RLIMIT_NOFILE, (used, used + 4000))
+            free = eventually(lambda: lowest_free(admin_process))
+            resource.prlimit(admin_process, resource.RLIMIT_NOFILE, (free, free + 4000))
             began = time.monotonic()
             eventually(failed_and_rolled_back)
             took_s = time.monotonic() - began
         # The run is archived five seconds later, by modules that cannot be loaded now.
         eventually(lambda: NO_MODULE.search(stage.server.log_file.read_text()))
         assert stage.server.children() == children, "nobody died"
-        resource.prlimit(admin_process, resource.RLIMIT_NOFILE, (4000, used + 4000))
+        resource.prlimit(admin_process, resource.RLIMIT_NOFILE, (4000, free + 4000))
         assert eventually(lambda: stage.api("GET", "/healthz").status_code == 200)
         with closing(Store.at("sqlite:///canary.db", stage.server.data)) as store:
             assert eventually(lambda: Evaluations(store).all("decided")), "its evaluation has waited"
