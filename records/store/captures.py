@@ -26,7 +26,7 @@ from records.captures.capture import (
 )
 from records.errors import StoreDown, Unstorable
 from records.store import Store, tables
-from records.store.database import insert_new
+from records.store.database import insert_new, one_at_a_time
 
 log = structlog.get_logger()
 
@@ -35,6 +35,9 @@ EXPIRE_EVERY_S = 3600.0
 PAGE = 200
 
 _DAY_S = 86400
+_LOCK = 0x63617074  # "capt"
+"""PostgreSQL's advisory lock under which a category's quota is filled, so that replicas keep one."""
+
 _QuotaKey = tuple[str, int, str]
 """(source, day, category): the scope of a `per_category` quota."""
 
@@ -67,6 +70,8 @@ class CaptureStore:
         if not fresh:
             return 0
         with self._store.writing() as connection:
+            if any(map(_is_for_quota, fresh)):
+                one_at_a_time(connection, _LOCK)
             rows = [_row(capture) for capture in _within_quota(connection, fresh)]
             return insert_new(connection, tables.captures, rows)
 
@@ -248,12 +253,16 @@ class CaptureShipper:
             log.error("captures.refused", exchange=capture.about.exchange_id)
 
 
+def _is_for_quota(capture: Capture) -> bool:
+    return capture.about.kept == "category" and not capture.about.copy_of
+
+
 def _within_quota(connection: Connection, captures: Sequence[Capture]) -> Iterator[Capture]:
     """Yield the captures whose category has not reached its quota for the day."""
     left: dict[_QuotaKey, int] = {}
     for capture in captures:
         about = capture.about
-        if about.kept != "category" or about.copy_of:
+        if not _is_for_quota(capture):
             yield capture
             continue
         key = (about.source, int(about.at // _DAY_S), about.category)

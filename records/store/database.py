@@ -218,6 +218,13 @@ def rows_of(
             yield rows
 
 
+def one_at_a_time(connection: Connection, lock: int) -> None:
+    """Wait until no other transaction holds this lock; hold it until this one ends, so that what is counted
+    here stays true until it is written. On SQLite a writing transaction is the only one."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
+
+
 def insert(connection: Connection, table: Table) -> Any:
     """The INSERT of the connection's database, which takes an ON CONFLICT clause."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, cast, func, insert, select, text, update
+from sqlalchemy import Connection, cast, func, insert, select, update
 
 from records.store import Store, tables
 from records.store.database import insert as added
+from records.store.database import one_at_a_time
 from routing.canary import ArmName
 
 ChangeKind = Literal["model_changed", "model_drifted"]
@@ -147,8 +148,7 @@ class DriftStore:
         day = int(now // _DAY_S)
         row = {"model": model, "at": now, "day": day, "reserved_usd": reserve_usd}
         with self._store.writing() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            one_at_a_time(connection, _LOCK)
             if _spent(connection, day) + reserve_usd > budget_usd + _ROUNDING:
                 raise ProbesSpent
             made = insert(tables.probe_rounds).values(**row).returning(tables.probe_rounds.c.id)

@@ -21,7 +21,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, inspect
 
 from records.errors import StoreTooNew, StoreTooOld
-from records.store.database import TIMEOUTS, engine_of, transaction
+from records.store.database import TIMEOUTS, engine_of, one_at_a_time, transaction
 
 T = TypeVar("T")
 
@@ -42,8 +42,7 @@ def migrate(engine: Engine) -> None:
         if version_of(connection) == HEAD:
             return
     with transaction(engine, within_s=None, writes=True) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        one_at_a_time(connection, _LOCK)
         if version_of(connection) != HEAD:  # again, since another process may have upgraded
             _upgrade(connection)
 

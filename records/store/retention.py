@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from records.store import tables
-from records.store.database import transaction
+from records.store.database import one_at_a_time, transaction
 from records.store.sums import MOST_ROWS
 
 SLICE = 2000
@@ -128,7 +128,7 @@ class DailyPartitions:
         made = False
         wanted |= {max(wanted) + ahead for ahead in range(1, AHEAD_DAYS + 1)}
         with transaction(self._engine, within_s=30.0, writes=True) as connection:
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            one_at_a_time(connection, _LOCK)
             for parent in _PREFIX_OF:
                 for day in sorted(wanted - set(_partitions(connection, parent))):
                     _make(connection, parent, day)

@@ -1,7 +1,9 @@
 """Captured exchanges in the database, on both."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from records.captures.capture import (
 from records.errors import StoreDown
 from records.store import Store
 from records.store.captures import PAGE, CaptureShipper, CaptureStore
+from tests.records.conftest import OpenStore
 
 NOW = 1_795_000_000.0
 DAY_S = 86400.0
@@ -102,6 +105,22 @@ def test_a_category_has_its_quota_a_day_however_many_workers_sent_some(captures:
     captures.add([a_capture("drawn", category="rare")], now=NOW)
     assert len(list(captures.read("support", category="rare"))) == 3 + 3 + 1
     assert len(list(captures.read("support", category="other"))) == 3
+
+
+def test_a_categorys_quota_holds_where_workers_store_at_the_same_time(open_store: OpenStore) -> None:
+    stores = [CaptureStore(open_store()) for _ in range(4)]
+    at_once = Barrier(len(stores), timeout=30.0)
+
+    def store_some(worker: int) -> None:
+        for n in range(20):
+            about = {"kept": "category", "per_category": 3, "category": f"rare-{n}"}
+            at_once.wait()
+            stores[worker].add([a_capture(f"{n}-{worker}-{i}", **about) for i in range(2)], now=NOW)
+
+    with ThreadPoolExecutor(len(stores)) as workers:
+        list(workers.map(store_some, range(len(stores))))
+    kept = [len(list(stores[0].read("support", category=f"rare-{n}"))) for n in range(20)]
+    assert kept == [3] * 20
 
 
 def test_two_answers_to_one_request_stand_side_by_side(captures: CaptureStore) -> None:
