@@ -34,7 +34,7 @@ from proxy.network.upstream.pool import Upstreams
 from proxy.network.upstream.response import UpstreamError
 from proxy.providers.credentials import Credentials
 from proxy.providers.headers import Headers, to_caller
-from proxy.responses_socket import MAKER_IS_AWAY, ResponsesSocket
+from proxy.responses_socket import ResponsesSocket
 from records.outcome import NO_ROOM, THROTTLED, ErrorType
 from routing.assign import Assignment, Held, assign, everybody, may_have_begun
 from routing.cohort import unit_hash
@@ -42,6 +42,8 @@ from routing.identity import is_unmistakable, unit_of
 from routing.states import States, request_kind
 
 log = structlog.get_logger()
+
+MAKER_IS_AWAY = "only the model that began this conversation can read it; try again"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -204,7 +206,7 @@ class Exchanges:
             return attempt
         if self.upstreams.free_slots(trial.candidate.key) == 0:
             failed = unasked(trial.candidate, "proxy_full")
-        elif trial.breaker.allows(time.monotonic(), assignment.run):
+        elif self._may_ask(call, trial, assignment, record):
             failed = await self._covered_attempt(call, trial, assignment, record)
             if failed.failure is None:
                 return failed
@@ -217,6 +219,11 @@ class Exchanges:
             failed = unasked(trial.candidate, "breaker_open")
         record.fell_back = failed.failure
         return await self._cover(call, trial, failed, record)
+
+    def _may_ask(self, call: Call, trial: Trial, assignment: Assignment, record: ExchangeRecord) -> bool:
+        """True when the breaker lets a request through, and where no other arm can read the request."""
+        allowed = trial.breaker.allows(time.monotonic(), assignment.run)
+        return allowed or only_read_by("candidate", call, trial, record.kept)
 
     async def _cover(self, call: Call, trial: Trial, failed: Attempt, record: ExchangeRecord) -> Attempt:
         """Ask the baseline in the place of a candidate that failed. Where the baseline cannot read the state
@@ -269,11 +276,9 @@ class Exchanges:
         return refused
 
     async def _recall(self, call: Call, trial: Trial, record: ExchangeRecord) -> Attempt:
-        """Ask the candidate, unassigned, to go on with a conversation that it began."""
+        """Ask the candidate, unassigned, to go on with a conversation that it began, whatever its breaker."""
         if self.upstreams.free_slots(trial.candidate.key) == 0:
             return unasked(trial.candidate, "proxy_full")
-        if not trial.breaker.allows(time.monotonic()):
-            return unasked(trial.candidate, "breaker_open")
         attempt = await self._covered_attempt(call, trial, record.assignment, record)
         if attempt.failure == "candidate_rejects":  # as the baseline did
             trial.breaker.succeeded()

@@ -51,7 +51,6 @@ from proxy.providers.credentials import Credentials, NoCredential
 from records.outcome import THROTTLED, ErrorType
 from routing.assign import Assignment
 
-MAKER_IS_AWAY = "only the model that began this conversation can read it; try again"
 OUTSIDE = Assignment(arm="baseline", reason="no_plan")
 _ASKS_NOTHING = OutputRequest()
 _MOST_KEPT = 1 << 20
@@ -200,10 +199,7 @@ class ResponsesSocket:
         )
         if self._goes_on(turn, call.trial, made_by):
             record.asks_other_arm(True)
-            if call.trial.breaker.allows(monotonic()):
-                await self._send(turn, call.trial.candidate)
-            else:
-                self._unasked(turn, call.trial.candidate, "breaker_open")
+            await self._send(turn, call.trial.candidate)
         else:
             await self._send_to_arm(turn, call.trial)
 
@@ -231,11 +227,9 @@ class ResponsesSocket:
         assignment = turn.assignment
         is_ours = assignment.arm == "candidate" and assignment.reason != "pinned"
         turn.covered = trial.canary.fall_back and is_ours
-        if turn.covered and not trial.breaker.allows(monotonic(), assignment.run):
-            if turn.is_candidates:
-                self._unasked(turn, trial.candidate, "breaker_open")
-            else:
-                await self._fall_back(turn, trial, "breaker_open")
+        allowed = not turn.covered or trial.breaker.allows(monotonic(), assignment.run)
+        if not (allowed or turn.is_candidates):
+            await self._fall_back(turn, trial, "breaker_open")
         else:
             await self._send(turn, trial.target(assignment.arm))
 
@@ -299,12 +293,6 @@ class ResponsesSocket:
         turn.covered = False
         turn.compared = failure == "candidate_rejects"
         await self._send(turn, trial.baseline)
-
-    def _unasked(self, turn: ResponseTurn, target: ArmTarget, why: ErrorType) -> None:
-        """Say that the only arm that can answer is not asked now."""
-        turn.start(target).failure = why
-        turn.record.finish(turn.attempt)
-        self._say(turn.lane, 503, MAKER_IS_AWAY, why)
 
     def _refuse(self, record: ExchangeRecord, refusal: Refused, lane: str) -> None:
         record.refuse(refusal.error_type)

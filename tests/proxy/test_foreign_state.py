@@ -224,6 +224,7 @@ async def asked(
             state="rolled_back" if assigned == "baseline" else "running", highest_share=1.0
         )
         traffic.state = replace(known, definition=traffic.trial.definition)
+        traffic.trial.breaker.allows(time.monotonic(), run=1)
         for _ in range(IN_A_ROW if broken else 0):
             traffic.trial.breaker.failed(time.monotonic())
         if answered is not None:
@@ -379,13 +380,21 @@ def test_the_candidate_is_not_asked_where_it_began_nothing_or_after_a_hard_rollb
     assert (told.outcome.outcome, told.outcome.reason) == ("caller_error", "stopped")
 
 
-def test_while_the_candidates_breaker_is_open_its_part_of_a_conversation_may_be_tried_again(run: Run) -> None:
+def test_an_open_breaker_keeps_nothing_from_the_candidate_that_only_it_can_read(run: Run) -> None:
     told = run(asked(REFUSES, TAKES, broken=True))
-    assert (told.response.status_code, told.response.headers["retry-after"], told.candidate.asked) == (
-        503,
-        "1",
-        0,
-    )
+    assert (told.response.status_code, told.baseline.asked, told.candidate.asked) == (200, 1, 1)
+    assert (told.outcome.outcome, told.outcome.served_by) == ("ok", "candidate")
+    told = run(asked(REFUSES, TAKES, assigned="candidate", answered=2, broken=True))
+    assert (told.response.status_code, told.baseline.asked, told.candidate.asked) == (200, 0, 1)
+    assert (told.outcome.outcome, told.outcome.reason) == ("ok", "cohort")
+
+
+def test_what_the_baseline_turns_out_not_to_read_while_the_breaker_is_open_may_be_tried_again(
+    run: Run,
+) -> None:
+    told = run(asked(REFUSES, TAKES, assigned="candidate", broken=True))
+    answered = told.response
+    assert (answered.status_code, answered.headers["retry-after"], told.candidate.asked) == (503, "1", 0)
     assert (told.outcome.outcome, told.outcome.error_type) == ("error", "breaker_open")
 
 
