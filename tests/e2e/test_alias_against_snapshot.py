@@ -48,6 +48,7 @@ def test_an_alias_that_moves_is_rolled_back_to_its_snapshot_and_one_that_does_no
             moved.set()
             asking.join()
         why = eventually(lambda: stage.status(NAME)["rollback"])
+        eventually(lambda: stage.api("GET", "/api/status").json()["workers"] == {"alive": 1, "confirmed": 1})
         asked = len(stage.provider.log.entries)
         crowd.ask(threading.Event(), 100)
         models = [each.model for each in stage.provider.log.entries[asked:]]
