@@ -71,7 +71,8 @@ class OrderForms:
             who, reason = self._signed(request, form)
             despite = "despite_retirement" in form
             done = await self._operator.revert(name, who=who, reason=reason, despite_retirement=despite)
-            return 200, f"{done['reverted']} is taken back. Everybody gets {in_file(done['baseline'])}."
+            also = f" {ends}." if (ends := status.end_with_it(done["ended"])) else ""
+            return 200, f"{done['reverted']} is taken back.{also} Everybody gets {in_file(done['baseline'])}."
 
         return await self._done(request, act)
 

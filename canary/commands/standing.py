@@ -72,8 +72,10 @@ def revert(
     order = {"reason": reason, "despite_retirement": despite_retirement}
     done = give(at, name, "revert", order, of="standing")
     from pages.words.arms import in_file
+    from pages.words.status import end_with_it
 
     text = f"{name}: everybody gets {in_file(done['baseline'])}; {done['reverted']} is taken back"
+    text += f"; {also}" if (also := end_with_it(done["ended"])) else ""
     if at.output != "json":
         warn_of_retirement(done)
     shell.answer(at.output, done, text, by=shell.say)

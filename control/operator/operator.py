@@ -401,8 +401,8 @@ class Operator:
     async def revert(
         self, standing: str, *, who: str, reason: str, despite_retirement: bool = False
     ) -> Mapping[str, Any]:
-        """Give everybody the baseline before the one in force, and begin nothing. One that retires must be
-        meant (`despite_retirement`)."""
+        """Give everybody the baseline before the one in force, and begin nothing; the answer names the trials
+        that end with it (`ended`). One that retires must be meant (`despite_retirement`)."""
         must_be_storable(who, reason)
         if not reason.strip():
             raise BadOrder(400, 'revert needs "reason": it stands in the audit log')
@@ -411,7 +411,7 @@ class Operator:
         whole = despite(retiring, reason, now, wanted=despite_retirement)
         canary = newest.canary if newest is not None else None
         state = self.rollouts.state(canary) if canary is not None else None
-        here = canary is not None and canary in self.settings().canaries
+        here, ended = canary in stored.begun.open and canary in self.settings().canaries, list[str]()
         if canary is not None and here and state is not None and state.state == "promoted":
             await self.order(
                 canary,
@@ -424,9 +424,10 @@ class Operator:
             )
         else:
             act = Act(at=now, action="rollback", who=who or "unknown", reason=whole)
-            await self.standing.revert(standing, canary, act)
+            ended = await self.standing.revert(standing, canary, act)
         baseline, retires = await self.standing.baseline(standing), told(retiring, now) or None
-        return {"standing": standing, "reverted": canary, "baseline": baseline, "retires": retires}
+        done = {"standing": standing, "reverted": canary, "baseline": baseline, "retires": retires}
+        return {**done, "ended": ended}
 
     async def _asked(
         self, canary: str, state: State, act: Act, advice: Advice | None, retires: str

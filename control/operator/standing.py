@@ -105,10 +105,10 @@ class StandingOrders:
             begun = (await asyncio.to_thread(self._standings.all)).get(name, Standing())
         return replace(known, begun=begun)
 
-    async def revert(self, name: str, canary: str | None, act: Act) -> None:
-        """Take back the baseline of this trial, which has left, with the trials that are there."""
+    async def revert(self, name: str, canary: str | None, act: Act) -> list[str]:
+        """Take back the baseline of this trial, which has left: the trials that end with it."""
         with refusing(409, CannotStand), refusing(503, StoreDown):
-            await asyncio.to_thread(self._standings.revert, name, canary, act)
+            return await asyncio.to_thread(self._standings.revert, name, canary, act)
 
     async def baseline(self, name: str) -> ArmDocument:
         """The baseline in force, after telling the machine's processes."""
@@ -141,6 +141,7 @@ class StandingOrders:
             "held_back": standing.held_back(self._settings().canaries, self._rollouts.state),
             "others": standing.others(self._settings().canaries, self._rollouts.state),
             "trials": [each for each in standing.begun.open if each not in over],
+            "ends_with_it": [each for each in standing.begun.based if each not in over],
             "over": over,
         }
 

@@ -1,7 +1,7 @@
 """Formats figures for people. An unknown figure is a dash, never a zero."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -215,6 +215,11 @@ def ended_early(held: Mapping[str, Any]) -> str:
     )
 
 
+def end_with_it(trials: Sequence[str]) -> str:
+    """Which trials end with the baseline that is taken back: a and b end with it; "" for none."""
+    return f"{figures.joined([*trials])} {'ends' if len(trials) == 1 else 'end'} with it" if trials else ""
+
+
 def kept(trial: Mapping[str, Any]) -> str:
     """That a trial's users have another baseline than the one in force."""
     size: float | None = trial["lane"]
@@ -379,6 +384,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
         text_clock,
         clocked,
         ended_early,
+        end_with_it,
         day,
         plain,
         decided,

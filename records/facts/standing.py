@@ -115,6 +115,17 @@ class Standing:
         newest = self.baseline
         return frozenset(self.open) | ({newest.canary} if newest is not None else frozenset())
 
+    @property
+    def based(self) -> Mapping[str, BegunTrial]:
+        """The trials that are there with the promoted baseline in force as theirs: they end when it is taken
+        back."""
+        newest = self.baseline
+        return {
+            name: each
+            for name, each in self.open.items()
+            if newest is not None and name != newest.canary and each.baseline == newest.arm
+        }
+
     def leaving(self, states: Mapping[str, str]) -> list[str]:
         """The trials that leave in these states: those that have ended, and those that are over and would
         leave their users another arm than the baseline that was promoted last."""

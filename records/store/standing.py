@@ -7,7 +7,8 @@
     rolled back   promoted → …         its baseline is withdrawn; likewise
     ended         … → ended            it leaves, if the file let it go (`follow`)
     rolled back   running → …          it leaves if its baseline is no longer in force
-    revert        promoted → …         the newest baseline is withdrawn, every trial ends and leaves
+    revert        promoted → …         the newest baseline is withdrawn; its trial leaves, and those that were
+                                       begun with it end and leave
     end           never ran            the trial leaves
 
 Arms are mappings as in the config file. A change compares the version; each has an audit entry.
@@ -95,22 +96,20 @@ class Standings:
                 raise CannotStand(f"{trial} is no trial of a standing canary")
             name, version, standing = found[0]
             known = states_in(connection).get(trial)
-            before = State() if known is None else known.state
-            if before.started_at is not None:
+            if known is not None and known.state.started_at is not None:
                 raise CannotStand(f"{trial} has run: roll it back or promote it, and begin the next one")
-            after = transitions.end(before, reason=act.reason, now=act.at)
-            if known is not None:
-                _must(replace_state(connection, trial, known.version, after))
             _put(connection, name, version, standing.without([trial], act.at))
-            log_act(connection, trial, act, before.document, after.document)
+            _end(connection, trial, known, act)
 
         self._changing(change)
 
-    def revert(self, name: str, canary: str | None, act: Act) -> None:
-        """Withdraw the baseline in force, which must be this canary's candidate, and let every trial leave.
-        Raises CannotStand."""
+    def revert(self, name: str, canary: str | None, act: Act) -> list[str]:
+        """Withdraw the baseline in force, which must be this canary's candidate, and end the trials that were
+        begun with it: the names of those that were not over. Raises CannotStand."""
+        ended = list[str]()
 
         def change(connection: Connection) -> None:
+            ended.clear()
             version, standing = standings_in(connection).get(name, (0, Standing()))
             newest = standing.baseline
             if newest is None:
@@ -119,11 +118,14 @@ class Standings:
                 raise CannotStand(f"somebody else changed the baseline of {name} a moment ago: look at it")
             back = Withdrawal(at=act.at, who=act.who, reason=act.reason)
             after = standing.withdrawn(newest.canary, newest.run, back)
-            _put(connection, name, version, after.without(list(standing.open), act.at))
+            left = standing.based.keys() | (standing.open.keys() & {newest.canary})
+            _put(connection, name, version, after.without(sorted(left), act.at))
             states = states_in(connection)
-            for trial in standing.open:
-                if trial in states and trial != newest.canary:
-                    _end(connection, trial, states[trial], act)
+            why = f"its baseline, {newest.arm['provider']}/{newest.arm['model']}, is taken back: {act.reason}"
+            for trial in standing.based:
+                if trial not in states or states[trial].state.state not in OVER:
+                    ended.append(trial)
+                _end(connection, trial, states.get(trial), replace(act, action="end", reason=why))
             known = states[newest.canary]
             state = known.state
             if "rollback" in transitions.legal(state):  # so its history says that it was taken back
@@ -132,6 +134,7 @@ class Standings:
             log_act(connection, newest.canary, act, known.state.document, state.document)
 
         self._changing(change)
+        return ended
 
     def _changing(self, change: Callable[[Connection], None]) -> None:
         for _ in range(_TRIES):
@@ -143,12 +146,14 @@ class Standings:
         raise CannotStand("somebody else changed it at the same moment: look at it, and try again")
 
 
-def _end(connection: Connection, trial: str, known: VersionedState, act: Act) -> None:
-    """End what was tried against a baseline that is taken back, unless it has ended."""
-    if known.state.state != "ended":
-        after = transitions.end(known.state, reason=act.reason, now=act.at)
-        _must(replace_state(connection, trial, known.version, after))
-        log_act(connection, trial, replace(act, action="end"), known.state.document, after.document)
+def _end(connection: Connection, trial: str, known: VersionedState | None, act: Act) -> None:
+    """End a trial, unless it has ended. One that has just begun may have no state yet."""
+    before = State() if known is None else known.state
+    if before.state != "ended":
+        after = transitions.end(before, reason=act.reason, now=act.at)
+        if known is not None:
+            _must(replace_state(connection, trial, known.version, after))
+        log_act(connection, trial, act, before.document, after.document)
 
 
 def _put(connection: Connection, name: str, version: int, standing: Standing) -> None:

@@ -46,7 +46,7 @@ WHERE = Concentration(parts=(FailingPart("category", "refund", 12, 12, 0.05),))
 RECENT = {"counted": 240, "errors": 12}
 STANDING = {
     "name": "support", "canary": "support-gpt-4o", "held_back": None, "others": 0.0,
-    "despite_retirement": None,
+    "despite_retirement": None, "ends_with_it": [],
 }  # fmt: skip
 ARM = {**RECENT, "last_ten_minutes": RECENT, "intervals": INTERVALS}
 

@@ -54,11 +54,11 @@ def settings(begun: Standing | None) -> ControlSettings:
     return parse(CONFIG, "canary.yaml", {}, lambda url, data: known).control
 
 
-def begin(store: Store, model: str) -> str:
-    trial = f"support-{model}"
+def begin(store: Store, model: str, *, alone: bool = True) -> str:
+    trial, standing = f"support-{model}", Standings(store).all().get("support", Standing())
     arm = {"provider": "openai", "model": model, "patience": "3s"}
-    new = BegunTrial(baseline=FIRST, candidate=arm, at=1.0, who="ann")
-    Standings(store).begin("support", trial, new, reason="", alone=True)
+    new = BegunTrial(baseline=standing.arm or FIRST, candidate=arm, at=1.0, who="ann")
+    Standings(store).begin("support", trial, new, reason="", alone=alone)
     return trial
 
 
@@ -260,7 +260,7 @@ def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: S
     rollouts.reconcile(settings(now(store)), 4.0)
     with pytest.raises(CannotStand, match="somebody else changed the baseline of support"):
         Standings(store).revert("support", "support-before", act)
-    Standings(store).revert("support", trial, act)
+    assert Standings(store).revert("support", trial, act) == [third]
     assert (now(store).baseline, dict(now(store).open)) == (None, {})
     newest = store.audit(1)[0]
     assert (newest.canary, newest.act, newest.after.state) == (trial, act, "rolled_back")
@@ -273,8 +273,23 @@ def test_reverting_withdraws_the_newest_baseline_and_ends_what_is_tried(store: S
     assert ending(shipped) == "shipped, and taken back by cy"
     assert [(past.ending, past.by and past.by.reason) for past in ended] == [
         ("rolled_back", "worse"),
-        ("ended", "worse"),
+        ("ended", "its baseline, openai/second, is taken back: worse"),
     ]
+
+
+def test_a_trial_with_another_baseline_goes_on_after_a_revert(store: Store) -> None:
+    beside = begin(store, "beside", alone=False)
+    second = begin(store, "second", alone=False)
+    rollouts = Rollouts(store, lambda states: None)
+    rollouts.reconcile(settings(now(store)), 1.5)
+    order(rollouts, second, "promote")
+    third, fresh = begin(store, "third", alone=False), begin(store, "fresh", alone=False)
+    rollouts.reconcile(settings(now(store)), 4.0)
+    order(rollouts, third, "rollback")
+    act = Act(at=5.0, action="rollback", who="cy", reason="worse")
+    assert Standings(store).revert("support", second, act) == [fresh]
+    assert list(now(store).open) == [beside]
+    assert rollouts.states[beside].state.state == "running"
 
 
 def test_a_release_is_taken_back_whose_trial_had_left_before(store: Store) -> None:

@@ -144,20 +144,27 @@ def test_models_come_and_go_by_their_names_and_no_file_is_written(stage: Stage) 
     with httpx2.Client(base_url=stage.server.admin, trust_env=False, timeout=30.0) as page:
         page.post("/login", data={**hidden(page.get("/login").text), "token": stage.server.token})
         shown = page.get("/").text
-        assert "support-third is taken back: everybody gets the baseline before it" in shown
+        asked_first = "support-third is taken back: everybody gets the baseline before it, at once. "
+        assert asked_first + "support-fourth ends with it. Nothing begins by itself." in shown
         form = {"who": "ann", "reason": "invents discounts", "form_token": hidden(shown)["form_token"]}
         assert page.post("/standing/support/revert", data=form | {"reason": " "}).status_code == 400
         told = page.post("/standing/support/revert", data=form).text
-        assert "support-third is taken back. Everybody gets openai/first." in told
+        assert (
+            "support-third is taken back. support-fourth ends with it. Everybody gets openai/first." in told
+        )
     given(stage, "first")
     eventually(lambda: states(stage) == {} or None)
     told = " ".join(canary(stage, "status").stdout.split())
     assert "ann took support-third back" in told and "(invents discounts)" in told
     again = canary(stage, "revert", "support", "--reason", "again", code=1).stderr
     assert "nothing" in again
-    audit = [(each["canary"], each["action"]) for each in stage.api("GET", "/api/audit").json()]
-    assert ("support-third", "rollback") in audit
-    assert ("support-fourth", "begin") in audit
+    audit = [
+        (each["canary"], each["action"], each["reason"]) for each in stage.api("GET", "/api/audit").json()
+    ]
+    why = "its baseline, openai/third, is taken back: invents discounts"
+    assert ("support-third", "rollback", "invents discounts") in audit
+    assert ("support-fourth", "begin", "") in audit
+    assert ("support-fourth", "end", why) in audit
 
 
 def test_a_rollback_of_what_was_promoted_takes_the_baseline_back(stage: Stage) -> None:

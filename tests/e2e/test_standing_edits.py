@@ -183,6 +183,22 @@ def test_each_revert_goes_one_promotion_back_whatever_the_file_says(
     in_force(stage, "first")
 
 
+def test_the_reply_to_a_revert_names_the_trial_that_ends_with_its_baseline(stage: Stage) -> None:
+    promote(stage, "second")
+    canary(stage, "begin", "support", "--model", "third")
+    eventually(lambda: set(models(stage)) == {"second", "third"} or None)
+    (shown,) = stage.api("GET", "/api/status").json()["standing"]
+    assert shown["ends_with_it"] == ["support-third"]
+    told = canary(stage, "revert", "support", "--reason", "worse").stderr
+    assert "support-second is taken back; support-third ends with it" in " ".join(told.split())
+    in_force(stage, "first")
+    (shown,) = stage.api("GET", "/api/status").json()["standing"]
+    assert (shown["trials"], shown["ends_with_it"]) == ([], [])
+    (ended,) = [each for each in stage.api("GET", "/api/audit").json() if each["action"] == "end"]
+    assert ended["canary"] == "support-third"
+    assert ended["reason"] == "its baseline, openai/second, is taken back: worse"
+
+
 RENAMED = ("name: support", "name: helpdesk")
 
 
