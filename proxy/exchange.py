@@ -206,7 +206,9 @@ class Exchanges:
             return attempt
         if self.upstreams.free_slots(trial.candidate.key) == 0:
             failed = unasked(trial.candidate, "proxy_full")
-        elif self._may_ask(call, trial, assignment, record):
+        elif trial.breaker.allows(time.monotonic(), assignment.run) or only_read_by(
+            "candidate", call, trial, record.kept
+        ):
             failed = await self._covered_attempt(call, trial, assignment, record)
             if failed.failure is None:
                 return failed
@@ -219,11 +221,6 @@ class Exchanges:
             failed = unasked(trial.candidate, "breaker_open")
         record.fell_back = failed.failure
         return await self._cover(call, trial, failed, record)
-
-    def _may_ask(self, call: Call, trial: Trial, assignment: Assignment, record: ExchangeRecord) -> bool:
-        """True when the breaker lets a request through, and where no other arm can read the request."""
-        allowed = trial.breaker.allows(time.monotonic(), assignment.run)
-        return allowed or only_read_by("candidate", call, trial, record.kept)
 
     async def _cover(self, call: Call, trial: Trial, failed: Attempt, record: ExchangeRecord) -> Attempt:
         """Ask the baseline in the place of a candidate that failed. Where the baseline cannot read the state
