@@ -71,6 +71,7 @@ from verdict.rows.reasons import (
     RowsAcceptable,
     RowsIdeal,
     SessionsDiffer,
+    SessionsEndEarly,
     ShareChanged,
     SilenceDecides,
     SplitNotChecked,
@@ -163,6 +164,8 @@ def sentence(reason: Reason, report: Report) -> str:
             return _not_by_users(reason, _line(report, reason.metric, reason.acceptable))
         case SessionsDiffer():
             return _sessions_differ(reason, _unit_in(report, reason.metric))
+        case SessionsEndEarly():
+            return _sessions_end_early(reason)
         case BusyUser() | TrafficDiffers() | LateFeedback() | UnitsNotUsers():
             return _of_traffic(reason)
         case EffectFades():
@@ -820,6 +823,17 @@ def _sessions_differ(reason: SessionsDiffer, unit: Unit) -> str:
         f"{title(reason.metric)} counts by the session, and a user of the candidate has "
         f"{rough_percent(abs(change))} {'more' if change > 0 else 'fewer'} sessions than one of the "
         f"baseline{_when(reason.phases)} (p = {reason.p_value:.2g}). By the user: {by_user}."
+    )
+
+
+def _sessions_end_early(reason: SessionsEndEarly) -> str:
+    what = "requests" if reason.metric == "session_exchanges" else "tokens"
+    return (
+        f"Sessions of the candidate end after {rough_percent(reason.candidate / reason.baseline)} of the "
+        f"baseline's {what}: {reason.candidate:,.3g} against {reason.baseline:,.3g} a session"
+        f"{_when(reason.phases)} (p = {reason.p_value:.2g} at any time). A model that gives up early is "
+        "cheaper and faster, too: are tasks done? A row on `task_completed`, or on a "
+        "`bool` per session, would say."
     )
 
 

@@ -82,6 +82,7 @@ from verdict.rows.row import (
     late_feedback,
     not_by_users,
     sessions_differ,
+    sessions_end_early,
     traffic_differs,
     unequal_abandonment,
     unequal_response,
@@ -227,6 +228,7 @@ def find(
     caveats += [
         *(each for row in rows for each in row.caveats),
         *_untold(fading(days), rows),
+        sessions_end_early(sample, [row.row for row in rows], canary.metrics),
         _cache_differs(hits, canary),
     ]
     notes: list[Reason | None] = [

@@ -427,6 +427,19 @@ class SessionsDiffer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionsEndEarly:
+    """The candidate's sessions are far smaller than the baseline's, and no row says that tasks were done all
+    the same: what a session has of `metric` in both arms, compared in so many phases. `p_value` holds at any
+    time."""
+
+    metric: Literal["session_exchanges", "session_tokens"]
+    candidate: float
+    baseline: float
+    phases: int
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnitsNotUsers:
     """The units are sessions or requests, not users. So many have `known` users: `users` of them, each of
     which counts as one. `sure`: not only by the looks of a log. `fleeting`: by none that comes back, as users
@@ -574,6 +587,7 @@ Reason: TypeAlias = (
     | NotByUsers
     | BusyUser
     | SessionsDiffer
+    | SessionsEndEarly
     | TrafficDiffers
     | UnitsNotUsers
     | LateFeedback

@@ -52,6 +52,7 @@ from verdict.rows.reasons import (
     OneSided,
     RowNotComputed,
     SessionsDiffer,
+    SessionsEndEarly,
     SilenceDecides,
     TooFewEvents,
     TrafficDiffers,
@@ -64,7 +65,7 @@ from verdict.sample.sample import TRAFFIC, Sample
 from verdict.statistics import sequence
 from verdict.statistics.ratio import Arms, UnitSums, arms, common_phases, unit_sums
 from verdict.statistics.types import Floats
-from verdict.terms.measures import is_cost, per_session, source
+from verdict.terms.measures import END_EARLY, is_cost, per_session, source
 from verdict.terms.rubric import Bound, Criterion
 
 State = Literal["IDEAL", "PASS", "FAIL", "INCONCLUSIVE", "NODATA"]
@@ -564,6 +565,72 @@ def sessions_differ(
         phases=len(np.unique(sums.phase)),
         p_value=p,
     )
+
+
+FAR_BELOW = 2 / 3
+"""Sessions of at most this part of the baseline's size end early."""
+
+_FEWEST = 20
+"""Fewer users of an arm do not tell how large its sessions are."""
+
+_SOON = 50
+"""The candidate's users with which the test is at its sharpest."""
+
+_SEVERAL = 1.5
+"""Sessions of fewer requests on average are no tasks that could end early."""
+
+
+def sessions_end_early(
+    sample: Sample, rows: Sequence[Row], metrics: Mapping[str, Metric]
+) -> SessionsEndEarly | None:
+    """The caveat for sessions that are far smaller in the candidate, by requests or else by tokens: a model
+    that gives up early is cheaper and shorter. None where chance explains it at any look, and where a row
+    that passes says that tasks are done as often."""
+    if any(_says_done(row, metrics) for row in rows):
+        return None
+    requests = _sizes(sample, "session_exchanges")
+    if requests is None or requests[0].baseline.value < _SEVERAL:
+        return None
+    for metric in END_EARLY:
+        found = _sizes(sample, metric)
+        if found is None:
+            continue
+        both, units, phases = found
+        ours, theirs = both.candidate.value, both.baseline.value
+        if not 0 < ours <= FAR_BELOW * theirs:
+            continue
+        se = math.sqrt(float(np.sum(both.log_influence() ** 2)))
+        tau = units * sequence.tuning(alpha=ALPHA, planned=_SOON)
+        p = sequence.p_value(math.log(ours / theirs) / se, tau) if se > 0 else 0.0
+        if p < ALPHA:
+            return SessionsEndEarly(metric=metric, candidate=ours, baseline=theirs, phases=phases, p_value=p)
+    return None
+
+
+def _says_done(row: Row, metrics: Mapping[str, Metric]) -> bool:
+    """True for a row that passes and tells whether tasks are done."""
+    metric = metrics.get(row.metric)
+    if metric is None or row.state not in ("PASS", "IDEAL"):
+        return False
+    tells = metric.name == "task_completed" or metric.per == "session"
+    return tells and metric.kind == "bool" and metric.higher_is_better
+
+
+def _sizes(sample: Sample, metric: str) -> tuple[Arms, int, int] | None:
+    """What a session has of a measure in both arms, in the phases that both have; the candidate's users and
+    the phases. None while an arm has too few users."""
+    known = sample.totals.get(metric)
+    counted = np.flatnonzero(known.count) if known is not None else ()
+    if known is None or len(counted) == 0:
+        return None
+    place = (sample.unit[counted], sample.phase[counted], sample.candidate[counted])
+    found = unit_sums(*place, known.total[counted], known.count[counted])
+    common = common_phases(found.phase, found.candidate, int(sample.phase.max(initial=0)) + 1)
+    sums = found.only(common[found.phase])
+    units = sums.units(candidate=True)
+    if min(units, sums.units(candidate=False)) < _FEWEST:
+        return None
+    return arms(sums), units, len(np.unique(sums.phase))
 
 
 def _of_a_user(sums: UnitSums, values: Floats) -> Arms | None:

@@ -58,7 +58,7 @@ from verdict.sample.unit_totals import (
 )
 from verdict.statistics.types import Floats
 from verdict.terms.judged_canary import JudgedCanary
-from verdict.terms.measures import facts_of, is_cost, per_unit, source
+from verdict.terms.measures import END_EARLY, facts_of, is_cost, per_unit, source
 
 # What each unit did before a run: its earlier values of the metrics, from the store.
 
@@ -472,6 +472,7 @@ def to_judge(
             "cost_total",
             "error_rate",
             "abandoned",
+            *END_EARLY,
             *(
                 ["session_cache_hits"]
                 if any(is_cost(row.metric, canary.metrics) for row in canary.criteria)

@@ -66,6 +66,12 @@ MEASURED = {
 }
 
 
+END_EARLY: tuple[Literal["session_exchanges"], Literal["session_tokens"]] = (
+    "session_exchanges",
+    "session_tokens",
+)
+"""The metrics of sessions that are small, too, where a model gives up early."""
+
 _BY_EXCHANGE = frozenset({"session_repeats", CACHE_HITS})
 
 
