@@ -29,15 +29,29 @@ _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 
 _UNMISTAKABLE_RUN, _DIGITS = re.compile("[0-9A-Za-z]{16,}"), re.compile("[0-9]")
 _LEAST_DIGITS = 3
+_MIXED_RUN = re.compile("[0-9A-Za-z_+/-]{20,}")
+_PIECE, _CHUNK = re.compile("[0-9A-Za-z]+"), re.compile("[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_LEAST_TURNS, _LONGEST_CHUNK = 6, 3.2
 
 
 def is_unmistakable(session: str) -> bool:
     """True for an id that two users cannot have by chance: it has a UUID, or 16 letters and digits in a row
-    with at least three digits among them. "1", "chat-42" and "support-2026-12-04" are each user's own."""
+    with at least three digits among them, or is drawn from more characters, as a nanoid is. "1", "chat-42"
+    and "support-2026-12-04" are each user's own."""
     if _UUID_ANYWHERE.search(session):
         return True
     runs = _UNMISTAKABLE_RUN.findall(session)
-    return any(len(_DIGITS.findall(run)) >= _LEAST_DIGITS for run in runs)
+    if any(len(_DIGITS.findall(run)) >= _LEAST_DIGITS for run in runs):
+        return True
+    return any(_is_drawn(run) for run in _MIXED_RUN.findall(session))
+
+
+def _is_drawn(run: str) -> bool:
+    """True for characters that turn between small and capital letters and digits too often, within what
+    stands between - _ + and /, to be words, numbers and dates."""
+    pieces = _PIECE.findall(run)
+    chunks = sum(len(_CHUNK.findall(piece)) for piece in pieces)
+    return chunks - len(pieces) >= _LEAST_TURNS and sum(map(len, pieces)) <= _LONGEST_CHUNK * chunks
 
 
 class _Agent(msgspec.Struct):

@@ -1,6 +1,8 @@
 """The unit and the session that a text names, by the published vector."""
 
 import json
+import random
+import string
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,11 @@ def test_no_text_is_too_odd(text: str) -> None:
         "conv_689667905b048191b4740501625afd940c7533ace33a2dab",
         "01ARZ3NDEKTSV4RRFFQ69G5FAV",
         "1790000000000000001",
+        "V1StGXR8_Z5jdHi6B-myT",  # nanoid
+        "thread:V1StGXR8_Z5jdHi6B-myT/2",
+        "sess.9fQ_x2-Lk7Ww_0aB-cT4",
+        "dGhyZWFkLTQ3MTE_LWFi+xK9/Q0s8Zg==",  # base64
+        "工单-3f2504e04f8941d39a0c0305e82c3301",
     ],
 )
 def test_an_id_that_nobody_else_can_have_is_one_session_whoever_sends_it(session: str) -> None:
@@ -69,7 +76,18 @@ def test_an_id_that_nobody_else_can_have_is_one_session_whoever_sends_it(session
 @pytest.mark.parametrize(
     "session",
     ["", "1", "42", "chat-7", "default", "support-2026-12-04", "user-session-0001", "a-session-of-everybody",
-     "internationalisation", "20261204", "2026-12-04T10:00:00Z", "x" * 256],
+     "internationalisation", "20261204", "2026-12-04T10:00:00Z", "x" * 256,
+     "ticket_4711-of_2026-12-04", "CASE-2026-12-04-0017-EU-WEST-1", "Support-Chat_2026-12-04_17:05:09",
+     "org-12/team-34/chat-56/turn-78", "agent-v2-run-2026-12-04T10:00:00.000Z", 
+     "User_17-Session_4711-Retry_2",
+     "gpt-5.6-terra-eu-west-1-pool-3", "customer_support_2026-12-04",
+     "org1-team2-chat3-turn4-v5", "TheUserSessionOfCustomerNumber7", "org-1-team-2-chat-3-turn-4-x-5"],
 )  # fmt: skip
 def test_an_id_that_others_may_have_is_each_users_own(session: str) -> None:
     assert not is_unmistakable(session)
+
+
+def test_nearly_all_nanoids_are_one_session_whoever_sends_them() -> None:
+    draw, characters = random.Random(1), f"{string.ascii_letters}{string.digits}_-"
+    drawn = ["".join(draw.choices(characters, k=21)) for _ in range(20_000)]
+    assert sum(map(is_unmistakable, drawn)) >= 0.97 * len(drawn)
