@@ -1,20 +1,27 @@
 """A model that gives up early is cheaper and shorter: the report asks whether its tasks are done."""
 
 import os
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pages.words.reasons import sentences
 from records.facts.metric import BUILT_IN
+from records.store import Act, Store
+from routing.states import State
+from tests.verdict.shipping import Shipper
 from tests.verdict.simulated import DAY_S, Visits, World, completing
 from tests.verdict.simulated_looks import row
+from tests.verdict.test_session_metrics import AT, Step
 from verdict.decision.document import Report
+from verdict.decision.reports import report_of
 from verdict.decision.verdict import build
 from verdict.rows.reasons import SessionsEndEarly
 from verdict.rows.row import sessions_end_early
-from verdict.terms.judged_canary import JudgedCanary
+from verdict.terms.judged_canary import JudgedCanary, ReportSettings
 from verdict.terms.rubric import Criterion
 
 CHEAP = row("session_cost", "<= 1.2x baseline", "<= 1x baseline")
@@ -93,6 +100,24 @@ def test_a_row_that_passes_on_tasks_done_silences_it_and_one_that_fails_does_not
         world.said["task_completed"] = completing(rng, world.visits, (0.8, done))  # type: ignore[index]
         assert (found(world, DONE) is None) is silent
     assert BUILT_IN["task_completed"].per == "value"
+
+
+def test_a_stored_run_s_sessions_are_looked_at_without_a_row_on_them(tmp_path: Path) -> None:
+    steps = [
+        Step(unit=f"u{user}", arm=arm, at=60.0 * user + step, session=f"s{user}").recorded
+        for user in range(120)
+        for arm, taken in ((("baseline", 6), ("candidate", 2))[user % 2],)
+        for step in range(taken + user // 2 % 2)
+    ]
+    terms = JudgedCanary(name="c", criteria=[row("error_rate", "< 5%", "< 1%")])
+    settings = ReportSettings(canaries={"c": terms}, metrics=BUILT_IN)
+    with closing(Store.open("sqlite:///canary.db", tmp_path)) as store:
+        Shipper(store).ship(steps)
+        state = State(state="running", share=0.5, run=1, started_at=AT, changed_at=AT)
+        assert store.swap("c", 0, state, Act(at=AT, action="start", who="jane", reason="r"))
+        said = report_of(settings, "c", store, now=AT + 3 * DAY_S)
+    (caveat,) = [each for each in said.reasons if isinstance(each, SessionsEndEarly)]
+    assert (caveat.candidate, caveat.baseline) == pytest.approx((2.5, 6.5))
 
 
 @pytest.mark.slow
