@@ -33,6 +33,18 @@ async def every(seconds: float, job: Callable[[], Awaitable[object]], *, at_once
         await asyncio.sleep(seconds)
 
 
+WRONG_S = 2.0
+"""A clock that is off by more is told to people."""
+
+
+def wrong_clock(whose: str, offset_s: float) -> str | None:
+    """A sentence for a clock that is fast by so much, negative where it is slow; None where it is right."""
+    if abs(offset_s) <= WRONG_S:
+        return None
+    way = "fast" if offset_s > 0 else "slow"
+    return f"{whose} is {abs(offset_s):,.0f} s {way} by Redis's clock, which dates its records: set it (NTP)"
+
+
 @contextmanager
 def put_off_without_descriptors() -> Iterator[None]:
     """End the block, and log it, where the process has no file descriptor left: callers took them all, and

@@ -34,6 +34,7 @@ from records.exports.prometheus import Meters
 from records.facts.price_list import PriceListUpdates
 from records.facts.standing import FILE
 from records.shared import held_units, states_channel
+from records.shared.fleet_clock import FleetClock
 from records.shared.states_channel import StatesChannel
 from records.shared.stream import OutgoingQueue, SessionsStream
 from records.store.leader import HELD, Checkpoints, LeaderLeases, states_in
@@ -76,13 +77,17 @@ class ReplicaAgent:
         self.sessions = SessionsPublisher(
             args.folder, self.store, args.session_news(), stream=SessionsStream(self.redis)
         )
-        publisher = StreamPublisher(self.outgoing, replica=name_of_spool(spool))
+        self.clock = FleetClock(self.redis)
+        publisher = StreamPublisher(
+            self.outgoing, replica=name_of_spool(spool), clock_offset_s=lambda: self.clock.offset_s
+        )
         self.feed = SpoolSource(
             spool,
             args.folder / "live.json",
             boot=boot_id(),
             joins=FeedbackJoins(self.store, shared=True),
             others=[publisher, self.tracing],
+            dated=self.clock.dated,
         )
         self.feed.attach(self.workers, MetricsListener(self.meters))
         self.shipping = SpoolShippers(args.folder, self.store, other=self.feed.reader)
@@ -92,11 +97,13 @@ class ReplicaAgent:
     async def run(self) -> None:
         """Run until told to end, then ship the rest."""
         shutdown = ShutdownSignal(asyncio.get_running_loop())
+        await self._ask_time()
         loops = [
             *self.feed.loops(),
             every(self.feed.save_every_s, self.feed.save),
             self._send(),
             self._listen(),
+            every(CLOCK_S, self._ask_time, at_once=True),
             every(ASK_EVERY_S, self._ask, at_once=True),
             every(ASK_EVERY_S, self._ask_store, at_once=True),
         ]
@@ -147,6 +154,11 @@ class ReplicaAgent:
             except SharedDown:
                 await asyncio.sleep(ASK_EVERY_S)
 
+    async def _ask_time(self) -> None:
+        """Compare this machine's clock with Redis's. While Redis is silent, what was measured last counts."""
+        with suppress(SharedDown):  # who asks for the plan says so
+            await self.clock.ask()
+
     async def _ask(self) -> None:
         """Poll the key, which has what the channel missed."""
         try:
@@ -178,7 +190,11 @@ class ReplicaAgent:
         registry.register(self.meters)
         registry.register(ConfigMetrics(self.config.troubles))
         registry.register(
-            AgentMetrics(dropped=lambda: self.outgoing.dropped, shared_up=lambda: self.shared.down is None)
+            AgentMetrics(
+                dropped=lambda: self.outgoing.dropped,
+                shared_up=lambda: self.shared.down is None,
+                clock_offset_s=lambda: self.clock.offset_s,
+            )
         )
         return health_app(self._degraded, registry, access_to(self.args))
 
@@ -195,6 +211,8 @@ class ReplicaAgent:
             found.append(f"the plan comes from the store: {self.shared.down}")
         if min(self.following.silent_s(now), now - self._started) > UNHEARD_AFTER_S:
             found.append("no admin refreshes the plan: after 15 minutes the shares fall to 0")
+        if self.clock.trouble is not None:
+            found.append(self.clock.trouble)
         return [*found, *self.workers.troubles(now)]
 
     async def _reloaded(self, config: Config) -> None:

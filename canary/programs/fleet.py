@@ -17,6 +17,7 @@ from control.fleet.metrics import ControllerMetrics
 from control.fleet.publisher import RedisPublisher, ServiceAvailability
 from records.errors import StoreDown
 from records.shared import states_channel
+from records.shared.fleet_clock import FleetClock
 from records.shared.held_units import HeldUnits, encode
 from records.shared.states_channel import StatesChannel
 from records.store import Store
@@ -40,6 +41,7 @@ class FleetParts:
         self.leader = Leadership(LeaderLeases(store), name, utc=time.time, mono=time.monotonic)
         self._held = Checkpoints(store, HELD)
         self.publisher = RedisPublisher(StatesChannel(self._redis), self._availability, keep=self._keep)
+        self.clock = FleetClock(self._redis)
         self.source = StreamSource(
             self._redis,
             store,
@@ -48,6 +50,7 @@ class FleetParts:
             boot=boot_id(),
             leadership=self.leader,
             canaries=canaries,
+            clock=self.clock,
         )
         self.last = NO_STATES
 
@@ -58,6 +61,7 @@ class FleetParts:
             leads=lambda: controller.watches,
             shared_up=lambda: self._availability.down is None,
             lag_s=lambda: self.source.lag_s,
+            clock_offset_s=lambda: self.clock.offset_s,
         )
 
     def loops(self, controller: Controller) -> list[Coroutine[Any, Any, None]]:
@@ -74,7 +78,7 @@ class FleetParts:
         found = [f"outcomes and the plan go by the store: {down}"] if down is not None else []
         if self.leader.standing() == "standby" and at is not None and time.time() - at > STALE_AFTER_S:
             found.append(f"the figures are of {rfc3339(at)}: the leading admin has stored none since")
-        return found
+        return [*found, *([self.clock.trouble] if self.clock.trouble else [])]
 
     async def close(self) -> None:
         """Close the connections to Redis."""

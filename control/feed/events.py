@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from msgspec import structs
 
+from common.clock import wrong_clock
 from records.exports.prometheus import Meters
 from records.facts.counts import Alike, CallerCount, UnmatchedCount, alike, callers_in, unmatched_in
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
@@ -144,9 +145,10 @@ def carried_over(record: _Dated) -> _Dated:
     return structs.replace(record, mono=here(record.at))
 
 
-def here(at: float) -> float:
-    """A UTC second on this machine's monotonic clock, at most now: another machine's clock may be ahead."""
-    return time.monotonic() + min(0.0, at - time.time())
+def here(at: float, now: float | None = None) -> float:
+    """A UTC second on this machine's monotonic clock, at most now: another machine's clock may be ahead.
+    `now`: this moment by the clock that `at` is of; without it that is this machine's."""
+    return time.monotonic() + min(0.0, at - (time.time() if now is None else now))
 
 
 def _key(writer: WriterProcess) -> WorkerKey:
@@ -185,9 +187,16 @@ class WorkerRegistry:
 
     def troubles(self, now_mono: float) -> list[str]:
         """What does not work at the moment: the workers themselves, and the credentials that they lack."""
-        missing = {each for beat in self.alive(now_mono) for each in beat.credentials_missing}
+        alive = self.alive(now_mono)
+        missing = {each for beat in alive for each in beat.credentials_missing}
         trouble = self.trouble(now_mono)
-        return [*sorted(missing), *([trouble] if trouble else [])]
+        return [*sorted(missing), *self._wrong_clocks(), *([trouble] if trouble else [])]
+
+    def _wrong_clocks(self) -> list[str]:
+        """The replicas whose clocks are wrong, a sentence each."""
+        offsets = {key[0]: beat.clock_offset_s for key, beat in self._beats.items()}
+        said = (wrong_clock(f"the clock of replica {name[:8]}", off) for name, off in sorted(offsets.items()))
+        return [each for each in said if each is not None]
 
     def trouble(self, now_mono: float) -> str | None:
         """Why no worker accepts new requests; None while one does."""

@@ -7,8 +7,9 @@ last save are read again and lead to the same memory: nothing is forgotten or co
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from control.feed.events import (
 )
 from control.feed.joins import LOOK_EVERY_S, FeedbackJoins
 from records.exports.prometheus import Meters
-from records.spool.reader import DONE, SpoolReader
+from records.outcome import Record
+from records.spool.reader import DONE, SpoolChunk, SpoolReader
 from records.spool.writer import room_bytes
 from records.store import Store
 from records.store.captures import CaptureShipper, CaptureStore
@@ -57,15 +59,17 @@ class SpoolSource:
         boot: str,
         joins: FeedbackJoins,
         others: Sequence[EventListener] = (),
+        dated: Callable[[Sequence[Record]], list[Record]] | None = None,
     ) -> None:
         """Follow one spool folder. `joins` finds the arms of feedback about sessions and units. `others`
-        listen beside those that are attached."""
+        listen beside those that are attached. `dated` gives this boot's records the times of a fleet."""
         self._folder, self._checkpoint, self._boot = folder, checkpoint, boot
         self._document = _read(checkpoint)
         self.listeners: list[EventListener] = list(others)
         self._joins = joins
         self._stateful: Sequence[StatefulMemory] = ()
-        self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False)
+        ours = None if dated is None else partial(_dated, boot, dated)
+        self.reader = SpoolReader(folder, self._document.get("cursors", {}), quarantine=False, dated=ours)
         self._pending: dict[str, int] = {}
         self._saved, self._saved_at = b"", float("-inf")
         self._problem = ""
@@ -149,6 +153,11 @@ class SpoolSource:
             if self._problem != before:
                 log.error("checkpoint.not_saved", file=str(self._checkpoint), problem=self._problem)
         return not self._problem
+
+
+def _dated(boot: str, dated: Callable[[Sequence[Record]], list[Record]], chunk: SpoolChunk) -> list[Record]:
+    """A chunk's records by another clock. Those of another boot have only their own."""
+    return dated(chunk.records) if boot.startswith(chunk.writer.boot) else chunk.records
 
 
 def _read(checkpoint: Path) -> Mapping[str, Any]:

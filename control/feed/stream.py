@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -19,6 +20,7 @@ import structlog
 from msgspec import structs
 from redis.asyncio import Redis
 
+from common.clock import every
 from control.feed.events import (
     EventListener,
     StatefulListener,
@@ -32,6 +34,7 @@ from control.fleet.leadership import Leadership
 from control.fleet.publisher import ServiceAvailability
 from records.errors import SharedDown, StoreDown
 from records.outcome import Feedback, Heartbeat, InFlight, Outcome
+from records.shared.fleet_clock import FleetClock
 from records.shared.stream import (
     RECORDS_A_DISPATCH,
     START,
@@ -57,20 +60,26 @@ class ReadPosition(msgspec.Struct, kw_only=True):
     """How far the leader has read.
 
     `place` is an entry of the stream; before `searched_until`, UTC seconds, the store holds nothing new;
-    `told` maps the hash of each later record that was passed on to when its exchange ended.
+    `told` maps the hash of each later record that was passed on to when its exchange ended. `set_back_from`:
+    what the store has up to then is from before the clock was set back, and was passed on.
     """
 
     place: str = START
     searched_until: float
     told: dict[int, float]
+    set_back_from: float = 0.0
 
 
 class RecordDeduplicator:
     """Filters out records that were passed on before. Belongs to the event loop's thread."""
 
-    def __init__(self, document: Mapping[str, Any] | None = None) -> None:
-        """Continue from a position; without a readable one from now, with what the stream still holds."""
-        self.position = _position(document or {})
+    def __init__(
+        self, document: Mapping[str, Any] | None = None, *, utc: Callable[[], float] = time.time
+    ) -> None:
+        """Continue from a position; without a readable one from now, with what the stream still holds.
+        `utc`: the clock by which replicas date their records."""
+        self._utc = utc
+        self.position = _position(document or {}, utc())
         self._failed_at = float("-inf")
         self._open: dict[str, None] = {}
 
@@ -80,8 +89,9 @@ class RecordDeduplicator:
         A record from before `searched_until` was found in the store.
         """
         self.position.place = place
+        now = self._utc()
         in_flight = [
-            ((dispatch.replica, slot, pid), structs.replace(each, mono=here(each.at)))
+            ((dispatch.replica, slot, pid), structs.replace(each, mono=here(each.at, now)))
             for dispatch in dispatches
             for slot, pid, each in dispatch.in_flight
             if self._is_open(each)
@@ -98,10 +108,14 @@ class RecordDeduplicator:
 
     def found(self, tail: MissedRecords, asked_at: float) -> WorkerEvents:
         """The new records in the store's answer to a search that began at UTC second `asked_at`."""
-        outcomes = self._new_outcomes(tail.outcomes)
+        told_until = self.position.set_back_from
+        outcomes = self._new_outcomes(each for each in tail.outcomes if each.ended_at > told_until)
         feedback = self._new_feedback(tail.feedback, asked_at=asked_at)
         records: list[Outcome | Feedback] = [*outcomes, *feedback]
-        if asked_at - self._failed_at > 2 * OVERLAP_S:
+        position = self.position
+        if asked_at < position.searched_until - OVERLAP_S:
+            position.set_back_from, position.searched_until = position.searched_until, asked_at - OVERLAP_S
+        elif asked_at - self._failed_at > 2 * OVERLAP_S:
             self._search_from(asked_at - OVERLAP_S)
         return WorkerEvents(records=records, heard=len(tail.outcomes))
 
@@ -118,12 +132,12 @@ class RecordDeduplicator:
         }
 
     def _new_outcomes(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
-        late, found = self.position.searched_until, []
+        late, now, found = self.position.searched_until, self._utc(), []
         for each in outcomes:
             if each.ended_at > late:
                 self._open.pop(each.exchange_id, None)
                 if self._note(each.exchange_id, each.ended_at):
-                    found.append(structs.replace(each, mono=here(each.at)))
+                    found.append(structs.replace(each, mono=here(each.at, now)))
         return found
 
     def _new_feedback(
@@ -132,12 +146,12 @@ class RecordDeduplicator:
         """Those about a session or unit come by the stream alone, and up to a minute later. What was taken
         lately is new, whatever moment it is of; the store, which was asked at `asked_at`, does not say when
         it was."""
-        late, found = self.position.searched_until, []
+        late, now, found = self.position.searched_until, self._utc(), []
         for each in feedback:
             heard = max(each.at, each.taken_at, asked_at)
             is_new = heard > late or not each.exchange_id
             if is_new and self._note(f"{each.key}\0{each.value}\0{each.at}", heard):
-                found.append(structs.replace(each, mono=here(each.taken_at)))
+                found.append(structs.replace(each, mono=here(each.taken_at, now)))
         return found
 
     def _is_open(self, exchange: InFlight) -> bool:
@@ -179,11 +193,11 @@ def heartbeats(dispatches: Sequence[ReplicaRecords]) -> WorkerEvents:
     return WorkerEvents(beats=beats, heard=sum(dispatch.heard for dispatch in dispatches))
 
 
-def _position(document: Mapping[str, Any]) -> ReadPosition:
+def _position(document: Mapping[str, Any], now: float) -> ReadPosition:
     try:
         return msgspec.convert(document["position"], ReadPosition, str_keys=True)
     except (KeyError, msgspec.ValidationError):
-        return ReadPosition(searched_until=time.time() - OVERLAP_S, told={})
+        return ReadPosition(searched_until=now - OVERLAP_S, told={})
 
 
 log = structlog.get_logger()
@@ -192,6 +206,7 @@ log = structlog.get_logger()
 SEARCH_EVERY_S = 5.0
 SEARCH_OFTEN_S = 0.5
 AGAIN_S = 0.5
+CLOCK_S = 1.0
 
 
 class StreamSource:
@@ -210,10 +225,11 @@ class StreamSource:
         boot: str,
         leadership: Leadership,
         canaries: Callable[[], Collection[str]],
+        clock: FleetClock,
     ) -> None:
         self._redis, self._store, self._availability = redis, store, availability
         self._checkpoints, self._boot = checkpoints, boot
-        self._leadership, self._canaries = leadership, canaries
+        self._leadership, self._canaries, self._clock = leadership, canaries, clock
         self._recalled: StoredCheckpoint | None = None
         self.recalled_at: float | None = None
         """The UTC second when the leader's figures were last new here; None before any."""
@@ -247,12 +263,13 @@ class StreamSource:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run, without end."""
-        return [self.follow(), self.search()]
+        return [self.follow(), self.search(), every(CLOCK_S, self._ask_time, at_once=True)]
 
     async def begin(self) -> None:
         """Go on where the last leader was. May raise StoreDown."""
+        await self._ask_time()
         document = await self._recall(again=True)
-        self._deduplicator = RecordDeduplicator(document)
+        self._deduplicator = RecordDeduplicator(document, utc=self._clock.now)
         self._cursor = StreamCursor(self._redis, self._deduplicator.position.place)
 
     async def stand_by(self) -> None:
@@ -296,6 +313,10 @@ class StreamSource:
     def drain(self) -> None:
         """Nothing: what is left on the stream is the next leader's."""
 
+    async def _ask_time(self) -> None:
+        with suppress(SharedDown):  # who follows the stream says so
+            await self._clock.ask()
+
     async def follow(self) -> None:
         """Follow the stream, without end: from its newest entry, unless `begin` says otherwise."""
         try:
@@ -328,7 +349,7 @@ class StreamSource:
                 await self._search(self._deduplicator)
 
     async def _search(self, deduplicator: RecordDeduplicator) -> None:
-        asked_at, moment = time.time(), deduplicator.position.searched_until
+        asked_at, moment = self._clock.now(), deduplicator.position.searched_until
         try:
             found = await asyncio.to_thread(records_since, self._store, self._canaries(), moment)
         except StoreDown:
@@ -351,8 +372,15 @@ class StreamSource:
 class StreamPublisher:
     """The listener that publishes events. It never blocks."""
 
-    def __init__(self, outgoing: OutgoingQueue, *, replica: str) -> None:
-        self._outgoing, self._replica = outgoing, replica
+    def __init__(
+        self,
+        outgoing: OutgoingQueue,
+        *,
+        replica: str,
+        clock_offset_s: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """`clock_offset_s`: seconds by which this machine's clock is fast; None while that is unknown."""
+        self._outgoing, self._replica, self._clock_offset_s = outgoing, replica, clock_offset_s
 
     def take(self, events: WorkerEvents) -> None:
         """Publish outcomes of canaries, standing ones too, feedback that is about them or joined nothing, and
@@ -361,7 +389,7 @@ class StreamPublisher:
         told = [each for each in events.records if type(each) is Outcome]
         outcomes = [brief(each) for each in told if each.canary or each.reason == "standing"]
         feedback = [each for each in events.records if type(each) is Feedback]
-        beats = _last_of_each(events)
+        beats = _last_of_each(events, self._clock_offset_s() or 0.0)
         if not (events.heard or outcomes or feedback or beats):
             return
         for start in range(0, max(len(outcomes), len(feedback), 1), RECORDS_A_DISPATCH):
@@ -386,11 +414,14 @@ class StreamPublisher:
             self._outgoing.put(ReplicaRecords(replica=self._replica, in_flight=part))
 
 
-def _last_of_each(events: WorkerEvents) -> list[Heartbeat]:
+def _last_of_each(events: WorkerEvents, clock_offset_s: float) -> list[Heartbeat]:
     """Each worker's last heartbeat, with the dropped mirror copies of all its heartbeats added up."""
     last: dict[object, Heartbeat] = {}
     dropped: dict[object, Counter[str]] = {}
     for key, beat in events.beats:
         last[key] = beat
         dropped.setdefault(key, Counter()).update(beat.mirrors_dropped)
-    return [structs.replace(beat, mirrors_dropped=dict(dropped[key])) for key, beat in last.items()]
+    return [
+        structs.replace(beat, mirrors_dropped=dict(dropped[key]), clock_offset_s=clock_offset_s)
+        for key, beat in last.items()
+    ]

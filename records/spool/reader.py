@@ -14,8 +14,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -207,6 +207,7 @@ class SpoolReader:
     (file name → offset or DONE). With `quarantine=False` damage is counted but not copied; use this for the
     second consumer of a folder.
     `ahead` is another reader of the folder, in another thread: what it has decoded is not decoded again.
+    `dated` returns a chunk's records with the times of a fleet's clock; without it that of `ahead` does.
     """
 
     def __init__(
@@ -216,12 +217,16 @@ class SpoolReader:
         *,
         quarantine: bool = True,
         ahead: "SpoolReader | None" = None,
+        dated: "Callable[[SpoolChunk], list[Record]] | None" = None,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._quarantines = quarantine
         self.decoded = DecodedScans()
         self._ahead = ahead.decoded if ahead is not None else None
+        if dated is None and ahead is not None:
+            dated = ahead.dated
+        self.dated: Callable[[SpoolChunk], list[Record]] | None = dated
         self._files: dict[str, _File] = {}
         self._tracks: dict[str, WriterProgress] = {}
         self._turn = 0
@@ -252,6 +257,8 @@ class SpoolReader:
                 break
             if batch.size >= limit:
                 break
+        if self.dated is not None:
+            batch.chunks = [replace(each, records=self.dated(each)) for each in batch.chunks]
         return batch
 
     def commit(self, batch: SpoolBatch) -> None:

@@ -219,3 +219,18 @@ def test_feedback_that_was_joined_late_is_told_once() -> None:
     entry = ReplicaRecords(replica="r", feedback=[joined])
     assert [each.key for each in gathering.hear([entry], "1-0").feedback] == ["k"]
     assert gathering.hear([entry], "1-0").feedback == []
+
+
+def test_a_clock_that_is_set_back_loses_nothing_and_doubles_nothing() -> None:
+    now = time.time()
+    before, after = now, now - 3600.0
+    gathering = RecordDeduplicator(utc=lambda: after)
+    old = an_outcome(1, before - OVERLAP_S)
+    assert told(gathering.hear(by_stream(old), "1-0")) == ["x1"]
+    gathering.found(MissedRecords([], []), before + OVERLAP_S)  # x1 is forgotten: the store was searched
+    new = an_outcome(2, after)
+    gathering.found(MissedRecords([], []), after)
+    assert told(gathering.hear(by_stream(new), "2-0")) == ["x2"]
+    assert told(gathering.found(MissedRecords([new, old], []), after)) == []
+    later = an_outcome(3, before + 2 * OVERLAP_S)
+    assert told(gathering.found(MissedRecords([old, later], []), before + 2 * OVERLAP_S)) == ["x3"]

@@ -31,8 +31,10 @@ def named(family: Metric) -> str:
 
 def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other() -> None:
     meters = Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=lambda: 0.0)
-    agent = AgentMetrics(dropped=lambda: 0, shared_up=lambda: True)
-    leader = ControllerMetrics(meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1)
+    agent = AgentMetrics(dropped=lambda: 0, shared_up=lambda: True, clock_offset_s=lambda: 0.0)
+    leader = ControllerMetrics(
+        meters, leads=lambda: True, shared_up=lambda: True, lag_s=lambda: 0.1, clock_offset_s=lambda: 0.0
+    )
     read = (
         *release_families([], {}),
         *drift_families({}, {}, {}, None),
@@ -47,5 +49,7 @@ def test_every_family_of_every_process_is_on_the_page_with_its_type_and_no_other
 
 def test_one_who_does_not_lead_shows_none_of_the_canarys_families() -> None:
     meters = Meters(canaries=["support-nov"], feedback_metrics=["csat"], mono=lambda: 0.0)
-    other = ControllerMetrics(meters, leads=lambda: False, shared_up=lambda: True, lag_s=lambda: 0.1)
-    assert families(other).keys() == {"canary_leader", "canary_shared_up"}
+    other = ControllerMetrics(
+        meters, leads=lambda: False, shared_up=lambda: True, lag_s=lambda: 0.1, clock_offset_s=lambda: 0.0
+    )
+    assert families(other).keys() == {"canary_leader", "canary_shared_up", "canary_clock_offset_seconds"}

@@ -27,9 +27,17 @@ TOKEN = "the-admins-token"
 class Member:
     """One `canary serve` with a role, on free ports. `traffic` is None for an admin."""
 
-    def __init__(self, folder: Path, role: Role, config_text: str, *, workers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        role: Role,
+        config_text: str,
+        *,
+        workers: int = 1,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.role = role
+        self.role, self._env = role, env or {}
         self.data, self.log_file = folder / "data", folder / "serve.log"
         self.config = folder / "canary.yaml"
         self.config.write_text(config_text)
@@ -41,7 +49,7 @@ class Member:
     def start(self) -> None:
         """Start, again if it ran before; returns when it has its addresses."""
         (self.data / "server.json").unlink(missing_ok=True)
-        env = {**os.environ, "CANARY_SECRET": SECRET, "CANARY_ADMIN_TOKEN": TOKEN}
+        env = {**os.environ, "CANARY_SECRET": SECRET, "CANARY_ADMIN_TOKEN": TOKEN, **self._env}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
@@ -124,9 +132,10 @@ class Fleet:
         self.replicas: list[Member] = []
         self.admins: list[Member] = []
 
-    def add(self, role: Role, *, workers: int = 1) -> Member:
-        """Start one more."""
-        member = Member(self._folder / f"{role}-{next(self._serial)}", role, self.config, workers=workers)
+    def add(self, role: Role, *, workers: int = 1, env: Mapping[str, str] | None = None) -> Member:
+        """Start one more, with this beside our own environment."""
+        folder = self._folder / f"{role}-{next(self._serial)}"
+        member = Member(folder, role, self.config, workers=workers, env=env)
         (self.admins if role == "admin" else self.replicas).append(member)
         return member
 

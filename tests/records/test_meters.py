@@ -63,6 +63,7 @@ OF_REPLICAS: dict[str, set[str]] = {  # shown by control/fleet/metrics.py
     "canary_leader": set(),
     "canary_evidence_lag_seconds": set(),
     "canary_shared_up": set(),
+    "canary_clock_offset_seconds": set(),
     "canary_stream_dropped": set(),
 }
 OF_THE_CONFIG: dict[str, set[str]] = {"canary_config_stale": set()}  # by control/fleet/metrics.py
