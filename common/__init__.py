@@ -1,5 +1,6 @@
 """What several rooms need. It imports no room.
 
+`bounded_http`    clients whose answers are read in bounds and never unpacked
 `clock`           the present, and loops that wait and work
 `groups`          things in groups, by what they have in common
 `interval`        an interval, and Wilson's of a proportion

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ REFUSED_URL = "Apprise does not take this URL"
 _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 """The environment without secrets, and without proxies, which no receiver uses."""
 
+
+_MOST_MEMORY = 256 << 20
+"""Bytes. The library reads and unpacks a whole answer, which this ends with a MemoryError: not sent."""
 
 _FILE = str(Path(__file__).resolve())
 
@@ -88,7 +92,8 @@ class _Statuses(logging.Handler):
 
 
 def _obey(order: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what the parent asked, in the process of its own."""
+    """Do what the parent asked, in the process of its own, whose memory no answer can grow beyond bounds."""
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
     import apprise
 
     heard = _Statuses()

@@ -27,6 +27,9 @@ from bench.settings import BenchRubric, BenchSettings, DatasetSource, same_model
 from records.facts.prices import Prices, UnpricedArm, unpriced_model
 from routing.canary import ArmName
 
+MOST_BATCH_BYTES = 1 << 30
+"""The results of a whole batch are one answer, which the command reads and not the server."""
+
 
 @dataclass(slots=True, kw_only=True)
 class BenchmarkRun:
@@ -59,7 +62,9 @@ class BenchmarkRun:
             async def asker(model: NamedModel, target: Target) -> Asker:
                 proxy = self.proxy if target.arm is not None else None  # a judge is asked directly
                 trust = None if proxy is None else proxy.trust
-                client = client_for(model.provider, at_once=self.at_once, trust=trust)
+                client = client_for(
+                    model.provider, at_once=self.at_once, trust=trust, most_bytes=MOST_BATCH_BYTES
+                )
                 return Asker(await clients.enter_async_context(client), target)
 
             askers = [await asker(model, self._target(model, arm, prices)) for model, arm in self._models()]

@@ -28,6 +28,7 @@ from bench.models.wires import (
     first_token_in,
     names_in,
 )
+from common.bounded_http import MOST_BYTES, bounded
 from common.text import readable
 from proxy.answers.provider_error import said
 from proxy.answers.recorder import captured_call
@@ -412,12 +413,18 @@ def pinned(target: Target, route: ProxyRoute, arm: ArmName) -> Target:
 
 
 def client_for(
-    provider: Provider, *, at_once: int, trust: ssl.SSLContext | None = None
+    provider: Provider,
+    *,
+    at_once: int,
+    trust: ssl.SSLContext | None = None,
+    most_bytes: int = MOST_BYTES,
 ) -> httpx2.AsyncClient:
-    """A client with the provider's CA file, or a proxy's `trust`. Each question has its own time limit."""
+    """A client with the provider's CA file, or a proxy's `trust`. Each question has its own time limit;
+    an answer has `most_bytes` at most."""
     context = trust or ssl.create_default_context(cafile=provider.ca_file)
     limits = httpx2.Limits(max_connections=at_once, max_keepalive_connections=at_once)
-    return httpx2.AsyncClient(verify=context, trust_env=False, timeout=None, limits=limits)
+    options = bounded(verify=context, limits=limits, most_bytes=most_bytes)
+    return httpx2.AsyncClient(timeout=None, **options)
 
 
 def entry_auth(provider: Provider) -> EntryAuth | None:

@@ -18,6 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, KeySetSerialization
 from joserfc.jws import JWSRegistry
 
+from common.bounded_http import bounded
 from console.access.openid_settings import OidcSettings, SignInFailed, is_private
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -127,7 +128,7 @@ class OpenIdProvider:
         """Authorities of the machine, no proxies: as for every other host that canary asks."""
         if self._tls is None:
             self._tls = await asyncio.to_thread(ssl.create_default_context)
-        return {"verify": self._tls, "trust_env": False, "timeout": WITHIN_S}
+        return {"timeout": WITHIN_S, **bounded(verify=self._tls)}
 
 
 def verified(

@@ -252,14 +252,16 @@ def _answer(url: str, shown: str) -> tuple[bytes, float | None]:
     """Ask once. The whole answer has its time, so that no server holds the thread by a byte now and then."""
     import httpx2
 
+    from common.bounded_http import PLAIN, refuse_packed
+
     until, data = time.monotonic() + WITHIN_S, bytearray()
     try:
-        with httpx2.stream(
-            "GET", url, timeout=httpx2.Timeout(WITHIN_S / 2, connect=CONNECT_WITHIN_S)
-        ) as answer:
+        time_limits = httpx2.Timeout(WITHIN_S / 2, connect=CONNECT_WITHIN_S)
+        with httpx2.stream("GET", url, headers=PLAIN, timeout=time_limits) as answer:
+            refuse_packed(answer.headers)
             if answer.status_code != 200:
                 raise ListRefused(f"{shown} answers {answer.status_code}")
-            for piece in answer.iter_bytes():
+            for piece in answer.iter_raw():
                 data += piece
                 if len(data) > MOST_BYTES or time.monotonic() > until:
                     raise ListRefused(
