@@ -65,14 +65,14 @@ class _BoundedStream(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.AsyncByteStream, headers: httpx2.Headers, most_bytes: int) -> None:
         self._stream = stream
         self._headers = headers
-        self._left = most_bytes
+        self._left = self._most_bytes = most_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._stream:
             refuse_packed(self._headers)  # an answer that nobody reads may be anything
             self._left -= len(piece)
             if self._left < 0:
-                raise httpx2.DecodingError("its answer is longer than canary reads")
+                raise httpx2.DecodingError(f"its answer is longer than {self._most_bytes >> 20} MiB")
             yield piece
 
     async def aclose(self) -> None:

@@ -37,9 +37,10 @@ WRONG_S = 2.0
 """A clock that is off by more is told to people."""
 
 
-def wrong_clock(whose: str, offset_s: float) -> str | None:
-    """A sentence for a clock that is fast by so much, negative where it is slow; None where it is right."""
-    if abs(offset_s) <= WRONG_S:
+def wrong_clock(whose: str, offset_s: float | None) -> str | None:
+    """A sentence for a clock that is fast by so much, negative where it is slow; None where it is right, or
+    where that is not known."""
+    if offset_s is None or abs(offset_s) <= WRONG_S:
         return None
     way = "fast" if offset_s > 0 else "slow"
     return f"{whose} is {abs(offset_s):,.0f} s {way} by Redis's clock, which dates its records: set it (NTP)"

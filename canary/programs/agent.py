@@ -103,7 +103,7 @@ class ReplicaAgent:
             every(self.feed.save_every_s, self.feed.save),
             self._send(),
             self._listen(),
-            every(CLOCK_S, self._ask_time, at_once=True),
+            every(CLOCK_S, self._ask_time),
             every(ASK_EVERY_S, self._ask, at_once=True),
             every(ASK_EVERY_S, self._ask_store, at_once=True),
         ]
@@ -211,8 +211,8 @@ class ReplicaAgent:
             found.append(f"the plan comes from the store: {self.shared.down}")
         if min(self.following.silent_s(now), now - self._started) > UNHEARD_AFTER_S:
             found.append("no admin refreshes the plan: after 15 minutes the shares fall to 0")
-        if self.clock.trouble is not None:
-            found.append(self.clock.trouble)
+        if (wrong := self.clock.trouble) is not None:
+            found.append(wrong)
         return [*found, *self.workers.troubles(now)]
 
     async def _reloaded(self, config: Config) -> None:

@@ -78,7 +78,9 @@ class FleetParts:
         found = [f"outcomes and the plan go by the store: {down}"] if down is not None else []
         if self.leader.standing() == "standby" and at is not None and time.time() - at > STALE_AFTER_S:
             found.append(f"the figures are of {rfc3339(at)}: the leading admin has stored none since")
-        return [*found, *([self.clock.trouble] if self.clock.trouble else [])]
+        if (wrong := self.clock.trouble) is not None:
+            found.append(wrong)
+        return found
 
     async def close(self) -> None:
         """Close the connections to Redis."""

@@ -194,7 +194,7 @@ class WorkerRegistry:
 
     def _wrong_clocks(self) -> list[str]:
         """The replicas whose clocks are wrong, a sentence each."""
-        offsets = {key[0]: beat.clock_offset_s for key, beat in self._beats.items()}
+        offsets = {replica: beat.clock_offset_s for (replica, _, _), beat in self._beats.items()}
         said = (wrong_clock(f"the clock of replica {name[:8]}", off) for name, off in sorted(offsets.items()))
         return [each for each in said if each is not None]
 

@@ -110,11 +110,14 @@ class RecordDeduplicator:
         """The new records in the store's answer to a search that began at UTC second `asked_at`."""
         told_until = self.position.set_back_from
         outcomes = self._new_outcomes(each for each in tail.outcomes if each.ended_at > told_until)
-        feedback = self._new_feedback(tail.feedback, asked_at=asked_at)
+        feedback = self._new_feedback(
+            (each for each in tail.feedback if each.at > told_until), asked_at=asked_at
+        )
         records: list[Outcome | Feedback] = [*outcomes, *feedback]
         position = self.position
         if asked_at < position.searched_until - OVERLAP_S:
-            position.set_back_from, position.searched_until = position.searched_until, asked_at - OVERLAP_S
+            position.set_back_from = max(told_until, position.searched_until)
+            position.searched_until = asked_at - OVERLAP_S
         elif asked_at - self._failed_at > 2 * OVERLAP_S:
             self._search_from(asked_at - OVERLAP_S)
         return WorkerEvents(records=records, heard=len(tail.outcomes))
@@ -389,7 +392,7 @@ class StreamPublisher:
         told = [each for each in events.records if type(each) is Outcome]
         outcomes = [brief(each) for each in told if each.canary or each.reason == "standing"]
         feedback = [each for each in events.records if type(each) is Feedback]
-        beats = _last_of_each(events, self._clock_offset_s() or 0.0)
+        beats = _last_of_each(events, self._clock_offset_s())
         if not (events.heard or outcomes or feedback or beats):
             return
         for start in range(0, max(len(outcomes), len(feedback), 1), RECORDS_A_DISPATCH):
@@ -414,7 +417,7 @@ class StreamPublisher:
             self._outgoing.put(ReplicaRecords(replica=self._replica, in_flight=part))
 
 
-def _last_of_each(events: WorkerEvents, clock_offset_s: float) -> list[Heartbeat]:
+def _last_of_each(events: WorkerEvents, clock_offset_s: float | None) -> list[Heartbeat]:
     """Each worker's last heartbeat, with the dropped mirror copies of all its heartbeats added up."""
     last: dict[object, Heartbeat] = {}
     dropped: dict[object, Counter[str]] = {}

@@ -267,6 +267,8 @@ def _answer(url: str, shown: str) -> tuple[bytes, float | None]:
                     raise ListRefused(
                         f"{shown} takes more than {WITHIN_S:g} s or sends more than {MOST_BYTES >> 20} MiB"
                     )
+    except httpx2.DecodingError as problem:
+        raise ListRefused(f"{shown} is not read: {problem}") from problem
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, ImportError) as problem:
         # The last two: a proxy in the environment that this client cannot use.
         raise ListRefused(f"{shown} does not answer: {str(problem) or type(problem).__name__}") from problem

@@ -71,8 +71,7 @@ class FleetClock:
     @property
     def trouble(self) -> str | None:
         """Why this machine's clock should be set; None where it need not be."""
-        offset_s = self.offset_s
-        return None if offset_s is None else wrong_clock("this machine's clock", offset_s)
+        return wrong_clock("this machine's clock", self.offset_s)
 
 
 def _dated(record: Record, at: float) -> Record:

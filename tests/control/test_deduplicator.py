@@ -229,8 +229,10 @@ def test_a_clock_that_is_set_back_loses_nothing_and_doubles_nothing() -> None:
     assert told(gathering.hear(by_stream(old), "1-0")) == ["x1"]
     gathering.found(MissedRecords([], []), before + OVERLAP_S)  # x1 is forgotten: the store was searched
     new = an_outcome(2, after)
+    rated = Feedback(key="k", metric="csat", value=4.0, at=before - 10.0, mono=1.0, canary="trial")
     gathering.found(MissedRecords([], []), after)
     assert told(gathering.hear(by_stream(new), "2-0")) == ["x2"]
+    assert gathering.found(MissedRecords([], [rated]), after).records == []  # of before, and told then
     assert told(gathering.found(MissedRecords([new, old], []), after)) == []
     later = an_outcome(3, before + 2 * OVERLAP_S)
     assert told(gathering.found(MissedRecords([old, later], []), before + 2 * OVERLAP_S)) == ["x3"]

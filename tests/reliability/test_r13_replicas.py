@@ -85,6 +85,18 @@ def offset_s(member: Member) -> float:
     return member.metrics()["canary_clock_offset_seconds"]
 
 
+def await_offset(member: Member, ahead_s: int) -> None:
+    eventually(lambda: abs(offset_s(member) - ahead_s) < 1.0)
+
+
+def await_counted(members: Fleet, asked: int) -> None:
+    eventually(lambda: counted(members) == asked)
+
+
+def await_trouble(members: Fleet, said: str) -> None:
+    eventually(lambda: said in troubles(members))
+
+
 def test_a_replica_whose_clock_is_wrong_is_heard_by_every_guardrail(
     members: Fleet, clock: HandClock, hook: Hook, provider: ProviderThread
 ) -> None:
@@ -93,14 +105,15 @@ def test_a_replica_whose_clock_is_wrong_is_heard_by_every_guardrail(
     asked = 0
     for ahead_s in OFFSETS_S:
         clock.set(ahead_s)
-        eventually(lambda ahead_s=ahead_s: abs(offset_s(wrong) - ahead_s) < 1.0)  # type: ignore[misc]
+        await_offset(wrong, ahead_s)
         for member in (wrong, right):
             now = [user for arm in users.values() for user in islice(arm, EACH_ARM)]
             ask(member, now)
             asked += len(now)
-        eventually(lambda: counted(members) == asked)  # noqa: B023
-        said = f"is {abs(ahead_s):,.0f} s {'fast' if ahead_s > 0 else 'slow'} by Redis's clock"
-        eventually(lambda said=said: said in troubles(members))  # type: ignore[misc]
+        await_counted(members, asked)
+        await_trouble(
+            members, f"is {abs(ahead_s):,.0f} s {'fast' if ahead_s > 0 else 'slow'} by Redis's clock"
+        )
     stored = eventually(lambda: rows if len(rows := members.outcomes()) == asked else None)
     apart_s = max(abs(each["at"] - time.time()) for each in stored)
     assert abs(offset_s(right)) < 1.0
@@ -109,7 +122,7 @@ def test_a_replica_whose_clock_is_wrong_is_heard_by_every_guardrail(
     assert apart_s < 300.0  # the test has taken less
 
     clock.set(-45)
-    eventually(lambda: abs(offset_s(wrong) + 45) < 1.0)
+    await_offset(wrong, -45)
     provider.behave(CANDIDATE, Behaviour(faults={"status": 0.5}))
     began, rounds = time.monotonic(), 0
     while members.status("clocks")["state"] == "running" and rounds < MOST_ROUNDS:

@@ -127,7 +127,7 @@ def test_shorter_sessions_are_named_and_equal_ones_rarely(users: int) -> None:
     for steps in (1 / 3, 1 / 2, 0.8, 1.0):
         named = sum(
             named_in(agents(np.random.default_rng(seed), users, steps=steps)) is not None
-            for seed in range(runs)
+            for seed in range(1_000, 1_000 + runs)  # the test was tuned on others
         )
         print(f"{users} users, {steps:.2f} of the steps: named in {named} of {runs} worlds")
         assert steps < 1.0 or named <= 0.03 * runs

@@ -588,11 +588,12 @@ def sessions_end_early(
     that passes says that tasks are done as often."""
     if any(_says_done(row, metrics) for row in rows):
         return None
-    requests = _sizes(sample, "session_exchanges")
+    sizes = {metric: _sizes(sample, metric) for metric in END_EARLY}
+    requests = sizes["session_exchanges"]
     if requests is None or requests[0].baseline.value < _SEVERAL:
         return None
     for metric in END_EARLY:
-        found = _sizes(sample, metric)
+        found = sizes[metric]
         if found is None:
             continue
         both, units, phases = found
