@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from common.interval import Interval
@@ -316,6 +316,7 @@ def test_every_row_can_be_computed_of_values_without_spread_on_any_scale(
     phases=st.sampled_from(UNITS),
     planned=st.sampled_from([0, 2]),
 )
+@example(value="one is infinite", category="many", before=None, phases=((150, 150),), planned=0)
 @settings(EXAMPLES, max_examples=examples(15))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_values_of_which_nothing_can_be_computed_leave_the_row_open_and_the_report_whole(

@@ -64,7 +64,7 @@ from verdict.sample.observations import DIFFERENT, MissingShare, Observations, a
 from verdict.sample.sample import TRAFFIC, Sample
 from verdict.statistics import sequence
 from verdict.statistics.ratio import Arms, UnitSums, arms, common_phases, unit_sums
-from verdict.statistics.types import Floats
+from verdict.statistics.types import Floats, NotComputed
 from verdict.terms.measures import END_EARLY, is_cost, per_session, source
 from verdict.terms.rubric import Bound, Criterion
 
@@ -619,7 +619,7 @@ def _says_done(row: Row, metrics: Mapping[str, Metric]) -> bool:
 
 def _sizes(sample: Sample, metric: str) -> tuple[Arms, int, int] | None:
     """What a session has of a measure in both arms, in the phases that both have; the candidate's users and
-    the phases. None while an arm has too few users."""
+    the phases. None while an arm has too few users, and where nothing can be computed."""
     known = sample.totals.get(metric)
     counted = np.flatnonzero(known.count) if known is not None else ()
     if known is None or len(counted) == 0:
@@ -631,7 +631,10 @@ def _sizes(sample: Sample, metric: str) -> tuple[Arms, int, int] | None:
     units = sums.units(candidate=True)
     if min(units, sums.units(candidate=False)) < _FEWEST:
         return None
-    return arms(sums), units, len(np.unique(sums.phase))
+    try:
+        return arms(sums), units, len(np.unique(sums.phase))
+    except NotComputed:
+        return None  # a row on the measure would say why
 
 
 def _of_a_user(sums: UnitSums, values: Floats) -> Arms | None:
