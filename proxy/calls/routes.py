@@ -10,6 +10,7 @@ A path is brought into the one spelling that everything matches. What is sent is
     a segment . or .., in whatever     nothing: refused with 400
     encoding, also before ; ? # and
     NUL, among blanks and controls
+    bytes that are not UTF-8           nothing: refused with 400, as servers read them differently
     over 8 KiB                         nothing: refused with 414
 
 Capitals are left as they are: they count in all of the APIs' own documents.
@@ -430,7 +431,10 @@ def behind_first(raw: str) -> str:
 def _decoded(path: str) -> str:
     """The path without any encoding, as the most obliging server would read it. Raises Refused (400)."""
     for _ in range(_MOST_DECODINGS):
-        further = unquote(_CHAIN.sub("%", path))
+        try:
+            further = unquote(_CHAIN.sub("%", path), errors="strict")
+        except UnicodeDecodeError:
+            raise Refused(400, "this path is not UTF-8", "caller_rejected") from None
         if further == path:
             return path
         path = further

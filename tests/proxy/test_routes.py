@@ -197,6 +197,9 @@ def encoded(text: str, *, times: int) -> str:
         "/v1/..%01/admin",
         "/v1/..%7f/admin",
         "/v1/.%e2%80%8b./admin",
+        "/v1/..%c0%80/admin",
+        "/v1/%c0%ae%c0%ae/admin",
+        "/v1/..%ff/admin",
         "/v1/./chat/completions",
         "/v1/files/%2E",
         "/v1/%" + "25" * 4_000 + "2e%2e",
@@ -218,6 +221,7 @@ def test_a_path_with_dot_segments_in_any_encoding_is_refused(path: str) -> None:
         "/v1/files/a%00",
         "/v1/files/a..b",
         "/v1/models/a%2Fb",
+        "/v1/files/%C3%BC",
         "/v1/files/...",
     ],
 )
