@@ -108,7 +108,7 @@ class Controller:
         self._own_url, self._other_troubles = own_url, troubles
         self._config_problem = config_problem
         self.stored = ServiceAvailability("store")
-        self.workers = WorkerRegistry()
+        self.workers = WorkerRegistry(lambda: source.hears)
         self.meters = Meters(
             canaries=settings.canaries, feedback_metrics=settings.metrics, mono=time.monotonic
         )

@@ -157,12 +157,15 @@ def _key(writer: WriterProcess) -> WorkerKey:
 
 ALIVE_WITHIN_S = 2.0
 SILENT = "no traffic worker is heard of: none runs, or its heartbeats do not arrive"
+UNHEARD = "whether traffic workers run is not known: their heartbeats come by Redis"
 
 
 class WorkerRegistry:
     """The workers' last heartbeats."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrive: Callable[[], bool] = lambda: True) -> None:
+        """`arrive()`: False while no heartbeat can arrive, because Redis does not answer."""
+        self._arrive = arrive
         self._beats: dict[WorkerKey, Heartbeat] = {}
         self._exited_cleanly = False
         """True when the worker that was heard last exited cleanly."""
@@ -208,7 +211,7 @@ class WorkerRegistry:
             return f"draining: no new requests are accepted, in flight: {left}"
         if self._exited_cleanly:
             return "all traffic workers have exited cleanly"
-        return SILENT
+        return SILENT if self._arrive() else UNHEARD
 
     def breakers_open(self, canary: str, now_mono: float) -> int:
         """How many workers' breakers keep requests from this canary's candidate."""

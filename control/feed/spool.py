@@ -50,6 +50,8 @@ class SpoolSource:
     the event loop's thread."""
 
     save_every_s = 1.0
+    hears = True
+    """Heartbeats come by files."""
 
     def __init__(
         self,

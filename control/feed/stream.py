@@ -260,6 +260,11 @@ class StreamSource:
         self._stateful = [metrics, monitor]
 
     @property
+    def hears(self) -> bool:
+        """False while Redis, by which heartbeats come, does not answer."""
+        return self._availability.down is None
+
+    @property
     def position(self) -> ReadPosition | None:
         """How far everything was told; None while only heartbeats are."""
         return self._deduplicator.position if self._deduplicator is not None else None

@@ -2,7 +2,7 @@
 
 from msgspec import structs
 
-from control.feed.events import SILENT, WorkerEvents, WorkerRegistry
+from control.feed.events import SILENT, UNHEARD, WorkerEvents, WorkerRegistry
 from records.outcome import Heartbeat
 
 
@@ -61,3 +61,14 @@ def test_workers_that_have_ended_in_good_order_are_told_from_silent_ones() -> No
     assert workers.trouble(10.0) == "all traffic workers have exited cleanly"
     workers.take(WorkerEvents(deaths=[(("", 1, 1), 3)]))
     assert workers.trouble(11.0) == SILENT
+
+
+def test_workers_whose_heartbeats_cannot_arrive_are_not_said_to_be_gone() -> None:
+    arrive = [True]
+    workers = WorkerRegistry(lambda: arrive[0])
+    workers.take(beat(0, 1.0))
+    arrive[0] = False
+    assert workers.trouble(1.5) is None
+    assert workers.trouble(9.0) == UNHEARD
+    arrive[0] = True
+    assert workers.trouble(9.0) == SILENT

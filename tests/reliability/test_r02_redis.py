@@ -12,6 +12,7 @@ from itertools import islice
 
 import pytest
 
+from control.feed.events import SILENT, UNHEARD
 from demo.provider.server import LocalProvider
 from tests.e2e.replicas import Fleet, fleet
 from tests.reliability.rig import percentile
@@ -157,6 +158,21 @@ def test_redis_killed_under_load(rig: Rig) -> None:
 @pytest.mark.more
 def test_redis_frozen_under_load(rig: Rig) -> None:
     broken_for(rig, 2.0, rig.redis.freeze, rig.redis.thaw)
+
+
+def test_while_redis_is_frozen_the_status_says_so_and_not_that_no_worker_runs(rig: Rig) -> None:
+    def degraded() -> str:
+        said: list[str] = rig.members.admins[0].get("/api/status").json()["degraded"]
+        return "; ".join(said)
+
+    rig.redis.freeze()
+    try:
+        said = eventually(lambda: found if UNHEARD in (found := degraded()) else None)
+    finally:
+        rig.redis.thaw()
+    assert "Redis does not answer" in said
+    assert SILENT not in said
+    eventually(lambda: degraded() == "")
 
 
 @pytest.mark.more
