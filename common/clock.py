@@ -1,4 +1,4 @@
-"""The clock: what is done again and again as long as its task runs, and moments as text."""
+"""The clock: what is done again and again as long as its task runs, and moments in text."""
 
 import asyncio
 import errno
@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import NewType
 
 import structlog
@@ -73,3 +74,21 @@ def rfc3339(at: float, to: str = "seconds") -> str:
     """UTC seconds as text, for example 2026-11-26T09:00:00Z; `to`: down to `seconds`, `milliseconds` or
     `microseconds`."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec=to).replace("+00:00", "Z")
+
+
+def retry_after_s(header: str | None, now: float) -> float | None:
+    """The seconds to wait from a Retry-After header (RFC 9110 §10.2.3: seconds or a date), or None. `now` is
+    in UTC seconds."""
+    if header is None or len(header) > _LONGEST_MOMENT:
+        return None
+    header = header.strip()
+    if header.isascii() and header.isdigit():
+        return float(header)
+    try:
+        at = parsedate_to_datetime(header)
+        return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+_LONGEST_MOMENT = 64

@@ -355,9 +355,11 @@ class Exchanges:
             attempt.tell_cause()
             if attempt.failure == THROTTLED:
                 trial.quota.throttled(time.monotonic())
-        elif trial.quota.watching and attempt.response is not None:
+            trial.breaker.ended(attempt.failure, time.monotonic(), attempt.retry_after_s)
+            return attempt
+        if trial.quota.watching and attempt.response is not None:
             trial.quota.answered(attempt.response.headers, time.monotonic())
-        trial.breaker.ended(attempt.failure, time.monotonic())
+        trial.breaker.succeeded()
         return attempt
 
 

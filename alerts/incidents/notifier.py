@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -33,6 +32,7 @@ from alerts.incidents.notice import (
 )
 from alerts.wording import cut
 from common.bounded_http import bounded
+from common.clock import retry_after_s
 
 # The queue of notices per receiver, with retry times. Its owner stores it.
 
@@ -319,19 +319,6 @@ def request_for(
     if receiver.kind == "apprise":
         return receiver.url, apprise_payload(notice, link, public)
     return receiver.url, webhook_payload(notice, link)
-
-
-def retry_after_s(header: str | None, now: float) -> float | None:
-    """The seconds to wait from a Retry-After header (RFC 9110 §10.2.3: seconds or a date), or None."""
-    if header is None:
-        return None
-    if header.strip().isdigit():
-        return float(header)
-    try:
-        at = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now)
 
 
 SHOWN_FOR = timedelta(hours=1)

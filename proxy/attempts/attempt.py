@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from common.clock import retry_after_s
 from proxy.answers.provider_error import lacks_model
 from proxy.answers.quota import is_throttled
 from proxy.answers.reader import BlindReader, Reader, reader_for
@@ -221,6 +222,13 @@ class Attempt:
     def is_refusal(self) -> bool:
         """True when the provider answered with an error status, which can be relayed."""
         return self.response is not None and self.response.status >= _LEAST_ERROR
+
+    @property
+    def retry_after_s(self) -> float:
+        """For how many seconds the provider's answer asks to be left alone; 0.0 where it does not."""
+        headers = self.response.headers if self.response is not None else ()
+        said = dict(headers).get(b"retry-after", b"").decode("latin-1")
+        return retry_after_s(said, time.time()) or 0.0
 
     def drop(self) -> None:
         """Abort the connection, and forget an answer that cannot be relayed."""

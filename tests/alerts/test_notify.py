@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 from structlog.testing import capture_logs
 
 from alerts.incidents.notice import EventName, Notice, Receiver, ReceiverKind
-from alerts.incidents.notifier import Outbox, deliver, notifier_client, retry_after_s
+from alerts.incidents.notifier import Outbox, deliver, notifier_client
 from tests.e2e.receivers import alertmanager
 from tests.servers.ports import free_port
 
@@ -307,17 +306,3 @@ def test_a_page_for_an_alertmanager_that_is_down_reaches_it_once_it_is_up(tmp_pa
         assert outbox.state.delivered == 1
 
     asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, None),
-        ("30", 30.0),
-        ("Mon, 21 Sep 2026 14:14:20 GMT", 60.0),
-        ("Mon, 21 Sep 2026 14:00:00 GMT", 0.0),
-        ("soon", None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_as_a_date(header: str | None, seconds: float | None) -> None:
-    assert retry_after_s(header, NOW) == seconds

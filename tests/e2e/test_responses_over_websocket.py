@@ -410,10 +410,9 @@ def test_a_candidate_that_refuses_what_the_baseline_takes_is_soon_left_alone(sta
         async with sdk(stage, user).responses.connect() as connection:
             await heard(connection, model="refused", safety_identifier=user, store=False)
 
-    why = []
     for user in users:
         run(scene(user))
-        why.append(recorded(stage, user, number=2)[1]["error_type"])
+    why = [recorded(stage, user, number=2)[1]["error_type"] for user in users]
     assert why[-1] == "breaker_open"
     assert set(why) == {"candidate_rejects", "breaker_open"}
 

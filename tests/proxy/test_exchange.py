@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -136,12 +137,35 @@ def test_refusals_that_the_baseline_does_not_give_open_the_breaker(
             return traffic.outcomes, traffic.trial.breaker
 
     outcomes, breaker = run(scene())
+    kept = [each.error_type for each in outcomes].count("breaker_open")
     assert breaker.open is opens
-    assert asked.count(b"candidate") == (IN_A_ROW if opens else 35)
+    assert asked.count(b"candidate") == (len(outcomes) - kept if opens else 35)
     assert asked.count(b"baseline") == len(outcomes) == 35
     if opens:
-        assert [each.error_type for each in outcomes] == [REJECTS] * 5 + ["breaker_open"] * 30
+        assert {each.error_type for each in outcomes} == {REJECTS, "breaker_open"}
+        assert [each.error_type for each in outcomes[:IN_A_ROW]] == [REJECTS] * IN_A_ROW
         assert {each.outcome for each in outcomes} == {"fallback"}
+
+
+def test_a_candidate_that_names_a_time_to_come_again_is_not_probed_before(run: Run) -> None:
+    async def play(wire: Wire) -> None:
+        while True:
+            request = await wire.request()
+            head = b"HTTP/1.1 503 X\r\nretry-after: 40\r\ncontent-length: 0\r\n\r\n"
+            await wire.send(head if b'"new"' in request.body else _saying(200))
+
+    async def scene() -> CandidateBreaker:
+        async with RawProvider(play) as provider, pool() as upstreams:
+            traffic = Traffic(provider.entry(), upstreams)
+            async with traffic.served() as http:
+                for number in range(IN_A_ROW):
+                    await http.post("/v1/chat/completions", json=chat(str(number)))
+            return traffic.trial.breaker
+
+    began = time.monotonic()
+    breaker = run(scene())
+    assert not breaker.allows(began + 39.9)
+    assert breaker.allows(time.monotonic() + 40.0)
 
 
 def _saying(status: int) -> bytes:

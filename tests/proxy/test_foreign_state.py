@@ -226,7 +226,7 @@ async def asked(
         traffic.state = replace(known, definition=traffic.trial.definition)
         traffic.trial.breaker.allows(time.monotonic(), run=1)
         for _ in range(IN_A_ROW if broken else 0):
-            traffic.trial.breaker.failed(time.monotonic())
+            traffic.trial.breaker.failed(time.monotonic() + 60.0)  # no probe meanwhile
         if answered is not None:
             place = bucket(KEY, "support", "somebody")
             name, unit = unit_hash(KEY, TASK), unit_hash(KEY, "somebody")

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from proxy.attempts.dispatch import patience_s
-from proxy.network.upstream.breaker import IN_A_ROW, RETRY_AFTER_S
+from proxy.network.upstream.breaker import IN_A_ROW, SOON_S
 from records.outcome import Outcome
 from routing.states import UNKNOWN_PATIENCE_S, States
 from tests.proxy.calls import trial
@@ -220,7 +220,7 @@ def test_the_probe_of_an_open_breaker_goes_on_waiting(run: Run) -> None:
         async with RawProvider(hanging.play) as provider, pool() as upstreams:
             traffic = Traffic(provider.entry(), upstreams)
             for _ in range(IN_A_ROW):
-                traffic.trial.breaker.failed(time.monotonic() - RETRY_AFTER_S)
+                traffic.trial.breaker.failed(time.monotonic() - SOON_S)
             async with traffic.served() as http:
                 probe = asyncio.ensure_future(http.post("/v1/chat/completions", json=chat("probe")))
                 await hanging.asked.get()

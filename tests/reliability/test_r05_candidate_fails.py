@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import cycle, islice
 
 import pytest
 
@@ -32,6 +32,7 @@ from tests.reliability.answers import (
     whole,
 )
 from tests.reliability.callers import Answer, ask
+from tests.reliability.fault_provider import Seen
 from tests.reliability.rig import rigged
 from tests.serving import eventually
 
@@ -51,6 +52,7 @@ CANARY = """
     candidate: {provider: to-NAME, model: NAME-candidate, timeout: {first_byte: LIMIT, total: LIMIT}}
     share: 20%
 """
+NOBODY = "http://127.0.0.1:1"
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 ERROR = b'data: {"error": {"message": "overloaded", "type": "server_error", "code": null}}\n\n'
 FAULTS: dict[str, tuple[Play | None, str, tuple[bool, ...]]] = {
@@ -65,6 +67,10 @@ FAULTS: dict[str, tuple[Play | None, str, tuple[bool, ...]]] = {
     "empty-200": (saying(whole(b"")), "provider_malformed", (False, True)),
     "sse-error": (saying(stream([ERROR, DONE])), "provider_stream_error", (True,)),
 }  # fmt: skip
+DIES = "dies"
+"""Another canary: its candidate answers 35 times before it answers 500."""
+GOOD_ANSWERS = 35
+FEW_S = 15.0
 AT_ONCE = 8
 AFTERWARDS = 8
 MOST = 400
@@ -90,25 +96,33 @@ class Scene:
     stage: Stage
     hook: Hook
     courses: dict[str, Course]
+    dead: threading.Event
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    plays = {"baseline": answer} | {name: play for name, (play, _, _) in FAULTS.items() if play}
+    dead = threading.Event()
+
+    async def dies(seen: Seen) -> None:
+        await (saying(whole(b'{"error": {"message": "no"}}', 500)) if dead.is_set() else answer)(seen)
+
+    plays = {name: play for name, (play, _, _) in FAULTS.items() if play} | {DIES: dies}
     with ExitStack() as stack:
         hook = stack.enter_context(listening_hook())
         providers = "".join(
-            PROVIDER.replace("NAME", name).replace("URL", f"<{name}>" if play else "http://127.0.0.1:1")
-            for name, (play, _, _) in FAULTS.items()
+            PROVIDER.replace("NAME", name).replace("URL", f"<{name}>" if name in plays else NOBODY)
+            for name in (*FAULTS, DIES)
         )
         config = CONFIG.replace("PROVIDERS", providers).replace("HOOK", hook.url)
-        config = config.replace("CANARIES", "".join(map(canary, FAULTS)))
+        config = config.replace("CANARIES", "".join(map(canary, (*FAULTS, DIES))))
         folder = tmp_path_factory.mktemp("r05")
-        stage = stack.enter_context(rigged(folder, config, plays, env={"CANARY_SECRET": SECRET}))
+        stage = stack.enter_context(
+            rigged(folder, config, {"baseline": answer} | plays, env={"CANARY_SECRET": SECRET})
+        )
         stage.provider.log.clear()  # the preflights'
         with ThreadPoolExecutor(len(FAULTS)) as pool:
             courses = list(pool.map(lambda name: run(stage, name), FAULTS))
-        yield Scene(stage, hook, {course.name: course for course in courses})
+        yield Scene(stage, hook, {course.name: course for course in courses}, dead)
 
 
 def run(stage: Stage, name: str) -> Course:
@@ -198,3 +212,27 @@ def test_the_candidate_is_rolled_back_with_exactly_one_page(scene: Scene, name: 
 def test_one_page_each_and_no_other(scene: Scene) -> None:
     pages = [body for body in scene.hook.bodies if body["event"] == "page"]
     assert Counter(page["canary"] for page in pages) == dict.fromkeys(FAULTS, 1), json.dumps(pages)
+
+
+def test_a_candidate_that_dies_after_good_answers_is_rolled_back_before_its_breaker_starves_the_rules(
+    scene: Scene,
+) -> None:
+    stage = scene.stage
+    users = [stage.users(arm, DIES, 0.2, arm[0]) for arm in ("candidate", *["baseline"] * 4)]
+    crowd = (next(each) for each in cycle(users))
+
+    def asked() -> Answer:
+        return ask(stage.server.traffic, chat(DIES, next(crowd), text="hello"))
+
+    while len(stage.provider.of(DIES)) < GOOD_ANSWERS:
+        assert asked().status == 200
+    scene.dead.set()
+    died = time.monotonic()
+
+    def rolled_back() -> bool:
+        assert {asked().status for _ in users} == {200}
+        return stage.status(DIES)["state"] == "rolled_back"
+
+    eventually(rolled_back, within_s=FEW_S)
+    failed = len(stage.provider.of(DIES)) - GOOD_ANSWERS
+    print(f"\nR5 {DIES}: rolled back {time.monotonic() - died:.1f} s after its end, {failed} failures")

@@ -73,6 +73,8 @@ WAYS = {"passes": "/v1", "own": "/own/v1"}
 ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
 AT_ONCE = 16
 BREAKER_OPENS_AFTER = 5
+FAILS = saying(whole(b"", 503, b"retry-after: 60\r\n"))
+"""So that no probe follows."""
 
 
 async def redirect(seen: Seen) -> None:
@@ -167,7 +169,7 @@ class Gone:
 async def play(seen: Seen) -> None:
     """As the model is called."""
     name = seen.model.partition("-by-")[0]
-    await {**PLAYS, "refused": answer, "breaker": PLAYS["error-500"]}.get(name, answer)(seen)
+    await {**PLAYS, "refused": answer, "breaker": FAILS}.get(name, answer)(seen)
 
 
 @pytest.fixture(scope="module")
